@@ -7,8 +7,8 @@
  * that something changed. It knows no policy and reads no /proc beyond finding the process.
  *
  * Threads: every operation may block (libvirt waits up to 30 s for a busy domain) and may be called from
- * any thread; none is called from the main loop's thread except hn_backend_watch(). The change callback
- * runs in the default main context.
+ * any thread; none is called from the main loop's thread except watch() and is_connected(). The change
+ * callback runs in the default main context.
  *
  * Errors: HN_BACKEND_ERROR. A domain that is gone is HN_BACKEND_ERROR_GONE, one that is busy
  * HN_BACKEND_ERROR_BUSY: ordinary conditions that the caller turns into reasons.
@@ -79,16 +79,27 @@ typedef struct {
     bool is_shared_memory;   /* memfd or file, share='yes' */
     bool is_locked;          /* <locked/>: movable all the same */
     bool has_launch_security;
-    uint64_t hugepage_bytes; /* 0: none */
+    bool has_dirty_ring;     /* KVM dirty ring configured: rates per vCPU possible, bitmap is not */
+    uint64_t hugepage_bytes; /* 0: none; HN_HUGEPAGE_HOST_DEFAULT: on, size not named */
+    bool has_passthrough;    /* some device pins guest RAM for DMA (VFIO, vDPA, mdev, user-space NVMe) */
     GPtrArray *host_devices; /* char * PCI addresses "0000:3b:00.0" of passthrough devices */
+    char *unobservable;      /* not NULL: why its configuration could not be read; then only uuid, name,
+                              * state and job are valid */
 } HnDomainInfo;
 
-void hn_domain_info_free(HnDomainInfo *info);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnDomainInfo, hn_domain_info_free)
+#define HN_HUGEPAGE_HOST_DEFAULT UINT64_MAX
 
+/* Empty, with all arrays allocated. */
+HnDomainInfo *hn_domain_info_new(void);
+HnDomainInfo *hn_domain_info_copy(const HnDomainInfo *info); /* deep */
+void hn_domain_info_free(HnDomainInfo *info);                /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnDomainInfo, hn_domain_info_free)
+void hn_memory_info_free(HnMemoryInfo *memory);
+
+/* Changes are hints, not history: several may stand for one event, and each says "look again". */
 typedef enum {
     HN_CHANGE_CONNECTED, /* (re)connected: enumerate */
-    HN_CHANGE_DISCONNECTED,
+    HN_CHANGE_DISCONNECTED, /* connection lost, or the first attempt failed; `value` says why */
     HN_CHANGE_STARTED,
     HN_CHANGE_STOPPED,
     HN_CHANGE_STATE,    /* suspended, resumed, job began or ended */
@@ -101,7 +112,7 @@ typedef struct {
     HnChangeKind kind;
     char uuid[HN_UUID_LEN + 1]; /* "" for (dis)connected */
     const char *key;            /* "cputune.vcpupin0"; NULL if not TUNABLE */
-    const char *value;          /* "0-1" */
+    const char *value;          /* "0-1"; DISCONNECTED: a sentence; NULL otherwise */
 } HnChange;
 
 typedef void (*HnChangeFunc)(const HnChange *change, void *user_data);
@@ -110,7 +121,7 @@ typedef struct {
     double calc_seconds;
     bool is_measured;
     uint64_t bytes_per_sec;
-    GArray *vcpu_bytes_per_sec; /* uint64_t per vCPU, NULL unless by dirty ring */
+    GArray *vcpu_bytes_per_sec; /* uint64_t per vCPU, NULL unless by dirty ring; owned by the caller */
 } HnDirtyRate;
 
 typedef enum { HN_DIRTY_PAGE_SAMPLING, HN_DIRTY_BITMAP, HN_DIRTY_RING } HnDirtyMode;
@@ -134,8 +145,11 @@ typedef struct {
     bool (*set_nodeset)(HnBackend *backend, const char *uuid, const HnCpuset *node_ids, GError **error);
     /* The statistics element's text (root element "stats", no prefix), NULL removes it. Live only. */
     bool (*set_stats)(HnBackend *backend, const char *uuid, const char *xml, GError **error);
-    /* The opt-in element, as `homenode enable` writes it; NULL removes it. */
+    /* The opt-in element, as `homenode enable` writes it; NULL removes it. Written to the running domain if
+     * it runs, and to its stored configuration too if is_persistent and it has one. */
     bool (*set_placement)(HnBackend *backend, const char *uuid, const char *xml, bool is_persistent, GError **error);
+    /* seconds 1..60. Refused (UNSUPPORTED) where it could end the guest: the bitmap under TCG, the ring
+     * unless the domain has one and the administrator allows it. */
     bool (*start_dirty_rate)(HnBackend *backend, const char *uuid, HnDirtyMode mode, uint32_t seconds, GError **error);
     bool (*get_dirty_rate)(HnBackend *backend, const char *uuid, HnDirtyRate *ret_rate, GError **error);
 } HnBackendOps;
@@ -143,3 +157,7 @@ typedef struct {
 struct HnBackend {
     const HnBackendOps *ops;
 };
+
+/* NULL is fine. No callback runs after it returns; operations must have ended. Main thread. */
+void hn_backend_free(HnBackend *backend);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnBackend, hn_backend_free)
