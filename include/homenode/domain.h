@@ -160,6 +160,10 @@ typedef struct {
 
     uint64_t dirty_bytes_per_sec; /* write intensity, where measured */
     uint64_t dirty_age_ns;        /* UINT64_MAX: never measured */
+    /* Where a counter knows them (resctrl MBM, PMU, a simulator); 0: not measured, placement/ assumes
+     * HnPolicy.memory_bound_permille of the demand and a bandwidth in proportion. */
+    uint32_t memory_bound_permille;   /* share of its CPU time spent waiting for memory */
+    uint64_t bandwidth_bytes_per_sec; /* what it draws from memory controllers */
     char *unobservable;           /* not NULL: why this domain cannot be seen fully this round */
 } HnDomain;
 

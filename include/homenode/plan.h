@@ -30,6 +30,15 @@ typedef struct {
     uint64_t bytes_to_move;
 } HnClientVerdict;
 
+/* Which client each chunk of one region belongs to: only for wide domains that were split by who touches
+ * what (domains with guest cells are split by HnRegion.guest_cell instead). */
+#define HN_CHUNK_SHARED 254 /* touched by several clients: spread over their homes, or left */
+#define HN_CHUNK_ANY 255    /* no evidence: divided like the vCPUs */
+typedef struct {
+    uint32_t n_chunks;
+    uint8_t *client; /* [n_chunks]: index into HnVerdict.clients, or one of the two above */
+} HnChunkMap;
+
 typedef struct {
     char uuid[HN_UUID_LEN + 1];
     char *name;
@@ -40,6 +49,8 @@ typedef struct {
     char *sentence;   /* English, with the numbers */
     uint32_t n_clients;
     HnClientVerdict *clients;
+    uint32_t n_chunk_maps;  /* 0, or the number of the domain's regions */
+    HnChunkMap *chunk_maps; /* [n_chunk_maps], in the order of HnDomain.regions */
     uint32_t score_now;   /* 0..100, 100 best */
     uint32_t score_after; /* predicted; = score_now when nothing is done */
     HnCost cost_now, cost_after;
