@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The outer emulator: which QEMU runs the emulated host, and its command line.
+
+Theory of operation. QEMU 7.2 crashes now and then when it emulates several processors in
+threads, so the emulator has to be 10.0 or newer. The machine's own is taken when it is new
+enough; else the one in the image's unpacked tree, run through that tree's own dynamic loader
+with that tree's libraries, firmware and modules, so that neither root nor chroot is needed.
+
+It must not start anything but `qemu --version` and the image script.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SUITES = ("bookworm", "trixie", "forky", "sid")
+DEFAULT_SUITE = "trixie"
+VERSION_MIN = (10, 0)
+PORTS = 8
+PORT_PREFIX = "homenode.lab."  # runner.c looks for this
+TB_SIZE_MIB = 512
+
+# What each is for is told in docs/lab.md, "Command line".
+KERNEL_ARGS = (
+    "root=/dev/nvme0n1 rw rootfstype=ext4 console=ttyS0 quiet loglevel=4 "
+    "tsc=reliable no_timer_check clocksource=tsc mitigations=off nowatchdog audit=0 apparmor=0 "
+    "panic=-1 oops=panic random.trust_cpu=on cgroup_no_v1=all fsck.mode=skip systemd.show_status=0"
+)
+
+
+class EmulatorError(Exception):
+    """No usable emulator or image; the text says what to do."""
+
+
+@dataclass
+class Emulator:
+    """A QEMU that can be run: argv prefix, environment, version."""
+
+    argv: list
+    env: dict
+    version: tuple
+    origin: str
+
+
+@dataclass
+class BootOptions:
+    """What `lab up` was asked for beyond the topology."""
+
+    plugins: list = field(default_factory=list)
+    preloads: list = field(default_factory=list)
+    kernel_args: list = field(default_factory=list)
+    tb_size_mib: int = TB_SIZE_MIB
+
+
+def image_dir(suite):
+    """Builds the image of @suite if needed, and returns its folder."""
+    if suite not in SUITES:
+        raise EmulatorError(f"suite '{suite}' is unknown; allowed: {', '.join(SUITES)}")
+    done = subprocess.run([os.path.join(HERE, "image"), "--suite", suite],
+                          stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise EmulatorError(f"the image of {suite} could not be built (see above)")
+    return done.stdout.strip()
+
+
+def _version(argv, env):
+    try:
+        done = subprocess.run([*argv, "--version"], env={**os.environ, **env}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    except OSError:
+        return None
+    match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
+    return tuple(int(part or 0) for part in match.groups()) if match else None
+
+
+def _from_tree(image):
+    tree = os.path.join(image, "tree")
+    libraries = os.path.join(tree, "usr/lib/x86_64-linux-gnu")
+    argv = [os.path.join(tree, "usr/lib64/ld-linux-x86-64.so.2"),
+            "--library-path", f"{libraries}:{libraries}/pulseaudio",
+            os.path.join(tree, "usr/bin/qemu-system-x86_64")]
+    env = {"QEMU_MODULE_DIR": os.path.join(libraries, "qemu")}
+    version = _version(argv, env)
+    for folder in ("usr/share/qemu", "usr/share/seabios"):
+        argv += ["-L", os.path.join(tree, folder)]
+    return Emulator(argv, env, version, image) if version else None
+
+
+def find(image):
+    """Returns the emulator to use with @image: the machine's, the image's, or trixie's."""
+    own = os.environ.get("HN_LAB_QEMU") or shutil.which("qemu-system-x86_64")
+    if own:
+        version = _version([own], {})
+        if version and (version >= VERSION_MIN or "HN_LAB_QEMU" in os.environ):
+            return Emulator([own], {}, version, own)
+    emulator = _from_tree(image)
+    if emulator is None or emulator.version < VERSION_MIN:
+        emulator = _from_tree(image_dir(DEFAULT_SUITE))
+    if emulator is None or emulator.version < VERSION_MIN:
+        raise EmulatorError("no QEMU 10.0 or newer: neither on this machine nor in the image; "
+                            "HN_LAB_QEMU may name one")
+    return emulator
+
+
+def command_line(emulator, image, topology, run_dir, options):
+    """Returns argv and environment of the outer QEMU; its files lie in @run_dir."""
+    argv, env = list(emulator.argv), dict(emulator.env)
+    if options.preloads:
+        if argv[0].endswith("/ld-linux-x86-64.so.2"):
+            argv[1:1] = ["--preload", " ".join(options.preloads)]
+        else:
+            env["LD_PRELOAD"] = " ".join(options.preloads)
+    argv += [
+        "-name", f"homenode-lab-{os.path.basename(run_dir)}", "-no-user-config", "-nodefaults",
+        "-display", "none", "-no-reboot",
+        "-machine", "q35,hmat=on" if topology.has_hmat else "q35",
+        "-accel", f"tcg,thread=multi,tb-size={options.tb_size_mib}",
+        "-cpu", "max,-erms,-fsrm",
+        *topology.qemu_args(),
+        "-kernel", os.path.join(image, "vmlinuz"),
+        "-append", " ".join([KERNEL_ARGS, *options.kernel_args]),
+        "-drive", f"file={image}/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe",
+        "-device", "nvme,drive=root,serial=root",
+        "-chardev", f"file,id=console,path={run_dir}/console.log", "-serial", "chardev:console",
+        "-qmp", f"unix:{run_dir}/qmp.sock,server=on,wait=off",
+        "-device", f"virtio-serial-pci,max_ports={PORTS + 1}",
+    ]
+    for port in range(PORTS):
+        argv += ["-chardev", f"socket,id=port{port},path={run_dir}/port{port}.sock,server=on,wait=off",
+                 "-device", f"virtserialport,chardev=port{port},nr={port + 1},name={PORT_PREFIX}{port}"]
+    for plugin in options.plugins:
+        argv += ["-plugin", plugin if plugin.startswith("file=") else f"file={plugin}"]
+    return argv, env
