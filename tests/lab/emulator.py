@@ -26,7 +26,7 @@ TB_SIZE_MIB = 512
 # What each is for is told in docs/lab.md, "Command line".
 KERNEL_ARGS = (
     "root=/dev/nvme0n1 rw rootfstype=ext4 console=ttyS0 quiet loglevel=4 "
-    "tsc=reliable no_timer_check clocksource=tsc mitigations=off nowatchdog audit=0 apparmor=0 "
+    "tsc=reliable no_timer_check clocksource=tsc mitigations=off nowatchdog audit=0 apparmor=0 selinux=0 "
     "panic=-1 oops=panic random.trust_cpu=on cgroup_no_v1=all fsck.mode=skip systemd.show_status=0"
 )
 
@@ -116,7 +116,7 @@ def command_line(emulator, image, topology, run_dir, options):
     argv += [
         "-name", f"homenode-lab-{os.path.basename(run_dir)}", "-no-user-config", "-nodefaults",
         "-display", "none", "-no-reboot",
-        "-machine", "q35,hmat=on" if topology.has_hmat else "q35",
+        "-machine", "q35,sata=off,smbus=off,vmport=off" + (",hmat=on" if topology.has_hmat else ""),
         "-accel", f"tcg,thread=multi,tb-size={options.tb_size_mib}",
         "-cpu", "max,-erms,-fsrm",
         *topology.qemu_args(),

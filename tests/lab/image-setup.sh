@@ -43,6 +43,8 @@ Storage=volatile
 RateLimitBurst=0
 EOF
 
+# Without the cold-plug of udev nothing loads the modules of devices that nobody uses; every module
+# means patching of kernel text, and that is what emulation is slowest at.
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer logrotate.timer \
             e2scrub_all.timer e2scrub_reap.service systemd-tmpfiles-clean.timer man-db.timer \
             systemd-timesyncd.service systemd-networkd.service systemd-networkd.socket \
@@ -50,7 +52,9 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.
             getty@tty1.service serial-getty@ttyS0.service getty.target \
             systemd-logind.service systemd-user-sessions.service systemd-update-utmp.service \
             systemd-update-utmp-runlevel.service systemd-random-seed.service \
-            systemd-udev-settle.service systemd-binfmt.service systemd-firstboot.service \
+            systemd-udev-trigger.service systemd-udev-settle.service systemd-udev-load-credentials.service \
+            systemd-update-done.service systemd-importd.socket systemd-sysext.socket \
+            systemd-hostnamed.socket systemd-binfmt.service systemd-firstboot.service \
             systemd-hwdb-update.service systemd-journal-flush.service systemd-journal-catalog-update.service \
             systemd-rfkill.socket systemd-network-generator.service systemd-sysusers.service \
             systemd-hibernate-clear.service systemd-tpm2-setup.service systemd-tpm2-setup-early.service \
