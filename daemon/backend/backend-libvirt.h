@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "../observe/root.h"
 #include "backend.h"
+#include "observe/root.h"
 
 typedef struct {
     const char *uri;          /* NULL: "qemu:///system" */
