@@ -345,22 +345,22 @@ class Host:
                 raise LabError(f"push: '{local}' does not exist")
         quoted = shell_quote(remote)
         with tempfile.TemporaryFile() as packed:
-            with tarfile.open(fileobj=packed, mode="w") as tar:
+            with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
                 for local in locals_:
                     tar.add(local, arcname=os.path.basename(os.path.abspath(local)), filter=_as_root)
             packed.seek(0)
             if len(locals_) > 1 or remote.endswith("/"):
-                script = f"mkdir -p {quoted} && tar -xpf - -C {quoted}"
+                script = f"mkdir -p {quoted} && tar -xzpf - -C {quoted}"
             else:
                 base = shell_quote(os.path.basename(os.path.abspath(locals_[0])))
-                script = (f"if [ -d {quoted} ]; then exec tar -xpf - -C {quoted}; fi\n"
+                script = (f"if [ -d {quoted} ]; then exec tar -xzpf - -C {quoted}; fi\n"
                           f"mkdir -p \"$(dirname {quoted})\" && t=$(mktemp -d \"$(dirname {quoted})/.push.XXXXXX\") &&"
-                          f" tar -xpf - -C \"$t\" && mv -fT \"$t\"/{base} {quoted}; s=$?; rm -rf \"$t\"; exit $s")
+                          f" tar -xzpf - -C \"$t\" && mv -fT \"$t\"/{base} {quoted}; s=$?; rm -rf \"$t\"; exit $s")
             self._checked(script, f"push to {remote}", stdin=packed)
 
     def push_tar(self, stream, remote):
-        """Unpacks a tar stream below the folder @remote."""
-        self._checked(f"mkdir -p {shell_quote(remote)} && tar -xpf - --no-overwrite-dir -C {shell_quote(remote)}",
+        """Unpacks a gzipped tar stream below the folder @remote."""
+        self._checked(f"mkdir -p {shell_quote(remote)} && tar -xzpf - --no-overwrite-dir -C {shell_quote(remote)}",
                       f"unpack in {remote}", stdin=stream)
 
     def pull(self, remote, local):

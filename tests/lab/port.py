@@ -19,6 +19,7 @@ HEADER = struct.Struct("<cI")
 CHUNK_BYTES = 1 << 16
 SYNC_PATIENCE_S = 5.0
 RECONNECT_PAUSE_S = 0.5
+ASK_AGAIN_S = 0.5
 
 
 class PortSilent(Exception):
@@ -70,13 +71,20 @@ class Port:
                 time.sleep(RECONNECT_PAUSE_S)
 
     def _sync(self, deadline_s):
+        """Asks until the runner answers; a question that meets it between two clients is lost."""
         nonce = os.urandom(16)
         self._socket.setblocking(True)
-        self._socket.sendall(HEADER.pack(b"S", len(nonce)) + nonce)
         while True:
-            kind, payload = self._frame(deadline_s)
-            if kind == b"S" and payload == nonce:
-                return
+            self._socket.sendall(HEADER.pack(b"S", len(nonce)) + nonce)
+            ask_again_s = min(deadline_s, time.monotonic() + ASK_AGAIN_S)
+            try:
+                while True:
+                    kind, payload = self._frame(ask_again_s)
+                    if kind == b"S" and payload == nonce:
+                        return
+            except PortSilent:
+                if time.monotonic() >= deadline_s:
+                    raise
 
     def _frame(self, deadline_s):
         """Waits for one whole frame."""

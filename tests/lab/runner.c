@@ -394,12 +394,16 @@ serve_port(const char *device)
         struct pollfd p = { .fd = port.fd, .events = POLLIN };
         if (poll(&p, 1, 0) >= 0 && (p.revents & POLLHUP)) {
             const struct timespec recheck = { .tv_sec = NO_CLIENT_RECHECK_MS / 1000 };
-            while (read(port.fd, stale, sizeof stale) > 0)
-                ; /* the rest of a client that died */
             sigtimedwait(&wake, NULL, &recheck);
             continue;
         }
         serve_client(&port);
+        /* The rest of a client that died. Only now: later, what is there may be the first word of
+         * the next one, whose data can be seen before its arrival is. */
+        p.revents = 0;
+        if (poll(&p, 1, 0) > 0 && (p.revents & POLLHUP))
+            while (read(port.fd, stale, sizeof stale) > 0)
+                ;
     }
 }
 
