@@ -5,6 +5,7 @@
  * Theory of operation. The client belongs to the thread-default main context of the moment it was
  * created, and every callback runs there. hn_qmp_client_connect() connects, awaits the greeting and
  * sends qmp_capabilities; commands may be called at any time and are sent once the peer is ready.
+ * Callbacks of one client never nest but by its own cancel and close.
  * Replies are matched by id, events are handed on as they come between them.
  *
  *   IDLE → CONNECTING → GREETING → NEGOTIATING → READY
@@ -25,19 +26,12 @@
 #pragma once
 
 #include <json-c/json.h>
-#include <sys/types.h>
 #include "qmp/backoff.h"
 #include "qmp/codec.h"
 #include "qmp/message.h"
+#include "qmp/peer.h"
 
 typedef struct HnQmpClient HnQmpClient;
-
-/* The process at the other end, from SO_PEERCRED: who called listen(), for a client. */
-typedef struct {
-    pid_t pid;
-    uid_t uid;
-    gid_t gid;
-} HnQmpPeer;
 
 typedef struct {
     guint connect_timeout_ms;

@@ -9,7 +9,8 @@
  * UTF-8 check is not used: it forgets its state between two calls and accepts surrogates.
  *
  * Stricter than json-c, like QEMU: no comments, NaN, Infinity, single quotes, control characters; and
- * stricter than QEMU: no "\u0000", since every string is handled as a C string.
+ * stricter than QEMU: no "\u0000", since every string is handled as a C string. Integers have 64
+ * bits, signed or unsigned; json-c saturates beyond, so whoever decodes refuses the extremes.
  *
  * After an error the stream is in recovery: bytes are skipped, and nothing is stored, until
  *  - the brackets of the bad message balance, or

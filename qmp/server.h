@@ -23,8 +23,8 @@
 
 #include <json-c/json.h>
 #include <sys/types.h>
-#include "qmp/client.h" /* HnQmpPeer */
 #include "qmp/codec.h"
+#include "qmp/peer.h"
 
 typedef struct HnQmpServer HnQmpServer;
 /* One command being served: the token to answer it by, now or later. */
@@ -32,7 +32,7 @@ typedef struct HnQmpRequest HnQmpRequest;
 
 typedef enum {
     HN_QMP_ARG_BOOL,
-    HN_QMP_ARG_INT,    /* fits int64 */
+    HN_QMP_ARG_INT,    /* within int64, its two extremes excluded */
     HN_QMP_ARG_NUMBER, /* int or double */
     HN_QMP_ARG_STRING,
     HN_QMP_ARG_STRING_LIST, /* array of strings */
@@ -70,7 +70,7 @@ typedef struct {
     guint max_clients;          /* per listening socket */
     guint max_clients_per_uid;  /* per listening socket; root is exempt */
     guint max_requests;         /* unanswered per client; more are not read until one is answered */
-    guint max_commands_per_sec; /* per client, averaged; bursts of as many are let through */
+    guint max_commands_per_sec; /* per client, averaged; bursts of as many are let through; 0: any */
     size_t high_water_bytes;    /* replies queued to a client: above, it is not read from; events
                                  * to it are dropped and counted */
     size_t max_reply_bytes;     /* a longer reply becomes an error reply */
@@ -103,18 +103,19 @@ typedef struct {
  * A server with no sockets. product: name in greeting and query-version ("homenode"); version:
  * "MAJOR.MINOR.MICRO". commands and events: static tables, not copied; must not use the names of
  * the built-in commands (qmp_capabilities, query-commands, query-events, query-version, help,
- * subscribe, unsubscribe). user_data goes to every handler. options NULL: defaults.
+ * subscribe, unsubscribe). user_data goes to every handler. events: at most 64, may be NULL.
+ * options NULL: defaults.
  */
 HnQmpServer *hn_qmp_server_new(const char *product, const char *version,
                                const HnQmpCommand *commands, const HnQmpEventInfo *events,
                                const HnQmpServerOptions *options, gpointer user_data);
 /* Closes and removes the sockets it bound, disconnects everybody. Requests still held by handlers
- * stay valid to be answered, into the void. */
+ * stay valid to be answered, into the void. Not to be called by a handler. */
 void hn_qmp_server_free(HnQmpServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnQmpServer, hn_qmp_server_free)
 
-/* Called for each mutating command before its handler, and for each refusal: for the audit log.
- * refusal is NULL if the command goes through. */
+/* Called for each mutating command, before its handler runs or the refusal is sent: for the audit
+ * log. refusal is NULL if the command goes through. (A flood of other commands cannot fill a log.) */
 typedef void (*HnQmpAuditFunc)(const char *command, json_object *args, const HnQmpPeer *peer,
                                gboolean is_read_only, const char *refusal, gpointer user_data);
 void hn_qmp_server_set_audit(HnQmpServer *server, HnQmpAuditFunc func);
@@ -134,7 +135,8 @@ gboolean hn_qmp_server_listen_fd(HnQmpServer *server, int fd, gboolean is_read_o
                                  GError **error);
 
 /* Sends an event to every client subscribed to it. data: taken, may be NULL. name must stand in the
- * event table. timestamp_us: wall clock. */
+ * event table. timestamp_us: wall clock. A subscriber too slow for it gets EVENTS_LOST with a count
+ * once it has caught up. */
 void hn_qmp_server_emit(HnQmpServer *server, const char *name, json_object *data,
                         gint64 timestamp_us);
 

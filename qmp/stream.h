@@ -11,6 +11,7 @@
 
 #include <gio/gio.h>
 #include "qmp/codec.h"
+#include "qmp/peer.h"
 
 typedef struct HnQmpStream HnQmpStream;
 
@@ -21,14 +22,16 @@ typedef struct {
     void (*malformed)(gpointer owner, const GError *error);
     /* Some queued bytes were taken by the kernel. May be NULL. */
     void (*progress)(gpointer owner);
-    /* The peer is gone; nothing else will be called. error: NULL for an orderly end. */
+    /* error NULL: the peer sends no more (it may still read: "echo … | socat" closes only its writing
+     * half), so what is queued still goes out. Else the connection is broken, and this is the last
+     * call; it may come after the former. */
     void (*ended)(gpointer owner, const GError *error);
 } HnQmpStreamFuncs;
 
 /* socket: taken over by reference, set non-blocking. Reading starts at once, in context. */
 HnQmpStream *hn_qmp_stream_new(GSocket *socket, const HnQmpLimits *limits, GMainContext *context,
                                const HnQmpStreamFuncs *funcs, gpointer owner);
-/* Closes the socket, drops what is queued; no callback runs any more. */
+/* Closes the socket, drops what is queued; no callback runs any more. Allowed in callbacks. */
 void hn_qmp_stream_free(HnQmpStream *stream);
 
 /* Queues line (borrowed) and tries to write at once. Errors surface later, by "ended". */
@@ -38,6 +41,11 @@ size_t hn_qmp_stream_queued_bytes(const HnQmpStream *stream);
 /* Paused: no message is delivered and nothing is read. */
 void hn_qmp_stream_set_paused(HnQmpStream *stream, gboolean is_paused);
 
-/* A message has begun and not ended, or bytes wait. */
+/* A message has begun and not ended. */
 gboolean hn_qmp_stream_is_mid_message(const HnQmpStream *stream);
-GSocket *hn_qmp_stream_socket(const HnQmpStream *stream);
+/* SO_PEERCRED. FALSE if the kernel does not tell. */
+gboolean hn_qmp_peer_of_socket(GSocket *socket, HnQmpPeer *ret_peer);
+gboolean hn_qmp_stream_peer(const HnQmpStream *stream, HnQmpPeer *ret_peer);
+
+/* Detaches and releases a source, if there is one. */
+void hn_qmp_source_clear(GSource **source);
