@@ -39,6 +39,7 @@ typedef struct {
 typedef struct {
     virConnectPtr conn;
     virDomainPtr domain;
+    const char *name; /* owned by domain; kept because asking for it would reset libvirt's last error */
 } Borrowed;
 
 static void borrowed_clear(Borrowed *borrowed)
@@ -57,8 +58,10 @@ static bool borrow(HnBackend *backend, const char *uuid, Borrowed *ret_borrowed,
     if (!ret_borrowed->conn)
         return false;
     ret_borrowed->domain = virDomainLookupByUUIDString(ret_borrowed->conn, uuid);
-    if (ret_borrowed->domain)
+    if (ret_borrowed->domain) {
+        ret_borrowed->name = virDomainGetName(ret_borrowed->domain);
         return true;
+    }
     g_autofree char *what = g_strdup_printf("domain %s", uuid);
     return hn_libvirt_error_set(error, ret_borrowed->conn, NULL, what);
 }
@@ -72,14 +75,14 @@ static bool fail(const Borrowed *borrowed, GError **error, const char *format, .
     va_start(args, format);
     g_autofree char *tried = g_strdup_vprintf(format, args);
     va_end(args);
-    g_autofree char *what = g_strdup_printf("domain %s: %s", virDomainGetName(borrowed->domain), tried);
+    g_autofree char *what = g_strdup_printf("domain %s: %s", borrowed->name, tried);
     return hn_libvirt_error_set(error, borrowed->conn, borrowed->domain, what);
 }
 
 static bool refuse(const Borrowed *borrowed, GError **error, const char *sentence)
 {
-    g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_UNSUPPORTED, "domain %s: %s",
-                virDomainGetName(borrowed->domain), sentence);
+    g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_UNSUPPORTED, "domain %s: %s", borrowed->name,
+                sentence);
     return false;
 }
 
@@ -211,6 +214,12 @@ static void info_destroy(gpointer data)
     hn_domain_info_free(data);
 }
 
+static int compare_infos(gconstpointer a, gconstpointer b)
+{
+    const HnDomainInfo *left = *(HnDomainInfo *const *)a, *right = *(HnDomainInfo *const *)b;
+    return strcmp(left->uuid, right->uuid);
+}
+
 /* Jobs of domains that are no longer there must not outlive them. */
 static gboolean is_stale_job(gpointer uuid, gpointer job, gpointer infos)
 {
@@ -235,7 +244,7 @@ static bool libvirt_list(HnBackend *backend, GPtrArray **ret_infos, GError **err
     g_autoptr(GPtrArray) infos = g_ptr_array_new_with_free_func(info_destroy);
     g_autoptr(GError) failure = NULL;
     for (int i = 0; i < n_domains; i++) {
-        Borrowed each = {.conn = owner.conn, .domain = domains[i]};
+        Borrowed each = {.conn = owner.conn, .domain = domains[i], .name = virDomainGetName(domains[i])};
         g_autoptr(GError) domain_error = NULL;
         HnDomainInfo *info = failure ? NULL : observe_domain(self, &each, &domain_error);
         if (!info && domain_error && domain_error->code == HN_BACKEND_ERROR_DISCONNECTED)
@@ -254,6 +263,7 @@ static bool libvirt_list(HnBackend *backend, GPtrArray **ret_infos, GError **err
     g_mutex_lock(&self->lock);
     g_hash_table_foreach_remove(self->jobs, is_stale_job, infos);
     g_mutex_unlock(&self->lock);
+    g_ptr_array_sort(infos, compare_infos);
     *ret_infos = g_steal_pointer(&infos);
     return true;
 }

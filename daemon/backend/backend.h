@@ -134,7 +134,7 @@ typedef struct {
     /* Begin to connect and to report changes; reconnects by itself with back-off. Main thread. */
     void (*watch)(HnBackend *backend, HnChangeFunc func, void *user_data);
     bool (*is_connected)(HnBackend *backend);
-    /* All active domains; *ret_infos: HnDomainInfo *, owned. */
+    /* All active domains; *ret_infos: HnDomainInfo *, owned, ascending uuid. */
     bool (*list)(HnBackend *backend, GPtrArray **ret_infos, GError **error);
     bool (*get)(HnBackend *backend, const char *uuid, HnDomainInfo **ret_info, GError **error);
     /* Live only, never persistent. */

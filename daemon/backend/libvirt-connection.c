@@ -9,7 +9,7 @@
 #include "libvirt-connection.h"
 
 #include "libvirt-error.h"
-#include "reconnect.h"
+#include "qmp/backoff.h"
 #include "wish.h"
 
 #include <errno.h>
@@ -36,7 +36,7 @@ struct HnLibvirtConnection {
     GMutex lock;
     virConnectPtr conn; /* guarded by lock; == session->conn while up */
     Session *session;
-    HnReconnect link;
+    HnQmpBackoff backoff; /* when to connect again; nothing in it is about QMP */
     guint timer_id; /* 0: none */
     guint idle_id;  /* 0: none */
     HnChangeFunc func;
@@ -45,7 +45,7 @@ struct HnLibvirtConnection {
     bool is_down_reported;
 };
 
-static void schedule(HnLibvirtConnection *connection);
+static gboolean on_timer(gpointer data);
 
 /* The main loop's clock; nothing below takes time from anywhere else. */
 static uint64_t now_ns(void)
@@ -58,7 +58,7 @@ static void emit(HnLibvirtConnection *connection, HnChangeKind kind, virDomainPt
 {
     HnChange change = {.kind = kind, .key = key, .value = value};
     /* Events between registration and hand-over are covered by the enumeration that CONNECTED causes. */
-    if (!connection->func || (domain && connection->link.state != HN_LINK_UP))
+    if (!connection->func || (domain && connection->backoff.state != HN_QMP_BACKOFF_UP))
         return;
     if (domain && virDomainGetUUIDString(domain, change.uuid) < 0)
         return;
@@ -196,7 +196,7 @@ static void install(HnLibvirtConnection *connection, Session *session)
     g_mutex_lock(&connection->lock);
     connection->conn = session->conn;
     g_mutex_unlock(&connection->lock);
-    hn_reconnect_succeeded(&connection->link, now_ns());
+    hn_qmp_backoff_connected(&connection->backoff, now_ns());
     connection->is_down_reported = false;
     emit(connection, HN_CHANGE_CONNECTED, NULL, NULL, NULL);
 }
@@ -209,22 +209,24 @@ static Session *uninstall(HnLibvirtConnection *connection)
     return g_steal_pointer(&connection->session);
 }
 
-static void report_down(HnLibvirtConnection *connection, const char *reason)
+/* The connection broke, or could not be made: says so once, and sets the timer. */
+static void retry_later(HnLibvirtConnection *connection, const char *reason)
 {
-    if (connection->is_down_reported)
-        return;
-    connection->is_down_reported = true;
-    emit(connection, HN_CHANGE_DISCONNECTED, NULL, NULL, reason);
+    uint64_t wait_ns = hn_qmp_backoff_failed(&connection->backoff, now_ns());
+    if (!connection->is_down_reported) {
+        connection->is_down_reported = true;
+        emit(connection, HN_CHANGE_DISCONNECTED, NULL, NULL, reason);
+    }
+    connection->timer_id = g_timeout_add((guint)(wait_ns / 1000000 + 1), on_timer, connection);
 }
 
 static gboolean after_conn_closed(gpointer data)
 {
     HnLibvirtConnection *connection = data;
     connection->idle_id = 0;
-    if (hn_reconnect_lost(&connection->link, now_ns())) {
+    if (connection->backoff.state == HN_QMP_BACKOFF_UP) {
         session_close(uninstall(connection));
-        report_down(connection, "the connection to libvirt ended");
-        schedule(connection);
+        retry_later(connection, "the connection to libvirt ended");
     }
     return G_SOURCE_REMOVE;
 }
@@ -269,9 +271,7 @@ static void on_connect_done(GObject *source, GAsyncResult *result, gpointer user
     if (connection->is_closed) {
         session_close(session);
     } else if (!session) {
-        hn_reconnect_failed(&connection->link, now_ns());
-        report_down(connection, error->message);
-        schedule(connection);
+        retry_later(connection, error->message);
     } else {
         install(connection, session);
         /* It may have ended between its thread's registration and now. */
@@ -280,27 +280,21 @@ static void on_connect_done(GObject *source, GAsyncResult *result, gpointer user
     }
 }
 
-static gboolean on_timer(gpointer data)
+static void connect_in_background(HnLibvirtConnection *connection)
 {
-    HnLibvirtConnection *connection = data;
-    connection->timer_id = 0;
-    schedule(connection);
-    return G_SOURCE_REMOVE;
-}
-
-/* Connects if that is due, else sets the timer for when it is. */
-static void schedule(HnLibvirtConnection *connection)
-{
-    uint64_t wait_ns = hn_reconnect_wait_ns(&connection->link, now_ns());
-    if (wait_ns == UINT64_MAX || connection->timer_id)
-        return;
-    if (wait_ns > 0 || !hn_reconnect_begin(&connection->link, now_ns())) {
-        connection->timer_id = g_timeout_add((guint)(wait_ns / 1000000 + 1), on_timer, connection);
-        return;
-    }
     g_autoptr(GTask) task = g_task_new(NULL, NULL, on_connect_done, connection);
     g_task_set_task_data(task, g_atomic_rc_box_acquire(connection), connection_unref);
     g_task_run_in_thread(task, connect_thread);
+}
+
+static gboolean on_timer(gpointer data)
+{
+    HnLibvirtConnection *connection = data;
+    if (!hn_qmp_backoff_tick(&connection->backoff, now_ns()))
+        return G_SOURCE_CONTINUE; /* a hair too early */
+    connection->timer_id = 0;
+    connect_in_background(connection);
+    return G_SOURCE_REMOVE;
 }
 
 /* ---- public ---- */
@@ -311,7 +305,7 @@ HnLibvirtConnection *hn_libvirt_connection_new(const char *uri, bool is_read_onl
     connection->uri = g_strdup(uri);
     connection->is_read_only = is_read_only;
     g_mutex_init(&connection->lock);
-    hn_reconnect_init(&connection->link, 0);
+    hn_qmp_backoff_init(&connection->backoff, &hn_qmp_backoff_default, 0);
     return connection;
 }
 
@@ -329,27 +323,26 @@ void hn_libvirt_connection_watch(HnLibvirtConnection *connection, HnChangeFunc f
 {
     connection->func = func;
     connection->user_data = user_data;
-    if (connection->link.state == HN_LINK_UP)
+    if (connection->backoff.state == HN_QMP_BACKOFF_UP)
         emit(connection, HN_CHANGE_CONNECTED, NULL, NULL, NULL);
-    else
-        schedule(connection);
+    else if (hn_qmp_backoff_start(&connection->backoff))
+        connect_in_background(connection);
 }
 
 bool hn_libvirt_connection_connect(HnLibvirtConnection *connection, GError **error)
 {
-    uint64_t now = now_ns();
-    if (connection->link.state == HN_LINK_UP)
+    if (connection->backoff.state == HN_QMP_BACKOFF_UP)
         return true;
-    if (!hn_reconnect_begin(&connection->link, now)) {
+    if (!hn_qmp_backoff_start(&connection->backoff)) {
         g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_BUSY,
-                    "connecting to libvirt at %s is under way or was tried just now", connection->uri);
+                    "connecting to libvirt at %s is under way already", connection->uri);
         return false;
     }
     Session *session = session_open(connection, error);
     if (session)
         install(connection, session);
     else
-        hn_reconnect_failed(&connection->link, now_ns());
+        hn_qmp_backoff_stop(&connection->backoff);
     return session != NULL;
 }
 

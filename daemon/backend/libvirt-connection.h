@@ -4,7 +4,7 @@
  *
  * Theory of operation: virConnectOpen() may block, so it runs in a thread of its own; its result, the
  * events and the end of the connection arrive in the default main context, where the state machine of
- * reconnect.h runs. Operations in worker threads borrow the connection with a reference and notice by
+ * qmp/backoff.h runs. Operations in worker threads borrow the connection with a reference and notice by
  * themselves when it dies under them.
  *
  * Must not: know pins, placements, or retry an operation.

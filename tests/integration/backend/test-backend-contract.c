@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One set of expectations, held against every back end: the fake, and libvirt through its own in-process
+ * test driver (test:///default). What the fake promises here is what the manager's tests rely on.
+ */
+#include "backend/backend-fake.h"
+#include "backend/backend-libvirt.h"
+#include "backend/wish.h"
+
+#include <libvirt/libvirt.h>
+#include <string.h>
+
+#define WAIT_LIMIT_US (5 * G_USEC_PER_SEC)
+#define UNKNOWN_UUID "00000000-0000-4000-8000-000000000000"
+
+/* A back end with one running domain "test": 2 vCPUs, iothread 1, no KVM, no pins, no metadata. */
+typedef struct {
+    HnBackend *backend;
+    HnRoot *root;        /* libvirt only */
+    virConnectPtr admin; /* libvirt only: somebody else's connection */
+    char uuid[HN_UUID_LEN + 1];
+    GPtrArray *changes; /* "kind uuid key value" */
+} Fixture;
+
+typedef struct {
+    const char *name;
+    void (*open)(Fixture *fixture);       /* connected */
+    HnBackend *(*open_unconnected)(void); /* not connected, watch() not called */
+    void (*stop_domain)(Fixture *fixture);
+    void (*close)(Fixture *fixture);
+} Kind;
+
+/* ---- the two kinds ---- */
+
+static void fake_open(Fixture *fixture)
+{
+    static const char uuid[] = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+    g_strlcpy(fixture->uuid, uuid, sizeof fixture->uuid);
+    fixture->backend = hn_backend_fake_new();
+    hn_fake_add_domain(fixture->backend, uuid, "test", 2, UINT64_C(8) << 30);
+    HnDomainInfo *info = NULL;
+    g_assert_true(fixture->backend->ops->get(fixture->backend, uuid, &info, NULL));
+    g_array_append_vals(info->iothreads, &(HnIothreadInfo){.id = 1}, 1);
+    info->is_kvm = false;
+    hn_fake_put_domain(fixture->backend, info);
+}
+
+static HnBackend *fake_open_unconnected(void)
+{
+    HnBackend *backend = hn_backend_fake_new();
+    hn_fake_set_connected(backend, false);
+    return backend;
+}
+
+static void fake_stop_domain(Fixture *fixture)
+{
+    hn_fake_remove_domain(fixture->backend, fixture->uuid);
+}
+
+static void fake_close(Fixture *fixture)
+{
+    hn_backend_free(fixture->backend);
+}
+
+static HnBackend *libvirt_new(const HnRoot *root)
+{
+    HnLibvirtOptions options = {.uri = "test:///default", .root = root};
+    return hn_backend_libvirt_new(&options);
+}
+
+static void libvirt_open(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    fixture->root = hn_root_open("/", &error);
+    g_assert_no_error(error);
+    fixture->backend = libvirt_new(fixture->root);
+    fixture->admin = virConnectOpen("test:///default");
+    g_assert_nonnull(fixture->admin);
+    virDomainPtr domain = virDomainLookupByName(fixture->admin, "test");
+    g_assert_nonnull(domain);
+    g_assert_cmpint(virDomainAddIOThread(domain, 1, VIR_DOMAIN_AFFECT_LIVE), ==, 0);
+    virDomainGetUUIDString(domain, fixture->uuid);
+    virDomainFree(domain);
+    hn_backend_libvirt_connect(fixture->backend, &error);
+    g_assert_no_error(error);
+}
+
+static HnBackend *libvirt_open_unconnected(void)
+{
+    return libvirt_new(NULL);
+}
+
+static void libvirt_stop_domain(Fixture *fixture)
+{
+    virDomainPtr domain = virDomainLookupByName(fixture->admin, "test");
+    g_assert_cmpint(virDomainDestroy(domain), ==, 0);
+    virDomainFree(domain);
+}
+
+static void libvirt_close(Fixture *fixture)
+{
+    hn_backend_free(fixture->backend);
+    virConnectClose(fixture->admin); /* the last one resets the driver's domains */
+    hn_root_free(fixture->root);
+}
+
+static const Kind kinds[] = {
+    {"fake", fake_open, fake_open_unconnected, fake_stop_domain, fake_close},
+    {"libvirt", libvirt_open, libvirt_open_unconnected, libvirt_stop_domain, libvirt_close},
+};
+
+/* ---- help ---- */
+
+static void set_up(Fixture *fixture, gconstpointer kind)
+{
+    fixture->changes = g_ptr_array_new_with_free_func(g_free);
+    ((const Kind *)kind)->open(fixture);
+}
+
+static void tear_down(Fixture *fixture, gconstpointer kind)
+{
+    ((const Kind *)kind)->close(fixture);
+    g_ptr_array_unref(fixture->changes);
+}
+
+static HnCpuset set_of(const char *list)
+{
+    HnCpuset set;
+    g_assert_true(hn_cpuset_parse(list, strlen(list), &set, NULL));
+    return set;
+}
+
+static void assert_set(const HnCpuset *set, const char *list)
+{
+    g_autofree char *text = hn_cpuset_format(set);
+    g_assert_cmpstr(text, ==, list);
+}
+
+static HnDomainInfo *get(Fixture *fixture)
+{
+    HnDomainInfo *info = NULL;
+    g_autoptr(GError) error = NULL;
+    fixture->backend->ops->get(fixture->backend, fixture->uuid, &info, &error);
+    g_assert_no_error(error);
+    return info;
+}
+
+static void record_change(const HnChange *change, void *user_data)
+{
+    static const char *const kind_names[] = {"connected", "disconnected", "started", "stopped",
+                                             "state",     "metadata",     "tunable", "memory"};
+    Fixture *fixture = user_data;
+    g_ptr_array_add(fixture->changes, g_strdup_printf("%s %s", kind_names[change->kind], change->uuid));
+}
+
+static gboolean quit_waiting(gpointer is_over)
+{
+    *(bool *)is_over = true;
+    return G_SOURCE_CONTINUE;
+}
+
+/* Runs the main loop until the change was reported; false if it was not in time. */
+static bool wait_for(Fixture *fixture, const char *kind, const char *uuid, guint limit_us)
+{
+    g_autofree char *wanted = g_strdup_printf("%s %s", kind, uuid);
+    bool is_over = false;
+    guint timer = g_timeout_add(limit_us / 1000, quit_waiting, &is_over);
+    bool is_found = false;
+    while (!is_found && !is_over) {
+        is_found = g_ptr_array_find_with_equal_func(fixture->changes, wanted, g_str_equal, NULL);
+        if (!is_found)
+            g_main_context_iteration(NULL, TRUE);
+    }
+    g_source_remove(timer);
+    return is_found;
+}
+
+static void assert_error(GError **error, HnBackendError code)
+{
+    g_assert_error(*error, HN_BACKEND_ERROR, (int)code);
+    g_assert_null(strstr((*error)->message, "unknown error")); /* libvirt's own words got lost */
+    g_clear_error(error);
+}
+
+/* ---- expectations ---- */
+
+static void test_list(Fixture *fixture, gconstpointer kind)
+{
+    g_autoptr(GPtrArray) infos = NULL;
+    g_autoptr(GError) error = NULL;
+    g_assert_true(fixture->backend->ops->is_connected(fixture->backend));
+    fixture->backend->ops->list(fixture->backend, &infos, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(infos->len, ==, 1);
+    const HnDomainInfo *info = g_ptr_array_index(infos, 0);
+    g_assert_cmpstr(info->name, ==, "test");
+    g_assert_cmpstr(info->uuid, ==, fixture->uuid);
+    g_assert_cmpint(info->state, ==, HN_STATE_RUNNING);
+    g_assert_cmpint(info->job, ==, HN_JOB_NONE);
+    g_assert_null(info->unobservable);
+    g_assert_null(info->placement_xml);
+    g_assert_cmpuint(info->vcpus->len, ==, 2);
+    g_assert_false(g_array_index(info->vcpus, HnVcpuInfo, 0).has_pin);
+    g_assert_cmpuint(info->iothreads->len, ==, 1);
+    g_assert_false(info->has_emulator_pin);
+    g_assert_cmpint(info->numatune_mode, ==, HN_NUMATUNE_NONE);
+    g_assert_cmpuint(info->configured_bytes, ==, UINT64_C(8) << 30);
+    g_assert_cmpuint(info->memory->len, ==, 1);
+}
+
+static void test_pins(Fixture *fixture, gconstpointer kind)
+{
+    const HnBackendOps *ops = fixture->backend->ops;
+    g_autoptr(GError) error = NULL;
+    HnCpuset cpus = set_of("2-3"), others = set_of("0,7"), none = set_of("");
+
+    ops->pin_vcpu(fixture->backend, fixture->uuid, 1, &cpus, &error);
+    g_assert_no_error(error);
+    ops->pin_emulator(fixture->backend, fixture->uuid, &others, &error);
+    g_assert_no_error(error);
+    ops->pin_iothread(fixture->backend, fixture->uuid, 1, &cpus, &error);
+    g_assert_no_error(error);
+
+    /* Mistakes are errors and change nothing. */
+    g_assert_false(ops->pin_vcpu(fixture->backend, fixture->uuid, 9, &cpus, &error));
+    g_assert_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_FAILED);
+    g_assert_nonnull(strstr(error->message, "test"));
+    g_clear_error(&error);
+    g_assert_false(ops->pin_iothread(fixture->backend, fixture->uuid, 9, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_FAILED);
+    g_assert_false(ops->pin_vcpu(fixture->backend, fixture->uuid, 0, &none, &error));
+    assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
+
+    g_autoptr(HnDomainInfo) info = get(fixture);
+    g_assert_false(g_array_index(info->vcpus, HnVcpuInfo, 0).has_pin);
+    g_assert_true(g_array_index(info->vcpus, HnVcpuInfo, 1).has_pin);
+    assert_set(&g_array_index(info->vcpus, HnVcpuInfo, 1).pin, "2-3");
+    g_assert_true(info->has_emulator_pin);
+    assert_set(&info->emulator_pin, "0,7");
+    g_assert_true(g_array_index(info->iothreads, HnIothreadInfo, 0).has_pin);
+    assert_set(&g_array_index(info->iothreads, HnIothreadInfo, 0).pin, "2-3");
+}
+
+/* Set repeatedly: the mode goes with it, or libvirt would refuse the second time. */
+static void test_nodeset(Fixture *fixture, gconstpointer kind)
+{
+    static const char *const lists[] = {"0", "0-1", "1"};
+    g_autoptr(GError) error = NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+        HnCpuset nodes = set_of(lists[i]);
+        fixture->backend->ops->set_nodeset(fixture->backend, fixture->uuid, &nodes, &error);
+        g_assert_no_error(error);
+        g_autoptr(HnDomainInfo) info = get(fixture);
+        g_assert_cmpint(info->numatune_mode, ==, HN_NUMATUNE_RESTRICTIVE);
+        assert_set(&info->numatune_nodes, lists[i]);
+    }
+    HnCpuset none = set_of("");
+    g_assert_false(fixture->backend->ops->set_nodeset(fixture->backend, fixture->uuid, &none, &error));
+    assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
+}
+
+static void test_placement(Fixture *fixture, gconstpointer kind)
+{
+    const HnBackendOps *ops = fixture->backend->ops;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(HnHost) host = hn_host_new(1);
+    HnWish wish;
+    ops->watch(fixture->backend, record_change, fixture);
+    g_assert_true(wait_for(fixture, "connected", "", WAIT_LIMIT_US));
+
+    ops->set_placement(fixture->backend, fixture->uuid, "<placement mode='auto' weight='7'/>", true, &error);
+    g_assert_no_error(error);
+    g_assert_true(wait_for(fixture, "metadata", fixture->uuid, WAIT_LIMIT_US));
+    g_autoptr(HnDomainInfo) info = get(fixture);
+    g_assert_true(hn_wish_parse(info->placement_xml, host, &wish));
+    g_assert_cmpint(wish.mode, ==, HN_MODE_AUTO);
+    g_assert_cmpuint(wish.weight, ==, 7);
+    hn_wish_clear(&wish);
+
+    /* One element per namespace: it replaces. */
+    ops->set_placement(fixture->backend, fixture->uuid, "<placement mode='off'/>", false, &error);
+    g_assert_no_error(error);
+    g_autoptr(HnDomainInfo) replaced = get(fixture);
+    g_assert_true(hn_wish_parse(replaced->placement_xml, host, &wish));
+    g_assert_cmpint(wish.mode, ==, HN_MODE_OFF);
+    hn_wish_clear(&wish);
+
+    /* Removing is idempotent. */
+    for (int i = 0; i < 2; i++) {
+        ops->set_placement(fixture->backend, fixture->uuid, NULL, false, &error);
+        g_assert_no_error(error);
+        g_autoptr(HnDomainInfo) removed = get(fixture);
+        g_assert_null(removed->placement_xml);
+    }
+}
+
+/* Statistics live beside the wish, and writing them is no change that anybody waits for. */
+static void test_stats(Fixture *fixture, gconstpointer kind)
+{
+    const HnBackendOps *ops = fixture->backend->ops;
+    g_autoptr(GError) error = NULL;
+    ops->watch(fixture->backend, record_change, fixture);
+    g_assert_true(wait_for(fixture, "connected", "", WAIT_LIMIT_US));
+    ops->set_stats(fixture->backend, fixture->uuid, "<stats home='1' state='converged'/>", &error);
+    g_assert_no_error(error);
+    g_autoptr(HnDomainInfo) info = get(fixture);
+    g_assert_null(info->placement_xml);
+    g_assert_false(wait_for(fixture, "metadata", fixture->uuid, 200 * 1000));
+    for (int i = 0; i < 2; i++) {
+        ops->set_stats(fixture->backend, fixture->uuid, NULL, &error);
+        g_assert_no_error(error);
+    }
+}
+
+static void test_stopped(Fixture *fixture, gconstpointer kind)
+{
+    const HnBackendOps *ops = fixture->backend->ops;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) infos = NULL;
+    HnDomainInfo *info = NULL;
+    HnCpuset cpus = set_of("0");
+    ops->watch(fixture->backend, record_change, fixture);
+    g_assert_true(wait_for(fixture, "connected", "", WAIT_LIMIT_US));
+    ((const Kind *)kind)->stop_domain(fixture);
+    g_assert_true(wait_for(fixture, "stopped", fixture->uuid, WAIT_LIMIT_US));
+    ops->list(fixture->backend, &infos, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(infos->len, ==, 0);
+    g_assert_false(ops->get(fixture->backend, fixture->uuid, &info, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->set_nodeset(fixture->backend, fixture->uuid, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+}
+
+static void test_unknown(Fixture *fixture, gconstpointer kind)
+{
+    const HnBackendOps *ops = fixture->backend->ops;
+    HnBackend *backend = fixture->backend;
+    g_autoptr(GError) error = NULL;
+    HnCpuset cpus = set_of("0");
+    HnDomainInfo *info = NULL;
+    HnDirtyRate rate;
+    g_assert_false(ops->get(backend, UNKNOWN_UUID, &info, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->pin_vcpu(backend, UNKNOWN_UUID, 0, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->pin_emulator(backend, UNKNOWN_UUID, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->pin_iothread(backend, UNKNOWN_UUID, 1, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->set_nodeset(backend, UNKNOWN_UUID, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->set_stats(backend, UNKNOWN_UUID, "<stats/>", &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->set_placement(backend, UNKNOWN_UUID, NULL, true, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->start_dirty_rate(backend, UNKNOWN_UUID, HN_DIRTY_PAGE_SAMPLING, 1, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    g_assert_false(ops->get_dirty_rate(backend, UNKNOWN_UUID, &rate, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+}
+
+/* What could end a guest is refused before the hypervisor sees it. */
+static void test_dirty_rate_guards(Fixture *fixture, gconstpointer kind)
+{
+    const HnBackendOps *ops = fixture->backend->ops;
+    g_autoptr(GError) error = NULL;
+    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_BITMAP, 1, &error));
+    assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED); /* not KVM */
+    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_RING, 1, &error));
+    assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED); /* no ring, and not allowed */
+    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_PAGE_SAMPLING, 0, &error));
+    assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
+    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_PAGE_SAMPLING, 61, &error));
+    assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
+}
+
+static void test_unconnected(gconstpointer kind)
+{
+    g_autoptr(HnBackend) backend = ((const Kind *)kind)->open_unconnected();
+    g_autoptr(GError) error = NULL;
+    GPtrArray *infos = NULL;
+    HnDomainInfo *info = NULL;
+    HnCpuset cpus = set_of("0");
+    g_assert_false(backend->ops->is_connected(backend));
+    g_assert_false(backend->ops->list(backend, &infos, &error));
+    assert_error(&error, HN_BACKEND_ERROR_DISCONNECTED);
+    g_assert_false(backend->ops->get(backend, UNKNOWN_UUID, &info, &error));
+    assert_error(&error, HN_BACKEND_ERROR_DISCONNECTED);
+    g_assert_false(backend->ops->pin_vcpu(backend, UNKNOWN_UUID, 0, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_DISCONNECTED);
+}
+
+/* ---- what only one of them can show ---- */
+
+/* watch() connects by itself, in the background. */
+static void test_libvirt_connects(void)
+{
+    Fixture fixture = {.changes = g_ptr_array_new_with_free_func(g_free)};
+    g_autoptr(HnRoot) root = hn_root_open("/", NULL);
+    fixture.backend = libvirt_new(root);
+    fixture.backend->ops->watch(fixture.backend, record_change, &fixture);
+    g_assert_true(wait_for(&fixture, "connected", "", WAIT_LIMIT_US));
+    g_assert_true(fixture.backend->ops->is_connected(fixture.backend));
+    hn_backend_free(fixture.backend);
+    g_ptr_array_unref(fixture.changes);
+}
+
+/* No libvirtd: said once, tried again, and the back end can be freed meanwhile. */
+static void test_libvirt_unreachable(void)
+{
+    Fixture fixture = {.changes = g_ptr_array_new_with_free_func(g_free)};
+    HnLibvirtOptions options = {.uri = "qemu+unix:///system?socket=/nonexistent/homenode-test-sock"};
+    g_autoptr(GError) error = NULL;
+    fixture.backend = hn_backend_libvirt_new(&options);
+    g_assert_false(hn_backend_libvirt_connect(fixture.backend, &error));
+    g_assert_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_DISCONNECTED);
+    g_assert_nonnull(strstr(error->message, "/nonexistent/homenode-test-sock"));
+    fixture.backend->ops->watch(fixture.backend, record_change, &fixture);
+    g_assert_true(wait_for(&fixture, "disconnected", "", WAIT_LIMIT_US));
+    g_assert_false(wait_for(&fixture, "connected", "", 600 * 1000)); /* two more tries meanwhile */
+    g_assert_cmpuint(fixture.changes->len, ==, 1);
+    hn_backend_free(fixture.backend);
+    g_ptr_array_unref(fixture.changes);
+}
+
+static void test_fake_failures(void)
+{
+    g_autoptr(HnBackend) backend = hn_backend_fake_new();
+    g_autoptr(GError) error = NULL;
+    HnCpuset cpus = set_of("0");
+    const char *uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+    hn_fake_add_domain(backend, uuid, "a", 1, 1 << 20);
+    hn_fake_fail(backend, HN_FAKE_PIN_VCPU, uuid, HN_BACKEND_ERROR_BUSY, "busy", 2);
+    for (int i = 0; i < 2; i++) {
+        g_assert_false(backend->ops->pin_vcpu(backend, uuid, 0, &cpus, &error));
+        assert_error(&error, HN_BACKEND_ERROR_BUSY);
+    }
+    g_assert_true(backend->ops->pin_vcpu(backend, uuid, 0, &cpus, &error));
+    g_assert_cmpuint(hn_fake_calls(backend, HN_FAKE_PIN_VCPU), ==, 3);
+    hn_fake_fail(backend, HN_FAKE_SET_STATS, NULL, HN_BACKEND_ERROR_DENIED, "no", UINT32_MAX);
+    g_assert_false(backend->ops->set_stats(backend, uuid, "<stats/>", &error));
+    assert_error(&error, HN_BACKEND_ERROR_DENIED);
+    g_autofree char *before = hn_fake_get_stats(backend, uuid);
+    g_assert_null(before);
+    hn_fake_heal(backend);
+    g_assert_true(backend->ops->set_stats(backend, uuid, "<stats/>", &error));
+    g_autofree char *after = hn_fake_get_stats(backend, uuid);
+    g_assert_cmpstr(after, ==, "<stats/>");
+}
+
+/* The fake raises what real libvirt raises for pins (its test driver raises nothing). */
+static void test_fake_tunable(void)
+{
+    Fixture fixture = {.changes = g_ptr_array_new_with_free_func(g_free)};
+    HnCpuset cpus = set_of("0");
+    fake_open(&fixture);
+    fixture.backend->ops->watch(fixture.backend, record_change, &fixture);
+    g_assert_true(fixture.backend->ops->pin_vcpu(fixture.backend, fixture.uuid, 0, &cpus, NULL));
+    g_assert_true(wait_for(&fixture, "tunable", fixture.uuid, WAIT_LIMIT_US));
+    g_assert_true(fixture.backend->ops->pin_vcpu(fixture.backend, fixture.uuid, 1, &cpus, NULL));
+    hn_backend_free(fixture.backend); /* with a change still queued: it must not arrive */
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(fixture.changes->len, ==, 2); /* connected, tunable */
+    g_ptr_array_unref(fixture.changes);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*func)(Fixture *fixture, gconstpointer kind);
+    } tests[] = {
+        {"list", test_list},           {"pins", test_pins},
+        {"nodeset", test_nodeset},     {"placement", test_placement},
+        {"stats", test_stats},         {"stopped", test_stopped},
+        {"unknown", test_unknown},     {"dirty-rate-guards", test_dirty_rate_guards},
+    };
+    g_test_init(&argc, &argv, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        for (size_t j = 0; j < G_N_ELEMENTS(tests); j++) {
+            g_autofree char *path = g_strdup_printf("/backend/%s/%s", kinds[i].name, tests[j].name);
+            g_test_add(path, Fixture, &kinds[i], set_up, tests[j].func, tear_down);
+        }
+        g_autofree char *path = g_strdup_printf("/backend/%s/unconnected", kinds[i].name);
+        g_test_add_data_func(path, &kinds[i], test_unconnected);
+    }
+    g_test_add_func("/backend/libvirt/connects", test_libvirt_connects);
+    g_test_add_func("/backend/libvirt/unreachable", test_libvirt_unreachable);
+    g_test_add_func("/backend/fake/failures", test_fake_failures);
+    g_test_add_func("/backend/fake/tunable", test_fake_tunable);
+    return g_test_run();
+}
