@@ -39,6 +39,8 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 # Debian's virsh asks libvirtd over its socket, which starts with the first question.
 READY_SCRIPT = "virsh -q list >/dev/null"
 # The kernel's text patching against threaded emulation: an int3 that nobody planted.
+# Where the kernel says why it ended; what follows pushes it out of a short tail.
+CAUSE_PATTERN = r"Kernel panic|Oops|BUG:|Out of memory|watchdog"
 HICCUP_PATTERN = r"int3: 0000|Oops: int3|kernel BUG at arch/x86/kernel/alternative"
 
 
@@ -122,12 +124,15 @@ class Host:
             return None
 
     def console(self, lines=CONSOLE_TAIL_LINES):
-        """The last lines of the console, and of the emulator's own messages."""
+        """The last lines of the console, and of the emulator's own messages; before them the
+        lines that tell why a kernel ended."""
         result = []
         for file, title in (("console.log", "console"), ("qemu.log", "emulator")):
             with contextlib.suppress(OSError), open(self.path(file), "rb") as stream:
                 text = stream.read().decode(errors="replace").replace("\r", "")
-                result += [f"{title}: {line}" for line in text.splitlines()[-lines:] if line.strip()]
+                every = [line for line in text.splitlines() if line.strip()]
+                causes = [line for line in every[:-lines] if re.search(CAUSE_PATTERN, line)]
+                result += [f"{title}: {line}" for line in causes[-5:] + every[-lines:]]
         return "\n".join(result)
 
     def status(self):

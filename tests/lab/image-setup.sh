@@ -67,6 +67,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.
             remote-fs.target remote-cryptsetup.target polkit.service; do
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
+# Else libvirtd asks for the masked service again and again.
+rm -f /usr/share/dbus-1/system-services/org.freedesktop.login1.service
 # A placement daemon of its own belongs to the scenario that compares with it, not to every boot.
 rm -f /etc/systemd/system/multi-user.target.wants/numad.service
 
