@@ -37,7 +37,8 @@ typedef struct {
     void *user_data;
 } HnOwnership;
 
-/* Decodes the placement element; invalid content is a sentence in ret_wish->invalid and true. */
+/* Decodes the placement element: hn_wish_parse(). What is wrong with it stands in ret_wish->invalid; the
+ * return value is not looked at. */
 typedef bool (*HnWishFunc)(const char *xml, const HnHost *host, HnWish *ret_wish);
 
 typedef struct {
@@ -52,10 +53,10 @@ typedef struct {
     uint64_t probe_max_age_ns; /* probe a domain's RAM again when the last probes are this old (10 s);
                                 * 0: now; UINT64_MAX: only where there are none yet */
     uint32_t n_probes;         /* per domain (1,024: at most ±3.1 %, performance.md 3.4) */
-    uint64_t exact_max_bytes;  /* domains up to this size are read page by page instead (256 MiB:
-                                * 10 ms with 4 KiB pages, 0.04 ms with 2 MiB; 0: never) */
+    const char *const *fresh_uuids; /* NULL-terminated: probed now, whatever their age (NULL: none) … */
+    uint64_t exact_max_bytes;  /* … and page by page if they are no larger (256 MiB: 10 ms with 4 KiB
+                                * pages, 0.04 ms with 2 MiB; 0: never) */
     bool with_faults;          /* read the hinting faults of each vCPU (5 µs each) */
-    const char *const *fresh_uuids; /* NULL-terminated: probed now, whatever their age (NULL: none) */
 } HnObserveOptions;
 void hn_observe_options_init(HnObserveOptions *options, uint64_t now_ns);
 
@@ -72,7 +73,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnObserver, hn_observer_free)
 HnSnapshot *hn_observer_observe(HnObserver *observer, GPtrArray *infos, const HnObserveOptions *options,
                                 GError **error);
 
-/* The host alone, as the next snapshot would show it (loads need two calls: the first says 0). */
+/* The host alone. other_load_mcpu is the whole load here, guests included, since the last call of this function
+ * (the first says 0). */
 HnHost *hn_observer_observe_host(HnObserver *observer, uint64_t now_ns, GError **error);
 
 /* A pidfd of the domain's process for whoever acts upon it later, so that a reused pid is never touched;

@@ -31,7 +31,7 @@ typedef struct {
 const HnProbeOps *hn_probe_ops_kernel(void);
 
 /* Asks for n addresses of process pid, in batches. ret_status[i]: the kernel's node id, -ENOENT absent
- * (never touched, or swapped out), -EFAULT not mapped or the zero page. Error: G_FILE_ERROR, code from
+ * (never touched, or swapped out), -EFAULT the shared zero page (only ever read), or not mapped. Error: G_FILE_ERROR, code from
  * errno (ESRCH: gone, EPERM: CAP_SYS_PTRACE is missing). */
 bool hn_residency_query(const HnProbeOps *ops, int64_t pid, size_t n, void **addresses, int *ret_status,
                         GError **error);
@@ -40,28 +40,37 @@ bool hn_residency_query(const HnProbeOps *ops, int64_t pid, size_t n, void **add
 typedef struct {
     uint64_t *node_bytes;     /* [n_nodes], by HnHost index */
     uint64_t absent_bytes;    /* not in memory: never touched or swapped out */
-    uint64_t unknown_bytes;   /* the kernel gave an error other than absent, or a node that is not ours */
+    uint64_t unknown_bytes;   /* the kernel gave another error, or a node that the host does not list */
     uint64_t n_probes;
-    uint32_t error_permille;  /* half width of the 95 % interval of the largest node share; 0: exact */
+    uint32_t error_permille;  /* the widest 95 % interval of a node's share of what is present; 0: exact */
 } HnResidency;
 void hn_residency_init(HnResidency *residency, uint32_t n_nodes);
 void hn_residency_clear(HnResidency *residency);
 
-/* Bytes of a chunk so that `total_bytes` need at most HN_MAX_CHUNKS: 2 MiB × 2ᵏ. */
+/* Bytes of a chunk for a domain with `total_bytes` of RAM: 2 MiB × 2ᵏ so that there are at most 512 chunks
+ * up to 64 GiB (24 bytes each: the map of an ordinary domain stays below 16 KiB), and more, up to
+ * HN_MAX_CHUNKS, above. */
 uint64_t hn_chunk_bytes(uint64_t total_bytes);
 
-/* Probes the RAM of a domain and fills in, for each region: resident_bytes and the chunk map (chunk_bytes,
- * n_chunks, chunks: node, n_probes, n_probes_on_node; heat and touches keep their values when the map has
- * the same shape). `n_probes` are spread over the regions by size; `is_exact` asks for every page instead
- * (one address per 2 MiB where the region is all huge pages). `seed` decides which page of a stratum:
- * equal arguments, equal addresses. Errors as hn_residency_query(). */
+typedef struct {
+    uint32_t n_probes; /* spread over the regions by size, at least one for each chunk */
+    bool is_exact;     /* ask for every page instead */
+    bool is_all_huge;  /* exact: what is present is in 2 MiB pages, one address speaks for each */
+    uint64_t seed;     /* decides which page of a stratum: equal arguments, equal addresses */
+} HnProbePlan;
+
+/* Probes the RAM of a domain and fills in, for each region: resident_bytes ([host->n_nodes], allocated) and
+ * the chunk map: chunk_bytes, n_chunks, and of each chunk node, n_probes (absent pages included) and
+ * n_probes_on_node. Heat and touches are kept when the map keeps its shape. Errors as
+ * hn_residency_query(); then the regions are as before. */
 bool hn_residency_probe(const HnProbeOps *ops, const HnHost *host, int64_t pid, HnRegion *regions,
-                        uint32_t n_regions, uint32_t n_probes, bool is_exact, uint64_t seed,
-                        HnResidency *ret_residency, GError **error);
+                        uint32_t n_regions, const HnProbePlan *plan, HnResidency *ret_residency,
+                        GError **error);
 
-/* Number of addresses an exact probe of these regions asks for. */
-uint64_t hn_residency_exact_cost(const HnRegion *regions, uint32_t n_regions);
+/* Number of addresses that plan asks for. */
+uint64_t hn_residency_n_addresses(const HnRegion *regions, uint32_t n_regions, const HnProbePlan *plan);
 
-/* Half width of the 95 % interval of a share seen in `n_hits` of `n` independent probes, in permille
- * (Wilson's interval, because shares near 0 and 1 are the ordinary case here; 0 if n is 0). */
+/* How far the true share may be (95 %) from the one seen in `n_hits` of `n` independent probes, in permille,
+ * rounded up; 1000 if n is 0. Wilson's score interval, because shares near 0 and 1 are the ordinary case
+ * here; stratified probes do better. */
 uint32_t hn_residency_error_permille(uint64_t n_hits, uint64_t n);

@@ -30,6 +30,8 @@ bool hn_root_read(const HnRoot *root, const char *path, size_t max_bytes, char *
 bool hn_root_write(const HnRoot *root, const char *path, const char *text, GError **error);
 /* Names in a directory, sorted numerically where they are numbers. Caller frees with g_strfreev. */
 char **hn_root_list(const HnRoot *root, const char *path, GError **error);
+/* Where a symbolic link points ("/dev/vfio/12"), also if that does not exist. NULL on error; caller frees. */
+char *hn_root_read_link(const HnRoot *root, const char *path, GError **error);
 bool hn_root_exists(const HnRoot *root, const char *path);
 /* An O_RDONLY|O_CLOEXEC descriptor to keep and pread from, -1 on error. */
 int hn_root_open_file(const HnRoot *root, const char *path, GError **error);
