@@ -31,6 +31,7 @@
 #include "observe/root.h"
 #include "journal.h"
 #include "limits.h"
+#include "syscalls.h"
 
 typedef struct HnActuator HnActuator;
 
@@ -43,6 +44,9 @@ typedef void (*HnOutcomeFunc)(const HnOutcome *outcome, const char *sentence, vo
 /* Backend, root and journal are borrowed and must outlive the actuator; limits are copied. */
 HnActuator *hn_actuator_new(HnBackend *backend, HnRoot *root, HnJournal *journal, const HnLimits *limits,
                             HnOutcomeFunc func, void *user_data);
+/* The same with another kernel (tests): a captured root is then acted upon through these calls. */
+HnActuator *hn_actuator_new_full(HnBackend *backend, HnRoot *root, HnJournal *journal, const HnLimits *limits,
+                                 HnOutcomeFunc func, void *user_data, const HnSyscalls *syscalls);
 /* Ends all work after the kernel or libvirt call now running (no outcomes any more) and joins the threads.
  * Restores nothing: hn_actuator_release_wait() comes first where that is wanted. */
 void hn_actuator_free(HnActuator *actuator);
@@ -96,6 +100,6 @@ bool hn_actuator_owns_pin(HnActuator *actuator, const char *uuid, const char *ke
 void hn_actuator_release(HnActuator *actuator, const char *uuid);
 void hn_actuator_release_all(HnActuator *actuator);
 /* The same and waits until all have ended or timeout_ns is over; outcomes are reported from inside. uuid NULL:
- * all. True if everything was restored; else the error tells the first failure: HN_BACKEND_ERROR of the call, or
- * G_IO_ERROR_TIMED_OUT. Sysctls are restored too when uuid is NULL. */
+ * all. True if everything was restored; else the error tells the first failure: G_IO_ERROR_FAILED with the domain and
+ * the sentence, or G_IO_ERROR_TIMED_OUT. Sysctls are restored too when uuid is NULL. */
 bool hn_actuator_release_wait(HnActuator *actuator, const char *uuid, uint64_t timeout_ns, GError **error);

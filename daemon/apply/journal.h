@@ -110,17 +110,21 @@ HnJournalEntry *hn_journal_get(HnJournal *journal, const char *uuid);
  * the same uuid is dropped (its pins died with it). */
 void hn_journal_begin(HnJournal *journal, const HnDomainInfo *info, uint64_t start_ticks);
 
-/* Before a piece is changed to `set`: records its original (from `info`, when first touched; `original`
- * for VHOST) and `set`, and writes the file. Nothing may be changed if this fails.
+/* Before pieces are changed to their `set`: records it, and for a piece touched for the first time also
+ * `original`, `original_mode`, `start_ticks` as given; writes the file once for all. Yielded pieces are left as
+ * they are. Nothing may be changed if this fails.
  * Errors: HN_JOURNAL_ERROR_IO, HN_JOURNAL_ERROR_UNKNOWN (no hn_journal_begin). */
-bool hn_journal_will_set(HnJournal *journal, const char *uuid, const HnPiece *piece, GError **error);
-/* A piece is back at its original. */
+bool hn_journal_will_set(HnJournal *journal, const char *uuid, const HnPiece *pieces, guint n_pieces,
+                         GError **error);
+/* A piece is back at its original: it is dropped, so that a later change asks for the original anew. */
 bool hn_journal_restored(HnJournal *journal, const char *uuid, HnPieceKind kind, uint32_t id, GError **error);
 /* The admin changed a piece: his from now on. True if it was ours until now. */
 bool hn_journal_yield(HnJournal *journal, const char *uuid, HnPieceKind kind, uint32_t id);
 /* Deletes entry and file; the domain is untouched again (or gone). */
 bool hn_journal_forget(HnJournal *journal, const char *uuid, GError **error);
 
+/* One piece, as it is now. False if that domain or piece was never touched. */
+bool hn_journal_lookup(HnJournal *journal, const char *uuid, HnPieceKind kind, uint32_t id, HnPiece *ret_piece);
 /* Whose is a value now in force? True if `cpus` is what we set last on that piece, or just before. `key` is
  * libvirt's ("cputune.vcpupin3", "cputune.emulatorpin", "cputune.iothreadpin1"). */
 bool hn_journal_owns_pin(HnJournal *journal, const char *uuid, const char *key, const HnCpuset *cpus);

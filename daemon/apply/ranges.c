@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From regions and chunks to ordered ranges; see ranges.h. Pure and deterministic: ties by address.
+ */
+#include "ranges.h"
+
+#include <string.h>
+
+#define MIB (1024ull * 1024)
+#define BLOCK_BYTES (2 * MIB)
+#define SPREAD_SLICE_BYTES (32 * MIB)
+
+/* A candidate before it is given to a node. */
+typedef struct {
+    HnRange range;
+    uint32_t heat;
+    int32_t node;      /* where it mostly lies, HN_NODE_NONE unknown */
+    bool is_last;      /* nothing to move was seen in it */
+} Slice;
+
+typedef struct {
+    const HnHost *host;
+    const HnDomain *domain;
+    const HnVerdict *verdict;
+    const HnAction *action;
+    uint64_t client_vcpus; /* of the first 64: bit i */
+    uint64_t vcpus_before, vcpus_mine, vcpus_all; /* counts, to divide by position */
+    bool is_divided;       /* wide, without cells */
+    bool is_spread;
+} View;
+
+static bool is_immovable(const HnRegion *region)
+{
+    return region->movability != HN_MOVABLE && region->movability != HN_MOVABLE_SHARED;
+}
+
+uint64_t hn_ranges_elsewhere_bytes(const HnHost *host, const HnRegion *region, HnNodemask from, HnNodemask to)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < host->n_nodes; i++) {
+        const HnNodemask bit = (HnNodemask)1 << i;
+
+        if (!(to & bit) && (from == 0 || (from & bit)))
+            bytes += region->resident_bytes[i];
+    }
+    return bytes;
+}
+
+static uint64_t low_vcpus(const HnCpuset *vcpus)
+{
+    return vcpus->words[0];
+}
+
+static View make_view(const HnHost *host, const HnDomain *domain, const HnVerdict *verdict,
+                      const HnAction *action)
+{
+    View view = {.host = host, .domain = domain, .verdict = verdict, .action = action};
+
+    view.is_spread = action->is_spread || __builtin_popcountll(action->to_nodes) > 1;
+    view.is_divided = verdict->n_clients > 1 && verdict->clients[action->client].guest_cell < 0;
+    view.client_vcpus = low_vcpus(&verdict->clients[action->client].vcpus);
+    for (uint32_t i = 0; i < verdict->n_clients; i++) {
+        const uint32_t n = hn_cpuset_count(&verdict->clients[i].vcpus);
+
+        if (i < action->client)
+            view.vcpus_before += n;
+        if (i == action->client)
+            view.vcpus_mine = n;
+        view.vcpus_all += n;
+    }
+    return view;
+}
+
+static bool is_of_client(const View *view, const HnRegion *region)
+{
+    const int32_t cell = view->verdict->clients[view->action->client].guest_cell;
+
+    return cell < 0 || region->guest_cell == cell || view->verdict->n_clients == 1;
+}
+
+/* The slice [*start, *end) of a length that is this client's by position. */
+static void divide(const View *view, uint64_t length, uint64_t unit, uint64_t *ret_start, uint64_t *ret_end)
+{
+    const uint64_t n_units = (length + unit - 1) / unit;
+    const uint64_t all = MAX(view->vcpus_all, 1);
+
+    *ret_start = MIN(n_units * view->vcpus_before / all * unit, length);
+    *ret_end = MIN(n_units * (view->vcpus_before + view->vcpus_mine) / all * unit, length);
+}
+
+static HnRange range_of(const HnRegion *region, uint64_t offset, uint64_t length)
+{
+    return (HnRange){
+        .start = region->hva_start + offset,
+        .length_bytes = length,
+        .page_bytes = region->page_bytes,
+        .is_thp = region->is_thp,
+        .is_shared = region->movability == HN_MOVABLE_SHARED,
+    };
+}
+
+static bool is_chunk_mine(const View *view, const HnRegion *region, uint32_t index)
+{
+    const HnChunk *chunk = &region->chunks[index];
+    uint32_t n_touching = 0;
+    uint64_t start, end;
+
+    if (!view->is_divided)
+        return true;
+    for (uint32_t i = 0; i < view->verdict->n_clients; i++)
+        n_touching += (chunk->touch_clients & low_vcpus(&view->verdict->clients[i].vcpus)) != 0;
+    if (n_touching > 1)
+        return view->is_spread;
+    if (view->is_spread)
+        return false; /* a spread is about what is shared */
+    if (n_touching == 1)
+        return (chunk->touch_clients & view->client_vcpus) != 0;
+    divide(view, region->n_chunks, 1, &start, &end);
+    return index >= start && index < end;
+}
+
+static void add_chunks(const View *view, const HnRegion *region, GArray *slices)
+{
+    for (uint32_t i = 0; i < region->n_chunks; i++) {
+        const HnChunk *chunk = &region->chunks[i];
+        const uint64_t offset = i * region->chunk_bytes;
+        Slice slice;
+
+        if (offset >= region->length_bytes || !is_chunk_mine(view, region, i))
+            continue;
+        slice = (Slice){
+            .range = range_of(region, offset, MIN(region->chunk_bytes, region->length_bytes - offset)),
+            .heat = view->action->hottest_first ? chunk->heat : 0,
+            .node = chunk->node,
+        };
+        slice.is_last = chunk->node == HN_NODE_NONE
+                            ? chunk->n_probes > 0
+                            : (view->action->to_nodes >> chunk->node & 1) && chunk->n_probes_on_node == chunk->n_probes;
+        g_array_append_val(slices, slice);
+    }
+}
+
+static void add_without_map(const View *view, const HnRegion *region, GArray *slices)
+{
+    const uint64_t unit = MAX(BLOCK_BYTES, region->page_bytes);
+    const uint64_t step = view->is_spread ? MAX(SPREAD_SLICE_BYTES, region->page_bytes) : region->length_bytes;
+    uint64_t start = 0, end = region->length_bytes;
+
+    if (view->is_divided && !view->is_spread)
+        divide(view, region->length_bytes, unit, &start, &end);
+    for (uint64_t offset = start; offset < end; offset += step) {
+        Slice slice = {.range = range_of(region, offset, MIN(step, end - offset)), .node = HN_NODE_NONE};
+
+        g_array_append_val(slices, slice);
+    }
+}
+
+static gint compare_slices(gconstpointer a, gconstpointer b)
+{
+    const Slice *x = a, *y = b;
+
+    if (x->is_last != y->is_last)
+        return x->is_last ? 1 : -1;
+    if (x->heat != y->heat)
+        return x->heat > y->heat ? -1 : 1;
+    return x->range.start < y->range.start ? -1 : x->range.start > y->range.start;
+}
+
+/* Appends, or lengthens the last range if the slice follows it and is of the same kind. */
+static void append_range(GArray *ranges, const HnRange *range)
+{
+    HnRange *last = ranges->len > 0 ? &g_array_index(ranges, HnRange, ranges->len - 1) : NULL;
+
+    if (last && last->start + last->length_bytes == range->start && last->page_bytes == range->page_bytes &&
+        last->is_thp == range->is_thp && last->is_shared == range->is_shared)
+        last->length_bytes += range->length_bytes;
+    else
+        g_array_append_vals(ranges, range, 1);
+}
+
+static void part_free(gpointer data)
+{
+    HnPart *part = data;
+
+    if (part->ranges)
+        g_array_unref(part->ranges);
+    g_free(part);
+}
+
+/* Gives each slice to a destination; `quota`: bytes still open per node index. */
+static int32_t choose_node(const View *view, const Slice *slice, const uint64_t *quota)
+{
+    int32_t best = HN_NODE_NONE;
+
+    if (slice->node >= 0 && (view->action->to_nodes >> slice->node & 1) && quota[slice->node] > 0)
+        return slice->node;
+    for (int32_t i = 0; i < (int32_t)view->host->n_nodes; i++) {
+        if ((view->action->to_nodes >> i & 1) && (best == HN_NODE_NONE || quota[i] > quota[best]))
+            best = i;
+    }
+    return best;
+}
+
+static GPtrArray *deal_out(const View *view, const GArray *slices)
+{
+    GPtrArray *parts = g_ptr_array_new_with_free_func(part_free);
+    HnPart *part_of[HN_MAX_NODES] = {0};
+    uint64_t quota[HN_MAX_NODES] = {0}, total = 0;
+    const uint32_t n_to = MAX((uint32_t)__builtin_popcountll(view->action->to_nodes), 1);
+
+    for (guint i = 0; i < slices->len; i++)
+        total += g_array_index(slices, Slice, i).range.length_bytes;
+    for (uint32_t i = 0; i < view->host->n_nodes; i++)
+        quota[i] = (view->action->to_nodes >> i & 1) ? total / n_to : 0;
+    for (guint i = 0; i < slices->len; i++) {
+        const Slice *slice = &g_array_index(slices, Slice, i);
+        const int32_t node = choose_node(view, slice, quota);
+
+        if (node == HN_NODE_NONE)
+            continue;
+        quota[node] -= MIN(quota[node], slice->range.length_bytes);
+        if (!part_of[node]) {
+            part_of[node] = g_new0(HnPart, 1);
+            part_of[node]->to_node = node;
+            part_of[node]->ranges = g_array_new(FALSE, FALSE, sizeof(HnRange));
+            part_of[node]->limit_bytes = view->action->bytes / n_to;
+        }
+        append_range(part_of[node]->ranges, &slice->range);
+    }
+    for (uint32_t i = 0; i < view->host->n_nodes; i++) {
+        if (part_of[i])
+            g_ptr_array_add(parts, part_of[i]);
+    }
+    return parts;
+}
+
+GPtrArray *hn_ranges_of(const HnHost *host, const HnDomain *domain, const HnVerdict *verdict,
+                        const HnAction *action, uint64_t *ret_immovable_bytes)
+{
+    const View view = make_view(host, domain, verdict, action);
+    g_autoptr(GArray) slices = g_array_new(FALSE, FALSE, sizeof(Slice));
+    uint64_t expected_bytes = 0, immovable_bytes = 0;
+    GPtrArray *parts;
+
+    for (uint32_t i = 0; i < domain->n_regions; i++) {
+        const HnRegion *region = &domain->regions[i];
+        const uint64_t elsewhere =
+            hn_ranges_elsewhere_bytes(host, region, action->from_nodes, action->to_nodes);
+
+        if (!is_of_client(&view, region))
+            continue;
+        if (is_immovable(region)) {
+            immovable_bytes += elsewhere;
+            continue;
+        }
+        /* A divided region's share cannot be told: no second pass for want of it. */
+        if (!view.is_divided && !view.is_spread)
+            expected_bytes += elsewhere;
+        if (region->n_chunks > 0 && region->chunk_bytes >= region->page_bytes)
+            add_chunks(&view, region, slices);
+        else
+            add_without_map(&view, region, slices);
+    }
+    g_array_sort(slices, compare_slices);
+    parts = deal_out(&view, slices);
+    for (guint i = 0; i < parts->len; i++) {
+        HnPart *part = parts->pdata[i];
+
+        part->expected_bytes = parts->len == 1 ? expected_bytes : 0;
+    }
+    *ret_immovable_bytes = immovable_bytes;
+    return parts;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which addresses an action is about: from the regions and chunks of a snapshot to ranges for the movers, one
+ * list per destination node. Pure.
+ *
+ * Rules:
+ *   - A client that is a guest cell has the regions of that cell. The only client has everything. Clients of a
+ *     wide domain without cells share the chunks: a chunk touched by vCPUs of one client only is that client's; one
+ *     touched by several is shared, and moved only by a spread action; one without evidence (or everything, where
+ *     there is no chunk map) is divided by position in proportion to the clients' vCPUs.
+ *   - Immovable regions are left out and counted.
+ *   - Hottest first where the action says so and there is a map: by heat, then by address. Chunks whose probes all
+ *     lie on the destination already (or found nothing) come last: they are looked at all the same.
+ *   - A spread action gives each destination an equal share of the bytes; a chunk that lies on one of them stays
+ *     while its share is not used up. Without a map the slices are of 32 MiB.
+ */
+#pragma once
+
+#include <homenode/plan.h>
+#include <homenode/snapshot.h>
+
+#include "move.h"
+
+typedef struct {
+    int32_t to_node;         /* index into HnHost.nodes */
+    GArray *ranges;          /* HnRange, in order; the taker sets it NULL */
+    uint64_t expected_bytes; /* resident elsewhere (in from_nodes), as far as the snapshot knows */
+    uint64_t limit_bytes;    /* this node's share of the action's bytes */
+} HnPart;
+
+/* GPtrArray of HnPart *, owned, one per destination node that has anything to look at, ascending node.
+ * *ret_immovable_bytes: of that client, elsewhere, and staying there. */
+GPtrArray *hn_ranges_of(const HnHost *host, const HnDomain *domain, const HnVerdict *verdict,
+                        const HnAction *action, uint64_t *ret_immovable_bytes);
+
+/* Bytes of the domain's regions on nodes in `from` (0: any) but not in `to`. */
+uint64_t hn_ranges_elsewhere_bytes(const HnHost *host, const HnRegion *region, HnNodemask from, HnNodemask to);

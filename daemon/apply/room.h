@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How much a node can take right now. The kernel answers a full node with ENOMEM and a stack dump in its log, so
+ * it is asked before, each time.
+ */
+#pragma once
+
+#include "limits.h"
+#include "observe/root.h"
+
+/* MemFree of /sys/devices/system/node/nodeN/meminfo. Error: HN_MODEL_ERROR_SYNTAX. */
+bool hn_room_parse_meminfo(const char *text, size_t len, uint64_t *ret_free_bytes, GError **error);
+
+/* Bytes that may be moved to the node: free − high watermarks − headroom, plus the node's free hugetlb pages
+ * where hugetlb_page_bytes is not 0 (they are taken first). Error: the file cannot be read or parsed. */
+bool hn_room_read(const HnRoot *root, int32_t node_id, uint64_t watermark_bytes, uint64_t hugetlb_page_bytes,
+                  const HnLimits *limits, uint64_t *ret_room_bytes, GError **error);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The real system calls behind the seam; see syscalls.h. No policy, no retries, no messages.
+ */
+#include "syscalls.h"
+
+#include <errno.h>
+#include <numaif.h>
+#include <poll.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434 /* the same on every architecture, Linux 5.3 */
+#endif
+
+static long kernel_move_pages(void *user_data, int64_t pid, size_t n_pages, void **pages, const int *nodes,
+                              int *ret_status, int flags)
+{
+    return move_pages((int)pid, n_pages, pages, nodes, ret_status, flags);
+}
+
+/* The kernel's mask has the layout of HnCpuset's words on 64-bit little- and big-endian machines alike:
+ * an array of unsigned long, bit i of word w is CPU 64 w + i. */
+G_STATIC_ASSERT(sizeof(unsigned long) == sizeof(uint64_t));
+
+static int kernel_sched_setaffinity(void *user_data, int32_t tid, const HnCpuset *cpus)
+{
+    return sched_setaffinity(tid, sizeof(cpus->words), (const cpu_set_t *)cpus->words);
+}
+
+static int kernel_sched_getaffinity(void *user_data, int32_t tid, HnCpuset *ret_cpus)
+{
+    HnCpuset cpus;
+
+    hn_cpuset_zero(&cpus);
+    if (sched_getaffinity(tid, sizeof(cpus.words), (cpu_set_t *)cpus.words) < 0)
+        return -1;
+    *ret_cpus = cpus;
+    return 0;
+}
+
+static int kernel_pidfd_open(void *user_data, int64_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, (pid_t)pid, 0); /* close-on-exec by definition */
+}
+
+static int kernel_pidfd_is_alive(void *user_data, int pidfd)
+{
+    struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+    int n;
+
+    do
+        n = poll(&poll_fd, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -1;
+    return n == 0;
+}
+
+static void kernel_close(void *user_data, int fd)
+{
+    close(fd);
+}
+
+static uint64_t kernel_now_ns(void *user_data)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+const HnSyscalls *hn_syscalls_kernel(void)
+{
+    static const HnSyscalls kernel = {
+        .move_pages = kernel_move_pages,
+        .sched_setaffinity = kernel_sched_setaffinity,
+        .sched_getaffinity = kernel_sched_getaffinity,
+        .pidfd_open = kernel_pidfd_open,
+        .pidfd_is_alive = kernel_pidfd_is_alive,
+        .close = kernel_close,
+        .now_ns = kernel_now_ns,
+    };
+
+    return &kernel;
+}
