@@ -349,7 +349,7 @@ static double vm_speed(HnSimWorld *world, HnSimVm *vm, const double *cpu_share, 
             ratio *= local / expected_local;
         if (remote_share > 0)
             remote *= (1 - local) / remote_share;
-        ratio = share[0] < 0 ? 1 : MAX(1, ratio + remote);
+        ratio = MAX(1, ratio + remote);
         double speed = got / ((1 - vm->spec->memory_bound) + vm->spec->memory_bound * ratio);
         speed *= 1 - MIN(0.5, vcpu->hint_cost);
         speed_sum += speed;

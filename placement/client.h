@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Clients: the parts of a domain that are placed as one (ESXi's "NUMA client").
+ */
+#pragma once
+
+#include "past.h"
+
+#include <homenode/plan.h>
+
+/* More parts than nodes make no sense. */
+#define HN_MAX_CLIENTS HN_MAX_NODES
+
+typedef struct {
+    HnCpuset vcpus; /* vCPU numbers */
+    uint32_t n_vcpus;
+    int32_t guest_cell;
+    uint64_t *movable_bytes;   /* [n_nodes] */
+    uint64_t *immovable_bytes; /* [n_nodes] */
+    uint64_t resident_bytes;   /* both, summed */
+    uint64_t growth_bytes;     /* reserved beyond what is resident */
+    uint64_t smoothed_mcpu;
+    uint64_t held_mcpu;
+    HnNodemask allowed;         /* homes its constraints leave */
+    HnReason constraint;        /* why `allowed` is not every home node; CONVERGED: it is */
+    int32_t home_now;           /* the node all its vCPUs are confined to, HN_NODE_NONE */
+    int32_t main_node;          /* where it mostly is: home, else most memory */
+    const uint16_t *share_permille; /* [n_nodes] where its unpinned vCPUs run; NULL if home_now is set */
+    uint32_t private_permille;  /* share of its touches that fall in its own part (1000: not wide) */
+} HnClient;
+
+/* A domain, split. */
+typedef struct {
+    const HnDomain *domain;
+    HnPastDomain *record;
+    bool is_wide;
+    bool is_split_by_touch;
+    uint32_t n_clients;
+    HnClient *clients;
+    uint64_t huge_page_bytes; /* its RAM comes from this hugepage pool; 0: ordinary pages */
+    bool has_big_pages;       /* moves at huge-page speed */
+    uint64_t residue_bytes;   /* found not to move lately; tolerated away from home */
+    uint32_t n_chunk_maps;
+    HnChunkMap *chunk_maps;   /* moved into the verdict */
+} HnSplit;
+
+/* Splits one domain and brings its record's held values up to date. `policy` decides the reserve and the
+ * boot window. Never fails: a domain that fits nowhere is still one client, with `allowed` 0. */
+void hn_split_init(HnSplit *split, const HnHost *host, const HnDomain *domain, HnPastDomain *record,
+                   const HnPolicy *policy, uint64_t now_ns, uint64_t elapsed_ns);
+void hn_split_clear(HnSplit *split);
+/* Gives the split that many empty clients; for the functions that fill them. */
+void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes);
+
+/* Memory of a node that plans may use when it is empty, and what they leave alone of it. */
+uint64_t hn_node_usable_bytes(const HnNode *node, const HnPolicy *policy);
+uint64_t hn_node_usable_for(const HnNode *node, const HnPolicy *policy, uint64_t huge_page_bytes);
+uint64_t hn_node_reserve_bytes(const HnNode *node, const HnPolicy *policy);

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The terms of the cost function. Pure arithmetic on integers; every intermediate fits 128 bits at 8,192
+ * CPUs, 64 TiB and weight 1,000, every result is cut off at a documented ceiling instead of overflowing.
+ */
+#include "cost.h"
+
+#include <string.h>
+
+/* Kernel copy cost per byte: 1.2 us per 4 KiB page, huge pages three times cheaper (Garg et al.). In
+ * nanoseconds per 1024 bytes. */
+#define MOVE_NS_PER_KIB_SMALL 300
+#define MOVE_NS_PER_KIB_BIG 95
+/* Load at which nobody waits still costs: shared caches, turbo, queueing. 1/8 makes a node at half load
+ * worth leaving for an empty one, and a node at a quarter not. */
+#define SOFT_DIVISOR 8
+/* A passthrough device on a node at distance 20 costs a twentieth of the demand. */
+#define DEVICE_PERMILLE_PER_HOP 50
+#define MAX_MCPU (INT64_C(1) << 36)
+
+static int64_t cap(__int128 value, int64_t ceiling)
+{
+    return value > ceiling ? ceiling : (int64_t)value;
+}
+
+int64_t hn_cost_remote(const uint8_t *distance, uint32_t n_nodes, uint32_t home, const int64_t *bytes,
+                       int64_t bound_mcpu, uint32_t kappa_permille)
+{
+    __int128 far = 0, all = 0;
+
+    for (uint32_t n = 0; n < n_nodes; n++) {
+        all += bytes[n];
+        far += (__int128)bytes[n] * (distance[home * n_nodes + n] - 10);
+    }
+    if (all == 0)
+        return 0;
+    /* mcpu * 1e6 ns * (distance / 10 - 1) * kappa / 1000 */
+    __int128 factor = (__int128)bound_mcpu * 100 * kappa_permille;
+    /* Shares in 2^-20: more digits than any measurement of residency has. */
+    return cap(factor * ((far << 20) / all) >> 20, HN_MAX_ITEM_COST);
+}
+
+/* mass * excess * factor / 2^24, cut off. */
+static int64_t stretched(int64_t mass, int64_t excess, int64_t factor)
+{
+    unsigned __int128 product = (unsigned __int128)(uint64_t)MIN(mass, MAX_MCPU) * (uint64_t)MIN(excess, MAX_MCPU);
+    unsigned __int128 cost = product * (uint64_t)factor >> 24;
+
+    return cost > (unsigned __int128)HN_MAX_NODE_COST ? HN_MAX_NODE_COST : (int64_t)cost;
+}
+
+int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu)
+{
+    int64_t excess = load_mcpu > node->capacity_mcpu ? load_mcpu - node->capacity_mcpu : 0;
+
+    /* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part. */
+    return MIN(stretched(weighted_mcpu, excess + load_mcpu / SOFT_DIVISOR, node->contention_factor),
+               HN_MAX_NODE_COST / 2);
+}
+
+int64_t hn_cost_bandwidth(const HnModelNode *node, int64_t draw_mib, int64_t bound_mcpu)
+{
+    if (node->bandwidth_mib == 0 || draw_mib <= node->bandwidth_mib)
+        return 0;
+    return MIN(stretched(bound_mcpu, draw_mib - node->bandwidth_mib, node->bandwidth_factor),
+               HN_MAX_NODE_COST / 2);
+}
+
+int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns, const HnPolicy *policy)
+{
+    if (bytes == 0)
+        return 0;
+    uint64_t rate = has_big_pages ? MOVE_NS_PER_KIB_BIG : MOVE_NS_PER_KIB_SMALL;
+    unsigned __int128 copy_ns = (unsigned __int128)(bytes >> 10) * rate;
+    uint64_t horizon_ms = policy->payback_horizon_ns / 1000000;
+    unsigned __int128 copy_ns_per_sec = copy_ns * 1000 / horizon_ms;
+    /* While it moves, half of it is still remote on average. */
+    unsigned __int128 transit_ms = (unsigned __int128)bytes * 500 / policy->move_bytes_per_sec;
+    if (transit_ms > horizon_ms)
+        transit_ms = horizon_ms;
+    return cap((__int128)copy_ns_per_sec + (__int128)remote_ns * (int64_t)transit_ms / (int64_t)horizon_ms,
+               HN_MAX_ITEM_COST);
+}
+
+int64_t hn_cost_device(int64_t weighted_mcpu, uint8_t distance)
+{
+    return cap((__int128)weighted_mcpu * 100 * DEVICE_PERMILLE_PER_HOP * (distance - 10), HN_MAX_ITEM_COST);
+}
+
+static int64_t node_cost(const HnAssignment *a, uint32_t n, int64_t load, int64_t weighted, int64_t bound,
+                         int64_t draw)
+{
+    const HnModelNode *node = &a->model->nodes[n];
+    int64_t cost = hn_cost_contention(node, load, weighted);
+
+    if (node->bandwidth_mib)
+        cost += hn_cost_bandwidth(node, draw, bound);
+    return cost;
+}
+
+/* What an item in a state puts on node n. */
+static inline int64_t share_of(const HnModel *model, uint32_t item, uint32_t n)
+{
+    return model->share[(size_t)item * model->n_nodes + n];
+}
+
+static void add_load(HnAssignment *a, uint32_t item, uint32_t n, int64_t permille, int sign)
+{
+    const HnItem *it = &a->model->items[item];
+
+    a->load_mcpu[n] += sign * (it->demand_mcpu * permille / 1000);
+    a->weighted_mcpu[n] += sign * (it->weighted_mcpu * permille / 1000);
+    a->bound_mcpu[n] += sign * (it->bound_mcpu * permille / 1000);
+    a->draw_mib[n] += sign * (it->draw_mib * permille / 1000);
+}
+
+static void count_in(HnAssignment *a, uint32_t item, uint32_t state, int sign)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    bool is_staying = state == m->n_nodes;
+
+    if (state == hn_model_out(m))
+        return;
+    for (uint32_t n = 0; n < m->n_nodes && is_staying; n++) {
+        a->used_bytes[it->kind][n] += sign * m->stay_bytes[(size_t)item * m->n_nodes + n];
+        if (it->is_floating && share_of(m, item, n) > 0)
+            add_load(a, item, n, share_of(m, item, n), sign);
+    }
+    if (!is_staying)
+        a->used_bytes[it->kind][state] += sign * it->need_bytes;
+    uint32_t position = hn_model_position(m, item, state);
+    if (!is_staying || !it->is_floating)
+        add_load(a, item, position, 1000, sign);
+    if (it->group >= 0)
+        a->group_count[(size_t)it->group * m->n_nodes + position] += (uint32_t)sign;
+    if (it->anti >= 0)
+        a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position] += (uint32_t)sign;
+}
+
+static void refresh_node(HnAssignment *a, uint32_t n)
+{
+    a->node_cost[n] = node_cost(a, n, a->load_mcpu[n], a->weighted_mcpu[n], a->bound_mcpu[n], a->draw_mib[n]);
+}
+
+HnAssignment *hn_assignment_new(const HnModel *model)
+{
+    HnAssignment *a = g_new0(HnAssignment, 1);
+
+    a->model = model;
+    a->state = g_new0(uint8_t, model->n_items);
+    a->group_count = g_new0(uint32_t, (size_t)(model->n_groups + model->n_antis) * model->n_nodes);
+    for (uint32_t i = 0; i < model->n_items; i++) {
+        a->state[i] = model->items[i].initial;
+        count_in(a, i, a->state[i], +1);
+    }
+    for (uint32_t n = 0; n < model->n_nodes; n++)
+        refresh_node(a, n);
+    return a;
+}
+
+void hn_assignment_set(HnAssignment *to, const HnAssignment *from)
+{
+    const HnModel *m = from->model;
+    uint8_t *state = to->state;
+    uint32_t *group_count = to->group_count;
+
+    *to = *from;
+    to->state = state;
+    to->group_count = group_count;
+    memcpy(state, from->state, m->n_items);
+    if (m->n_groups + m->n_antis > 0)
+        memcpy(group_count, from->group_count,
+               sizeof(uint32_t) * (size_t)(m->n_groups + m->n_antis) * m->n_nodes);
+}
+
+HnAssignment *hn_assignment_copy(const HnAssignment *assignment)
+{
+    const HnModel *m = assignment->model;
+    HnAssignment *copy = g_new0(HnAssignment, 1);
+
+    copy->state = g_new0(uint8_t, m->n_items);
+    copy->group_count = g_new0(uint32_t, (size_t)(m->n_groups + m->n_antis) * m->n_nodes);
+    hn_assignment_set(copy, assignment);
+    return copy;
+}
+
+void hn_assignment_free(HnAssignment *assignment)
+{
+    if (!assignment)
+        return;
+    g_free(assignment->state);
+    g_free(assignment->group_count);
+    g_free(assignment);
+}
+
+bool hn_assignment_fits(const HnAssignment *a, uint32_t item, uint32_t state)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+
+    if (state >= m->n_nodes)
+        return false; /* "stay" can be left, not entered: others may have taken the room */
+    if (!(it->allowed >> state & 1))
+        return false;
+    if (a->state[item] == state)
+        return true;
+    int64_t freed = a->state[item] == m->n_nodes ? m->stay_bytes[(size_t)item * m->n_nodes + state] : 0;
+    int64_t grown = it->need_bytes - freed;
+    return grown <= 0 || a->used_bytes[it->kind][state] + grown <= m->nodes[state].capacity_bytes[it->kind];
+}
+
+/* Siblings of a wide domain pull each other near. */
+static int64_t kin_cost(const HnAssignment *a, uint32_t item, uint32_t position)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    int64_t cost = 0;
+
+    for (uint32_t k = it->kin_first; k < it->kin_first + it->kin_count; k++) {
+        if (k == item || a->state[k] == hn_model_out(m))
+            continue;
+        uint32_t other = hn_model_position(m, k, a->state[k]);
+        cost += it->kin_factor * (m->distance[position * m->n_nodes + other] - 10);
+        cost += m->items[k].kin_factor * (m->distance[other * m->n_nodes + position] - 10);
+    }
+    return MIN(cost, HN_MAX_ITEM_COST);
+}
+
+/* Pairs of the item with members of its groups if it stood at `position`, itself not counted there. */
+static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t position, uint32_t own)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    int64_t cost = 0;
+
+    if (it->group >= 0) {
+        int64_t here = a->group_count[(size_t)it->group * m->n_nodes + position] - (position == own);
+        /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences. */
+        cost -= here * m->group_pair_ns[it->group];
+    }
+    if (it->anti >= 0) {
+        int64_t here = a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position] -
+                       (position == own);
+        cost += here * HN_ANTI_NS_PER_SEC;
+    }
+    if (it->kin_count > 1)
+        cost += kin_cost(a, item, position);
+    return cost;
+}
+
+int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    uint32_t state = a->state[item], position = hn_model_position(m, item, state);
+
+    if (state == hn_model_out(m))
+        return 0;
+    int64_t delta = -hn_model_unary(m, item, state) - company_cost(a, item, position, position);
+    if (state == m->n_nodes && it->is_floating) {
+        for (uint32_t n = 0; n < m->n_nodes; n++) {
+            int64_t s = share_of(m, item, n);
+            if (s > 0)
+                delta += node_cost(a, n, a->load_mcpu[n] - it->demand_mcpu * s / 1000,
+                                   a->weighted_mcpu[n] - it->weighted_mcpu * s / 1000,
+                                   a->bound_mcpu[n] - it->bound_mcpu * s / 1000,
+                                   a->draw_mib[n] - it->draw_mib * s / 1000) - a->node_cost[n];
+        }
+        return delta;
+    }
+    return delta + node_cost(a, position, a->load_mcpu[position] - it->demand_mcpu,
+                             a->weighted_mcpu[position] - it->weighted_mcpu,
+                             a->bound_mcpu[position] - it->bound_mcpu, a->draw_mib[position] - it->draw_mib) -
+           a->node_cost[position];
+}
+
+int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    bool is_out = a->state[item] == hn_model_out(m);
+    uint32_t own = is_out ? UINT32_MAX : hn_model_position(m, item, a->state[item]);
+    int64_t delta = hn_model_unary(m, item, state) + company_cost(a, item, state, own);
+    int64_t present = 0; /* permille of the item's own load that is on the node now */
+
+    if (a->state[item] == m->n_nodes && it->is_floating)
+        present = share_of(m, item, state);
+    else if (own == state)
+        present = 1000;
+    if (present == 0)
+        return delta + node_cost(a, state, a->load_mcpu[state] + it->demand_mcpu,
+                                 a->weighted_mcpu[state] + it->weighted_mcpu,
+                                 a->bound_mcpu[state] + it->bound_mcpu, a->draw_mib[state] + it->draw_mib) -
+               a->node_cost[state];
+    int64_t load = a->load_mcpu[state] - it->demand_mcpu * present / 1000;
+    int64_t weighted = a->weighted_mcpu[state] - it->weighted_mcpu * present / 1000;
+    int64_t bound = a->bound_mcpu[state] - it->bound_mcpu * present / 1000;
+    int64_t draw = a->draw_mib[state] - it->draw_mib * present / 1000;
+    return delta + node_cost(a, state, load + it->demand_mcpu, weighted + it->weighted_mcpu,
+                             bound + it->bound_mcpu, draw + it->draw_mib) -
+           node_cost(a, state, load, weighted, bound, draw);
+}
+
+/* Recomputes a node's cost; returns the change. */
+static int64_t refresh_delta(HnAssignment *a, uint32_t n)
+{
+    int64_t old = a->node_cost[n];
+
+    refresh_node(a, n);
+    return a->node_cost[n] - old;
+}
+
+int64_t hn_assignment_move(HnAssignment *a, uint32_t item, uint32_t state)
+{
+    const HnModel *m = a->model;
+    uint32_t old = a->state[item];
+    uint32_t from = hn_model_position(m, item, old), to = hn_model_position(m, item, state);
+    int64_t delta = hn_model_unary(m, item, state) - hn_model_unary(m, item, old);
+
+    if (old != hn_model_out(m))
+        delta -= company_cost(a, item, from, from);
+    count_in(a, item, old, -1);
+    a->state[item] = (uint8_t)state;
+    count_in(a, item, state, +1);
+    if (state != hn_model_out(m))
+        delta += company_cost(a, item, to, to);
+    if ((old == m->n_nodes || state == m->n_nodes) && m->items[item].is_floating) {
+        for (uint32_t n = 0; n < m->n_nodes; n++)
+            delta += refresh_delta(a, n);
+        return delta;
+    }
+    delta += refresh_delta(a, from);
+    return from == to ? delta : delta + refresh_delta(a, to);
+}
+
+bool hn_assignment_has_room(const HnAssignment *a, const HnAssignment *before, uint32_t item)
+{
+    const HnModel *m = a->model;
+    uint32_t kind = m->items[item].kind;
+
+    for (uint32_t n = 0; n < m->n_nodes; n++) {
+        bool is_there = a->state[item] == m->n_nodes ? m->stay_bytes[(size_t)item * m->n_nodes + n] > 0
+                                                     : a->state[item] == n;
+        if (is_there && a->used_bytes[kind][n] > MAX(m->nodes[n].capacity_bytes[kind], before->used_bytes[kind][n]))
+            return false;
+    }
+    return true;
+}
+
+static int64_t clamp_cost(__int128 value)
+{
+    return value > INT64_MAX / 4 ? INT64_MAX / 4 : (int64_t)value;
+}
+
+static void finish(HnCost *cost)
+{
+    cost->total_ns_per_sec = clamp_cost((__int128)cost->remote_ns_per_sec + cost->cpu_ns_per_sec +
+                                        cost->bandwidth_ns_per_sec + cost->moving_ns_per_sec +
+                                        cost->company_ns_per_sec);
+}
+
+void hn_cost_add(HnCost *sum, const HnCost *part)
+{
+    sum->remote_ns_per_sec = clamp_cost((__int128)sum->remote_ns_per_sec + part->remote_ns_per_sec);
+    sum->cpu_ns_per_sec = clamp_cost((__int128)sum->cpu_ns_per_sec + part->cpu_ns_per_sec);
+    sum->bandwidth_ns_per_sec = clamp_cost((__int128)sum->bandwidth_ns_per_sec + part->bandwidth_ns_per_sec);
+    sum->moving_ns_per_sec = clamp_cost((__int128)sum->moving_ns_per_sec + part->moving_ns_per_sec);
+    sum->company_ns_per_sec = clamp_cost((__int128)sum->company_ns_per_sec + part->company_ns_per_sec);
+    finish(sum);
+}
+
+int64_t hn_assignment_total(const HnAssignment *a)
+{
+    const HnModel *m = a->model;
+    __int128 sum = 0, kin_twice = 0;
+
+    for (uint32_t n = 0; n < m->n_nodes; n++)
+        sum += a->node_cost[n];
+    for (uint32_t i = 0; i < m->n_items; i++) {
+        sum += hn_model_unary(m, i, a->state[i]);
+        if (m->items[i].kin_count > 1)
+            kin_twice += kin_cost(a, i, hn_model_position(m, i, a->state[i]));
+    }
+    sum += kin_twice / 2;
+    for (uint32_t g = 0; g < m->n_groups + m->n_antis; g++) {
+        int64_t members = 0, together = 0;
+        for (uint32_t n = 0; n < m->n_nodes; n++) {
+            int64_t count = a->group_count[(size_t)g * m->n_nodes + n];
+            members += count;
+            together += count * (count - 1) / 2;
+        }
+        if (g < m->n_groups)
+            sum += (__int128)(members * (members - 1) / 2 - together) * m->group_pair_ns[g];
+        else
+            sum += (__int128)together * HN_ANTI_NS_PER_SEC;
+    }
+    return clamp_cost(sum);
+}
+
+/* An item's part of the stall on one node: in proportion to what it puts there. */
+static void add_node_share(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille, HnCost *cost)
+{
+    const HnItem *it = &a->model->items[item];
+    const HnModelNode *node = &a->model->nodes[n];
+    int64_t all_w = MAX(a->weighted_mcpu[n], 1), all_b = MAX(a->bound_mcpu[n], 1);
+    int64_t own_w = it->weighted_mcpu * permille / 1000, own_b = it->bound_mcpu * permille / 1000;
+
+    cost->cpu_ns_per_sec += (int64_t)((__int128)hn_cost_contention(node, a->load_mcpu[n], all_w) * own_w / all_w);
+    cost->bandwidth_ns_per_sec += (int64_t)((__int128)hn_cost_bandwidth(node, a->draw_mib[n], all_b) * own_b / all_b);
+}
+
+void hn_assignment_item_cost(const HnAssignment *a, uint32_t item, HnCost *ret_cost)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    uint32_t state = a->state[item], position = hn_model_position(m, item, state);
+    HnCost cost = {0};
+
+    if (state == m->n_nodes && it->is_floating) {
+        for (uint32_t n = 0; n < m->n_nodes; n++)
+            if (share_of(m, item, n) > 0)
+                add_node_share(a, item, n, share_of(m, item, n), &cost);
+    } else {
+        add_node_share(a, item, position, 1000, &cost);
+    }
+    hn_model_terms(m, item, state, &cost.remote_ns_per_sec, &cost.moving_ns_per_sec, &cost.company_ns_per_sec);
+    if (it->group >= 0) {
+        int64_t members = 0;
+        for (uint32_t n = 0; n < m->n_nodes; n++)
+            members += a->group_count[(size_t)it->group * m->n_nodes + n];
+        int64_t here = a->group_count[(size_t)it->group * m->n_nodes + position];
+        cost.company_ns_per_sec += (members - here) * m->group_pair_ns[it->group] / 2;
+    }
+    if (it->anti >= 0) {
+        int64_t here = a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position];
+        cost.company_ns_per_sec += (here - 1) * HN_ANTI_NS_PER_SEC / 2;
+    }
+    if (it->kin_count > 1)
+        cost.company_ns_per_sec += kin_cost(a, item, position) / 2;
+    finish(&cost);
+    *ret_cost = cost;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The cost function, term by term, and assignments that keep it up to date.
+ *
+ * Every term is in nanoseconds of stall per second of wall time, an integer: sums do not depend on their
+ * order. docs/placement.md derives each.
+ */
+#pragma once
+
+#include "model.h"
+
+/* What a communicating pair loses when apart: stall of one member alone of its group. */
+#define HN_GROUP_NS_PER_SEC INT64_C(100000000)
+/* What one pair of an anti-group on one node is worth avoiding: more than locality of a small guest. */
+#define HN_ANTI_NS_PER_SEC INT64_C(300000000)
+
+/* Remote access: `bound_mcpu` of memory-bound demand on node `home`, memory as in `bytes` [n_nodes]. */
+int64_t hn_cost_remote(const uint8_t *distance, uint32_t n_nodes, uint32_t home, const int64_t *bytes,
+                       int64_t bound_mcpu, uint32_t kappa_permille);
+/* CPU: load and weighted load of a node against its capacity. */
+int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu);
+/* Memory bandwidth: what the node is asked for against what it serves, borne by its memory-bound load. */
+int64_t hn_cost_bandwidth(const HnModelNode *node, int64_t draw_mib, int64_t bound_mcpu);
+/* Moving: host CPU and guest stall per byte, and the time until the bytes have arrived, both spread over
+ * the payback horizon. `remote_ns` is the stall per second if those bytes stay remote. */
+int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns, const HnPolicy *policy);
+/* Passthrough devices: demand on `home`, nearest of the device's nodes at `distance`. */
+int64_t hn_cost_device(int64_t weighted_mcpu, uint8_t distance);
+
+/* A complete assignment. Copyable by hn_assignment_copy(). */
+typedef struct {
+    const HnModel *model;
+    uint8_t *state; /* [n_items] */
+    int64_t load_mcpu[HN_MAX_NODES];
+    int64_t weighted_mcpu[HN_MAX_NODES];
+    int64_t bound_mcpu[HN_MAX_NODES];
+    int64_t draw_mib[HN_MAX_NODES];
+    int64_t node_cost[HN_MAX_NODES];
+    int64_t used_bytes[HN_MAX_KINDS][HN_MAX_NODES];
+    uint32_t *group_count; /* [(n_groups + n_antis) * n_nodes] */
+} HnAssignment;
+
+HnAssignment *hn_assignment_new(const HnModel *model); /* every item in its initial state */
+HnAssignment *hn_assignment_copy(const HnAssignment *assignment);
+void hn_assignment_set(HnAssignment *to, const HnAssignment *from);
+void hn_assignment_free(HnAssignment *assignment);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnAssignment, hn_assignment_free)
+
+/* May the item go to `state` as far as its constraints and memory go, the others staying put? */
+bool hn_assignment_fits(const HnAssignment *assignment, uint32_t item, uint32_t state);
+/* Change of the total if the item left (first half) and then entered `state` (second half). */
+int64_t hn_assignment_leave(const HnAssignment *assignment, uint32_t item);
+int64_t hn_assignment_enter(const HnAssignment *assignment, uint32_t item, uint32_t state);
+static inline int64_t hn_assignment_delta(const HnAssignment *assignment, uint32_t item, uint32_t state)
+{
+    return hn_assignment_leave(assignment, item) + hn_assignment_enter(assignment, item, state);
+}
+/* Puts the item into `state` (any state, also one that does not fit) and returns the change of the total. */
+int64_t hn_assignment_move(HnAssignment *assignment, uint32_t item, uint32_t state);
+/* Is there room wherever the item lies, counting as room what was as full in `before`? */
+bool hn_assignment_has_room(const HnAssignment *assignment, const HnAssignment *before, uint32_t item);
+
+/* The total over all items and nodes. The parts of items are rounded down each, so their sum may fall
+ * short of it by a few nanoseconds. */
+int64_t hn_assignment_total(const HnAssignment *assignment);
+/* The part of one item: its unary terms, its share of its nodes' contention, its company. */
+void hn_assignment_item_cost(const HnAssignment *assignment, uint32_t item, HnCost *ret_cost);
+void hn_cost_add(HnCost *sum, const HnCost *part);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Two numbers per domain, because they differ: bytes local says where memory lies, accesses local says
+ * what the guest touches. A guest can have 95 % of its memory near and most of its accesses far, and the
+ * other way round.
+ *
+ * Accesses come from the kernel's NUMA hinting faults per vCPU thread. They decay by half per scan and are
+ * charged to the node where the page ended up; read as shares they remain usable.
+ */
+#include "evidence.h"
+
+#define MIN_TOUCHES 100
+
+uint64_t hn_evidence_filter(uint64_t *last, uint64_t now)
+{
+    uint64_t twice = *last & now;
+
+    *last = now;
+    return twice;
+}
+
+/* Node a vCPU runs on: its client's home, or where it was last seen. */
+static int32_t node_of_vcpu(const HnHost *host, const HnClient *client, const HnVcpu *vcpu)
+{
+    if (client->home_now != HN_NODE_NONE)
+        return client->home_now;
+    return vcpu->last_cpu >= 0 ? hn_host_node_of_cpu(host, (uint32_t)vcpu->last_cpu) : HN_NODE_NONE;
+}
+
+HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
+{
+    const HnDomain *domain = split->domain;
+    __int128 local_bytes = 0;
+    uint64_t all_bytes = 0, local_touches = 0, all_touches = 0;
+    HnLocality result = {0};
+
+    for (uint32_t c = 0; c < split->n_clients; c++) {
+        const HnClient *client = &split->clients[c];
+        uint64_t at_vcpus = 0; /* sum over its vCPUs of the bytes on their node */
+        uint32_t n_placed = 0;
+        for (uint32_t i = 0; i < domain->n_vcpus; i++) {
+            const HnVcpu *vcpu = &domain->vcpus[i];
+            int32_t node = hn_cpuset_has(&client->vcpus, vcpu->id) ? node_of_vcpu(host, client, vcpu) : HN_NODE_NONE;
+            if (node == HN_NODE_NONE)
+                continue;
+            n_placed++;
+            at_vcpus += client->movable_bytes[node] + client->immovable_bytes[node];
+            for (uint32_t n = 0; vcpu->faults.is_valid && n < host->n_nodes; n++) {
+                uint64_t touches = vcpu->faults.private_pages[n] + vcpu->faults.shared_pages[n];
+                all_touches += touches;
+                local_touches += n == (uint32_t)node ? touches : 0;
+            }
+        }
+        all_bytes += client->resident_bytes;
+        local_bytes += n_placed ? at_vcpus / n_placed : 0;
+    }
+    result.bytes_local_permille = all_bytes ? (uint32_t)(local_bytes * 1000 / all_bytes) : 1000;
+    result.n_touches = all_touches;
+    result.has_accesses_local = all_touches >= MIN_TOUCHES;
+    if (result.has_accesses_local)
+        result.accesses_local_permille = (uint32_t)((__int128)local_touches * 1000 / all_touches);
+    return result;
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From split domains to the solver's problem.
+ *
+ * All judgement about units, capacities and what counts as movable ends here; the search sees a table of
+ * unary costs, loads and byte counts. Must not search.
+ */
+#include "model.h"
+
+#include "canonical.h"
+#include "cost.h"
+
+#include <string.h>
+
+/* What one fully memory-bound CPU draws at most, where nobody measures it: 9.4 GiB/s per node of 12
+ * threads (AutoNUMA's tables, 2012). */
+#define DRAW_MIB_PER_CPU 800
+#define MAX_DEMAND_MCPU (INT64_C(1) << 32)
+
+uint64_t hn_model_bytes_to_move(const HnSplit *split, uint32_t client, uint32_t n_nodes, uint32_t home,
+                                const HnPolicy *policy)
+{
+    const HnClient *c = &split->clients[client];
+    uint64_t away = 0;
+
+    for (uint32_t n = 0; n < n_nodes; n++)
+        if (n != home)
+            away += c->movable_bytes[n];
+    uint64_t tolerated = (uint64_t)((unsigned __int128)c->resident_bytes * (1000 - policy->converged_permille) / 1000);
+    if (split->residue_bytes / split->n_clients * 21 / 20 > tolerated)
+        tolerated = split->residue_bytes / split->n_clients * 21 / 20;
+    return away <= tolerated ? 0 : away;
+}
+
+/* Capacity, bandwidth, room of one node. */
+static void fill_node(HnModel *model, uint32_t rank, uint64_t other_mcpu)
+{
+    const HnNode *node = &model->host->nodes[model->node_index[rank]];
+    HnModelNode *out = &model->nodes[rank];
+    int64_t full = (int64_t)node->n_cores * 1000 +
+                   (int64_t)(node->n_cpus - node->n_cores) * model->policy->smt_yield_permille;
+
+    /* Load that is not ours takes capacity away, but never all of it: it would share, too. */
+    out->capacity_mcpu = MAX(MAX(full - (int64_t)MIN(other_mcpu, (uint64_t)INT32_MAX), full / 16), 1);
+    out->contention_factor = (INT64_C(1000000) << 24) / out->capacity_mcpu;
+    out->bandwidth_mib = (int64_t)(node->bandwidth_bytes_per_sec >> 20);
+    out->bandwidth_factor = out->bandwidth_mib ? (INT64_C(1000000) << 24) / out->bandwidth_mib : 0;
+
+    int64_t kept = (int64_t)(hn_node_reserve_bytes(node, model->policy) + node->mem_watermark_bytes);
+    out->room_bytes[0] = (int64_t)(node->mem_free_bytes + node->mem_reclaimable_bytes) - kept;
+    for (uint32_t k = 1; k < model->n_kinds; k++)
+        for (uint32_t p = 0; p < node->n_huge_pools; p++)
+            if (node->huge_pools[p].page_bytes == model->kind_page_bytes[k])
+                out->room_bytes[k] = (int64_t)(node->huge_pools[p].free_pages * node->huge_pools[p].page_bytes);
+    memcpy(out->capacity_bytes, out->room_bytes, sizeof(out->capacity_bytes));
+}
+
+/* Number of the memory kind with that page size; ordinary memory if there are too many kinds. */
+static uint8_t kind_of(HnModel *model, uint64_t page_bytes)
+{
+    for (uint32_t k = 0; k < model->n_kinds; k++)
+        if (model->kind_page_bytes[k] == page_bytes)
+            return (uint8_t)k;
+    if (model->n_kinds == HN_MAX_KINDS)
+        return 0;
+    model->kind_page_bytes[model->n_kinds] = page_bytes;
+    return (uint8_t)model->n_kinds++;
+}
+
+static HnNodemask to_canonical(const HnModel *model, HnNodemask mask)
+{
+    HnNodemask out = 0;
+
+    for (; mask; mask &= mask - 1) {
+        uint32_t index = (uint32_t)__builtin_ctzll(mask);
+        if (index < model->n_nodes)
+            out |= UINT64_C(1) << model->node_rank[index];
+    }
+    return out;
+}
+
+/* Bytes per node with the movable part gathered on `home` (canonical), or as they are (home < 0). */
+static void bytes_when(const HnModel *model, const HnClient *client, int32_t home, int64_t *bytes)
+{
+    for (uint32_t r = 0; r < model->n_nodes; r++)
+        bytes[r] = 0;
+    for (uint32_t n = 0; n < model->n_nodes; n++) {
+        uint32_t r = model->node_rank[n];
+        bytes[r] += (int64_t)client->immovable_bytes[n];
+        bytes[home >= 0 ? (uint32_t)home : r] += (int64_t)client->movable_bytes[n];
+    }
+}
+
+static int64_t device_cost(const HnModel *model, const HnItem *it, uint32_t rank)
+{
+    HnNodemask nodes = to_canonical(model, model->splits[it->split].domain->device_nodes);
+    uint8_t nearest = UINT8_MAX;
+
+    if (nodes == 0)
+        return 0;
+    for (; nodes; nodes &= nodes - 1)
+        nearest = MIN(nearest, model->distance[rank * model->n_nodes + (uint32_t)__builtin_ctzll(nodes)]);
+    /* Interrupts and DMA keep a device's node busy even for a guest that looks idle: at least 0.1 CPU. */
+    return hn_cost_device(MAX(it->weighted_mcpu, 100), nearest);
+}
+
+static int64_t remote_from(const HnModel *model, const HnItem *it, uint32_t rank, const int64_t *bytes)
+{
+    return hn_cost_remote(model->distance, model->n_nodes, rank, bytes, it->bound_mcpu,
+                          model->policy->kappa_permille);
+}
+
+void hn_model_terms(const HnModel *model, uint32_t item, uint32_t state, int64_t *ret_remote_ns,
+                    int64_t *ret_moving_ns, int64_t *ret_device_ns)
+{
+    const HnItem *it = &model->items[item];
+    const HnSplit *split = &model->splits[it->split];
+    const HnClient *client = &split->clients[it->client];
+    int64_t bytes[HN_MAX_NODES];
+
+    *ret_moving_ns = 0;
+    if (state == model->n_nodes) {
+        bytes_when(model, client, -1, bytes);
+        if (!it->is_floating) {
+            *ret_remote_ns = remote_from(model, it, (uint32_t)it->home_now, bytes);
+            *ret_device_ns = device_cost(model, it, (uint32_t)it->home_now);
+            return;
+        }
+        __int128 remote = 0, device = 0;
+        const uint16_t *share = &model->share[(size_t)item * model->n_nodes];
+        for (uint32_t r = 0; r < model->n_nodes; r++) {
+            if (share[r] == 0)
+                continue;
+            remote += (__int128)share[r] * remote_from(model, it, r, bytes) / 1000;
+            device += (__int128)share[r] * device_cost(model, it, r) / 1000;
+        }
+        *ret_remote_ns = (int64_t)remote;
+        *ret_device_ns = (int64_t)device;
+        return;
+    }
+    uint64_t moving = hn_model_bytes_to_move(split, it->client, model->n_nodes, model->node_index[state], model->policy);
+    *ret_device_ns = device_cost(model, it, state);
+    if (moving == 0) {
+        bytes_when(model, client, -1, bytes);
+        *ret_remote_ns = remote_from(model, it, state, bytes);
+        return;
+    }
+    bytes_when(model, client, (int32_t)state, bytes);
+    *ret_remote_ns = remote_from(model, it, state, bytes);
+    bytes_when(model, client, -1, bytes);
+    int64_t remote_now = remote_from(model, it, state, bytes);
+    *ret_moving_ns = hn_cost_moving(moving, split->has_big_pages, MAX(remote_now - *ret_remote_ns, 0), model->policy);
+}
+
+static void fill_unary(HnModel *model, uint32_t item)
+{
+    const HnItem *it = &model->items[item];
+
+    for (uint32_t state = 0; state <= model->n_nodes; state++) {
+        int64_t remote = 0, moving = 0, device = 0;
+        if (state == model->n_nodes || (it->allowed >> state & 1) || it->initial == state)
+            hn_model_terms(model, item, state, &remote, &moving, &device);
+        __int128 sum = (__int128)remote + moving + device;
+        model->unary[(size_t)item * (model->n_nodes + 1) + state] = sum > HN_MAX_ITEM_COST ? HN_MAX_ITEM_COST : (int64_t)sum;
+    }
+}
+
+/* Where the item's bytes are counted while it stays, and its part of the nodes' capacity. */
+static void fill_memory(HnModel *model, uint32_t item, const HnClient *client)
+{
+    HnItem *it = &model->items[item];
+    int64_t *stay = &model->stay_bytes[(size_t)item * model->n_nodes];
+    int64_t growth = (int64_t)client->growth_bytes;
+
+    it->need_bytes = growth;
+    for (uint32_t r = 0; r < model->n_nodes; r++) {
+        stay[r] = (int64_t)client->movable_bytes[model->node_index[r]];
+        it->need_bytes += stay[r];
+    }
+    /* What it will still fault in lands where its vCPUs run; in pieces if they roam. */
+    if (it->is_floating) {
+        int64_t placed = 0;
+        for (uint32_t r = 0; r < model->n_nodes; r++) {
+            int64_t part = growth / 1000 * model->share[(size_t)item * model->n_nodes + r];
+            stay[r] += part;
+            placed += part;
+        }
+        stay[it->stay_node] += MAX(growth - placed, 0);
+    } else {
+        stay[it->stay_node] += growth;
+    }
+    for (uint32_t r = 0; r < model->n_nodes; r++) {
+        int64_t loose = (int64_t)client->movable_bytes[model->node_index[r]];
+        if (it->initial == model->n_nodes)
+            model->nodes[r].capacity_bytes[it->kind] += loose; /* free + loose = capacity; growth is used */
+        else if (it->initial == r)
+            model->nodes[r].capacity_bytes[it->kind] += loose; /* arrived already; the rest is still to come */
+    }
+}
+
+static void fill_share(HnModel *model, uint32_t item, const HnClient *client)
+{
+    HnItem *it = &model->items[item];
+    uint16_t *share = &model->share[(size_t)item * model->n_nodes];
+
+    it->is_floating = client->home_now == HN_NODE_NONE;
+    for (uint32_t r = 0; r < model->n_nodes; r++)
+        share[r] = it->is_floating ? client->share_permille[model->node_index[r]] : 0;
+    it->home_now = it->is_floating ? -1 : (int8_t)model->node_rank[client->home_now];
+    it->stay_node = (int8_t)model->node_rank[client->main_node];
+}
+
+static void fill_demand(HnModel *model, uint32_t item, const HnSplit *split, const HnClient *client)
+{
+    HnItem *it = &model->items[item];
+    const HnDomain *domain = split->domain;
+    int64_t weight = domain->wish.weight ? (int64_t)MIN(domain->wish.weight, 1000) : 100;
+    int64_t bound_permille = domain->memory_bound_permille ? MIN(domain->memory_bound_permille, 1000)
+                                                           : model->policy->memory_bound_permille;
+
+    it->demand_mcpu = (int64_t)MIN(client->held_mcpu, (uint64_t)MAX_DEMAND_MCPU);
+    it->weighted_mcpu = it->demand_mcpu * weight / 100;
+    it->bound_mcpu = it->weighted_mcpu * bound_permille / 1000;
+    if (domain->bandwidth_bytes_per_sec)
+        it->draw_mib = (int64_t)(domain->bandwidth_bytes_per_sec >> 20) / split->n_clients;
+    else
+        it->draw_mib = MAX(it->demand_mcpu * bound_permille / 1000 * DRAW_MIB_PER_CPU / 1000,
+                           (int64_t)(domain->dirty_bytes_per_sec >> 20) / split->n_clients);
+    /* Touches outside its own part fall on its siblings' parts alike. */
+    if (split->n_clients > 1)
+        it->kin_factor = it->bound_mcpu * (1000 - (int64_t)client->private_permille) / 1000 * 100 *
+                         model->policy->kappa_permille / split->n_clients;
+}
+
+static uint8_t initial_state(const HnModel *model, const HnEntry *entry, uint32_t client)
+{
+    if (entry->wanted && entry->wanted[client].wanted != HN_NODE_NONE)
+        return (uint8_t)model->node_rank[entry->wanted[client].wanted];
+    return (uint8_t)model->n_nodes;
+}
+
+static int32_t number_of(GHashTable *numbers, const char *name)
+{
+    gpointer value = NULL;
+
+    if (!name)
+        return -1;
+    if (g_hash_table_lookup_extended(numbers, name, NULL, &value))
+        return GPOINTER_TO_INT(value);
+    int32_t number = (int32_t)g_hash_table_size(numbers);
+    g_hash_table_insert(numbers, (gpointer)name, GINT_TO_POINTER(number));
+    return number;
+}
+
+static void price_groups(HnModel *model)
+{
+    g_autofree int64_t *members = g_new0(int64_t, model->n_groups + 1);
+
+    for (uint32_t i = 0; i < model->n_items; i++)
+        if (model->items[i].group >= 0)
+            members[model->items[i].group]++;
+    model->group_pair_ns = g_new0(int64_t, model->n_groups + 1);
+    for (uint32_t g = 0; g < model->n_groups; g++)
+        model->group_pair_ns[g] = members[g] > 1 ? HN_GROUP_NS_PER_SEC / (members[g] - 1) : 0;
+}
+
+static void fill_item(HnModel *model, uint32_t item, const HnEntry *entry, GHashTable *groups, GHashTable *antis)
+{
+    HnItem *it = &model->items[item];
+    const HnSplit *split = &model->splits[it->split];
+    const HnClient *client = &split->clients[it->client];
+
+    it->initial = initial_state(model, entry, it->client);
+    it->is_fixed = entry->is_fixed;
+    it->allowed = to_canonical(model, client->allowed & ~entry->forbidden);
+    if (entry->forced_node != HN_NODE_NONE)
+        it->allowed &= UINT64_C(1) << model->node_rank[entry->forced_node];
+    it->kind = kind_of(model, split->huge_page_bytes);
+    it->group = number_of(groups, split->domain->wish.group);
+    it->anti = number_of(antis, split->domain->wish.anti_group);
+    fill_share(model, item, client);
+    fill_demand(model, item, split, client);
+}
+
+HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *splits, uint32_t n_splits,
+                      const HnEntry *entries, const uint64_t *other_mcpu)
+{
+    HnModel *model = g_new0(HnModel, 1);
+    g_autoptr(GHashTable) groups = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) antis = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autofree uint32_t *order = g_new(uint32_t, n_splits + 1);
+
+    model->host = host;
+    model->policy = policy;
+    model->n_nodes = host->n_nodes;
+    model->n_splits = n_splits;
+    model->splits = splits;
+    model->n_kinds = 1;
+    hn_canonical_order(host, splits, n_splits, other_mcpu, model->node_index, order);
+    for (uint32_t r = 0; r < host->n_nodes; r++)
+        model->node_rank[model->node_index[r]] = r;
+    model->distance = g_new(uint8_t, (size_t)host->n_nodes * host->n_nodes);
+    for (uint32_t a = 0; a < host->n_nodes; a++)
+        for (uint32_t b = 0; b < host->n_nodes; b++)
+            model->distance[a * host->n_nodes + b] = hn_host_distance(host, model->node_index[a], model->node_index[b]);
+    for (uint32_t s = 0; s < n_splits; s++)
+        model->n_items += splits[s].n_clients;
+
+    model->items = g_new0(HnItem, model->n_items);
+    model->unary = g_new0(int64_t, (size_t)model->n_items * (host->n_nodes + 1));
+    model->stay_bytes = g_new0(int64_t, (size_t)model->n_items * host->n_nodes);
+    model->share = g_new0(uint16_t, (size_t)model->n_items * host->n_nodes);
+    uint32_t item = 0;
+    for (uint32_t k = 0; k < n_splits; k++) {
+        const HnSplit *split = &splits[order[k]];
+        uint32_t first = item;
+        for (uint32_t c = 0; c < split->n_clients; c++, item++) {
+            model->items[item].split = order[k];
+            model->items[item].client = c;
+            model->items[item].kin_first = first;
+            model->items[item].kin_count = split->n_clients;
+            fill_item(model, item, &entries[order[k]], groups, antis);
+        }
+    }
+    model->n_groups = g_hash_table_size(groups);
+    model->n_antis = g_hash_table_size(antis);
+    price_groups(model);
+    for (uint32_t r = 0; r < host->n_nodes; r++)
+        fill_node(model, r, other_mcpu ? other_mcpu[model->node_index[r]] : 0);
+    for (uint32_t i = 0; i < model->n_items; i++) {
+        fill_memory(model, i, &splits[model->items[i].split].clients[model->items[i].client]);
+        fill_unary(model, i);
+    }
+    return model;
+}
+
+void hn_model_free(HnModel *model)
+{
+    if (!model)
+        return;
+    g_free(model->distance);
+    g_free(model->items);
+    g_free(model->unary);
+    g_free(model->stay_bytes);
+    g_free(model->share);
+    g_free(model->group_pair_ns);
+    g_free(model);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The solver's problem: what is left of host, domains and past once only numbers matter.
+ *
+ * Items are clients. The state of an item is a node (its home, with all of its movable memory brought
+ * there) or "stay" (exactly as it is now: vCPUs and memory where they are, nothing done). Nodes and items
+ * are in canonical order (canonical.c), so that names never influence a decision. Units: thousandths of a
+ * CPU (mcpu), MiB per second, bytes; costs in nanoseconds of stall per second.
+ */
+#pragma once
+
+#include "client.h"
+
+/* Costs of one item and of one node are cut off here; sums are formed in 128 bits. */
+#define HN_MAX_ITEM_COST (INT64_C(1) << 50)
+#define HN_MAX_NODE_COST (INT64_C(1) << 55)
+/* Ordinary memory and up to HN_MAX_HUGE_POOLS pools. */
+#define HN_MAX_KINDS (1 + HN_MAX_HUGE_POOLS)
+
+typedef struct {
+    int64_t capacity_mcpu;     /* SMT-discounted, less what is not ours; at least 1 */
+    int64_t contention_factor; /* 1e6 * 2^24 / capacity: turns mcpu^2 into ns without dividing */
+    int64_t bandwidth_mib;     /* per second; 0: unknown, term off */
+    int64_t bandwidth_factor;  /* 1e6 * 2^24 / bandwidth */
+    int64_t capacity_bytes[HN_MAX_KINDS]; /* what movable items may take up together */
+    int64_t room_bytes[HN_MAX_KINDS];     /* free now, beyond the reserve */
+} HnModelNode;
+
+typedef struct {
+    uint32_t split;  /* index into HnModel.splits */
+    uint32_t client; /* index into its clients */
+    bool is_fixed;   /* the search must leave it in `initial` */
+    uint8_t initial; /* state: node, or HnModel.n_nodes for "stay" */
+    uint8_t kind;    /* of memory */
+    int8_t home_now;  /* node or -1 */
+    int8_t stay_node; /* the node that stands for it while it stays (home, else where most memory is) */
+    bool is_floating; /* stays unpinned: its load is spread by `share` */
+    HnNodemask allowed;
+    int64_t demand_mcpu;
+    int64_t weighted_mcpu; /* demand * weight / 100 */
+    int64_t bound_mcpu;    /* of the weighted demand: waits for memory */
+    int64_t draw_mib;      /* per second from the memory controllers of its node */
+    int64_t need_bytes;    /* at its home: movable memory and growth */
+    int32_t group, anti;   /* index of its (anti-)affinity group, -1 */
+    uint32_t kin_first, kin_count; /* items of the same domain, itself among them */
+    int64_t kin_factor;    /* ns per second and unit of (distance - 10) to each sibling */
+} HnItem;
+
+typedef struct {
+    const HnHost *host;
+    const HnPolicy *policy;
+    uint32_t n_nodes;
+    uint32_t n_items;
+    uint32_t n_groups, n_antis;
+    uint32_t n_kinds;
+    uint64_t kind_page_bytes[HN_MAX_KINDS]; /* 0 for ordinary memory */
+    uint32_t node_index[HN_MAX_NODES]; /* canonical number -> index into HnHost.nodes */
+    uint32_t node_rank[HN_MAX_NODES];  /* and back */
+    HnModelNode nodes[HN_MAX_NODES];
+    uint8_t *distance;   /* [n_nodes * n_nodes], canonical */
+    HnItem *items;       /* [n_items], canonical */
+    int64_t *unary;      /* [n_items * (n_nodes + 1)]: remote, moving, device; last column: stay */
+    int64_t *stay_bytes; /* [n_items * n_nodes]: movable and growth, where they are counted while it stays */
+    uint16_t *share;     /* [n_items * n_nodes] permille of its load while it stays */
+    int64_t *group_pair_ns; /* [n_groups]: cost of one pair of members apart */
+    uint32_t n_splits;
+    HnSplit *splits;     /* borrowed */
+} HnModel;
+
+/* How each domain enters the model. */
+typedef struct {
+    bool is_fixed;
+    const HnPastClient *wanted; /* not NULL: it is on its way to these homes (its `wanted` fields) */
+    int32_t forced_node;        /* host index; HN_NODE_NONE: free */
+    HnNodemask forbidden;       /* host indices it may not go to (marked worse) */
+} HnEntry;
+
+/* Builds the model; `entries` has one element per split. `other_mcpu` [n_nodes, host order] is load that
+ * belongs to no domain. */
+HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *splits, uint32_t n_splits,
+                      const HnEntry *entries, const uint64_t *other_mcpu);
+void hn_model_free(HnModel *model);
+
+/* A state only the search uses: taken out, as if it were not there. */
+static inline uint32_t hn_model_out(const HnModel *model)
+{
+    return model->n_nodes + 1;
+}
+
+static inline int64_t hn_model_unary(const HnModel *model, uint32_t item, uint32_t state)
+{
+    return state > model->n_nodes ? 0 : model->unary[(size_t)item * (model->n_nodes + 1) + state];
+}
+
+/* Node that stands for an item in a state. */
+static inline uint32_t hn_model_position(const HnModel *model, uint32_t item, uint32_t state)
+{
+    return state < model->n_nodes ? state : (uint32_t)model->items[item].stay_node;
+}
+
+/* The unary terms of an item in a state, apart. */
+void hn_model_terms(const HnModel *model, uint32_t item, uint32_t state, int64_t *ret_remote_ns,
+                    int64_t *ret_moving_ns, int64_t *ret_device_ns);
+
+/* Bytes that a client would have to move to make node `home` (host index) its home; 0 if what lies
+ * elsewhere is within what counts as converged, or known not to move. */
+uint64_t hn_model_bytes_to_move(const HnSplit *split, uint32_t client, uint32_t n_nodes, uint32_t home,
+                                const HnPolicy *policy);

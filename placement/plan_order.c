@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From target to actions, in an order that never needs room that is not there yet.
+ *
+ * vCPUs first (all at once: a pin needs no room), memory follows. Memory moves are laid out in steps:
+ * within a step only room that is free at its start is used, so moves of one step may run together; what a
+ * step frees is there for the next. Among the moves that fit, the one with the most gain per byte goes
+ * first. When none fits whole, full nodes hold each other up: then a slice as large as the free room of
+ * some destination is moved, which frees as much elsewhere, and so the cycle turns through the gap.
+ */
+#include "decide.h"
+
+#include <string.h>
+
+#define HUGE_BYTES (UINT64_C(2) << 20)
+/* Slices per plan: a cycle through a very small gap is finished by later plans. */
+#define MAX_SLICES 256
+
+typedef struct {
+    const HnStanding *standing;
+    uint32_t client;
+    uint32_t to;              /* canonical */
+    uint64_t *left_bytes;     /* [n_nodes] canonical, still to come from each */
+    uint64_t left_total;
+    int64_t gain_ns;
+} Transfer;
+
+static void add_action(const HnRound *round, HnPlan *plan, const HnStanding *s, HnActionKind kind, uint32_t step,
+                       uint32_t client, HnNodemask from, HnNodemask to, uint64_t bytes)
+{
+    HnAction action = {
+        .kind = kind, .step = step, .client = client, .from_nodes = from, .to_nodes = to, .bytes = bytes,
+        .hottest_first = kind == HN_ACTION_MOVE_MEMORY, .reason = s->reason,
+    };
+
+    g_strlcpy(action.uuid, s->domain->uuid, sizeof(action.uuid));
+    g_array_append_val(plan->actions, action);
+}
+
+/* Are the client's threads confined to the node already? Workers go with the first client. */
+static bool is_pinned_on(const HnRound *round, const HnStanding *s, uint32_t client, int32_t home)
+{
+    const HnNode *node = &round->snapshot->host->nodes[home];
+
+    if (s->split->clients[client].home_now != home)
+        return false;
+    for (uint32_t w = 0; client == 0 && w < s->domain->n_workers; w++) {
+        const HnWorker *worker = &s->domain->workers[w];
+        if (!worker->is_admin_pinned && !hn_cpuset_is_subset(&worker->affinity, &node->cpus))
+            return false;
+    }
+    return true;
+}
+
+static bool will_act(const HnStanding *s)
+{
+    return s->is_changed && s->is_confirmed && !s->is_advised && !s->is_frozen;
+}
+
+static void add_pins(const HnRound *round, HnPlan *plan, uint32_t *step)
+{
+    bool has_unfenced = false;
+
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        const HnStanding *s = &round->standings[d];
+        if (!will_act(s) || !s->domain->is_fenced)
+            continue;
+        add_action(round, plan, s, HN_ACTION_UNFENCE, *step, 0, 0, 0, 0);
+        has_unfenced = true;
+    }
+    *step += has_unfenced;
+    uint32_t n_before = plan->actions->len;
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        const HnStanding *s = &round->standings[d];
+        for (uint32_t c = 0; will_act(s) && c < s->split->n_clients; c++) {
+            int32_t home = hn_round_home(round, round->target, s, c);
+            if (home != HN_NODE_NONE && !is_pinned_on(round, s, c, home))
+                add_action(round, plan, s, HN_ACTION_PIN, *step, c, 0, UINT64_C(1) << home, 0);
+        }
+    }
+    *step += plan->actions->len > n_before;
+}
+
+static void collect_transfers(const HnRound *round, GArray *transfers)
+{
+    const HnModel *m = round->model;
+
+    for (uint32_t k = 0; k < round->n_domains; k++) {
+        const HnStanding *s = &round->standings[round->order[k]];
+        for (uint32_t c = 0; will_act(s) && c < s->split->n_clients; c++) {
+            if (hn_round_bytes(round, round->target, s, c) == 0)
+                continue;
+            Transfer transfer = {.standing = s, .client = c, .gain_ns = s->gain_ns,
+                                 .to = hn_round_state(round, round->target, s, c)};
+            transfer.left_bytes = g_new0(uint64_t, m->n_nodes);
+            for (uint32_t r = 0; r < m->n_nodes; r++) {
+                if (r == transfer.to)
+                    continue;
+                transfer.left_bytes[r] = s->split->clients[c].movable_bytes[m->node_index[r]];
+                transfer.left_total += transfer.left_bytes[r];
+            }
+            g_array_append_val(transfers, transfer);
+        }
+    }
+}
+
+/* More gain per byte first; then fewer bytes. */
+static gint compare_transfers(gconstpointer a, gconstpointer b)
+{
+    const Transfer *left = a, *right = b;
+    __int128 l = (__int128)left->gain_ns * right->left_total, r = (__int128)right->gain_ns * left->left_total;
+
+    if (l != r)
+        return l > r ? -1 : 1;
+    if (left->left_total != right->left_total)
+        return left->left_total < right->left_total ? -1 : 1;
+    return left->standing->first_item + left->client < right->standing->first_item + right->client ? -1 : 1;
+}
+
+/* Takes up to `bytes` from the nodes it comes from, fullest first share; says from where. */
+static HnNodemask take(const HnModel *m, Transfer *t, uint64_t bytes, int64_t *freed)
+{
+    HnNodemask from = 0;
+
+    for (uint32_t r = 0; r < m->n_nodes && bytes > 0; r++) {
+        uint64_t part = MIN(t->left_bytes[r], bytes);
+        if (part == 0)
+            continue;
+        t->left_bytes[r] -= part;
+        t->left_total -= part;
+        bytes -= part;
+        freed[r] += (int64_t)part;
+        from |= UINT64_C(1) << m->node_index[r];
+    }
+    return from;
+}
+
+static uint64_t unit_of(const Transfer *t)
+{
+    return MAX(t->standing->split->huge_page_bytes, HUGE_BYTES);
+}
+
+/* One step: every transfer that fits whole. Returns how many were laid out. */
+static uint32_t lay_whole(const HnRound *round, HnPlan *plan, GArray *transfers, int64_t room[][HN_MAX_NODES],
+                          int64_t freed[][HN_MAX_NODES], uint32_t step)
+{
+    const HnModel *m = round->model;
+    uint32_t count = 0;
+
+    for (guint i = 0; i < transfers->len; i++) {
+        Transfer *t = &g_array_index(transfers, Transfer, i);
+        uint8_t kind = m->items[t->standing->first_item + t->client].kind;
+        uint64_t bytes = t->left_total;
+        if (bytes == 0 || (int64_t)bytes > room[kind][t->to])
+            continue;
+        room[kind][t->to] -= (int64_t)bytes;
+        HnNodemask from = take(m, t, bytes, freed[kind]);
+        add_action(round, plan, t->standing, HN_ACTION_MOVE_MEMORY, step, t->client, from,
+                   UINT64_C(1) << m->node_index[t->to], bytes);
+        count++;
+    }
+    return count;
+}
+
+/* One slice of the transfer for which there is most room. Returns false if there is none anywhere. */
+static bool lay_slice(const HnRound *round, HnPlan *plan, GArray *transfers, int64_t room[][HN_MAX_NODES],
+                      int64_t freed[][HN_MAX_NODES], uint32_t step)
+{
+    const HnModel *m = round->model;
+    Transfer *best = NULL;
+    uint64_t most = 0;
+
+    for (guint i = 0; i < transfers->len; i++) {
+        Transfer *t = &g_array_index(transfers, Transfer, i);
+        int64_t there = room[m->items[t->standing->first_item + t->client].kind][t->to];
+        uint64_t slice = there > 0 ? MIN((uint64_t)there, t->left_total) / unit_of(t) * unit_of(t) : 0;
+        if (slice > most) {
+            most = slice;
+            best = t;
+        }
+    }
+    if (!best)
+        return false;
+    uint8_t kind = m->items[best->standing->first_item + best->client].kind;
+    room[kind][best->to] -= (int64_t)most;
+    HnNodemask from = take(m, best, most, freed[kind]);
+    add_action(round, plan, best->standing, HN_ACTION_MOVE_MEMORY, step, best->client, from,
+               UINT64_C(1) << m->node_index[best->to], most);
+    return true;
+}
+
+static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
+{
+    const HnModel *m = round->model;
+    g_autoptr(GArray) transfers = g_array_new(FALSE, FALSE, sizeof(Transfer));
+    int64_t room[HN_MAX_KINDS][HN_MAX_NODES], freed[HN_MAX_KINDS][HN_MAX_NODES];
+    uint32_t n_slices = 0;
+
+    collect_transfers(round, transfers);
+    if (transfers->len > 0)
+        g_array_sort(transfers, compare_transfers);
+    for (uint32_t k = 0; k < HN_MAX_KINDS; k++)
+        for (uint32_t r = 0; r < m->n_nodes; r++)
+            room[k][r] = m->nodes[r].room_bytes[k];
+    for (;;) {
+        memset(freed, 0, sizeof(freed));
+        uint32_t laid = lay_whole(round, plan, transfers, room, freed, *step);
+        if (laid == 0 && (n_slices++ == MAX_SLICES || !lay_slice(round, plan, transfers, room, freed, *step)))
+            break;
+        for (uint32_t k = 0; k < HN_MAX_KINDS; k++)
+            for (uint32_t r = 0; r < m->n_nodes; r++)
+                room[k][r] += freed[k][r];
+        (*step)++;
+    }
+    for (guint i = 0; i < transfers->len; i++)
+        g_free(g_array_index(transfers, Transfer, i).left_bytes);
+}
+
+/* The fence: for domains that are at home, where the admin of the host asked for it. */
+static void add_fences(const HnRound *round, HnPlan *plan, uint32_t step)
+{
+    for (uint32_t d = 0; d < round->n_domains && round->policy->fence_when_converged; d++) {
+        const HnStanding *s = &round->standings[d];
+        if (s->reason != HN_REASON_CONVERGED || !s->is_managed || s->is_advised || s->domain->is_fenced ||
+            s->domain->is_numatune_admin || s->split->n_clients != 1)
+            continue;
+        const HnClient *client = &s->split->clients[0];
+        if (client->home_now == HN_NODE_NONE || client->growth_bytes > 0)
+            continue;
+        add_action(round, plan, s, HN_ACTION_FENCE, step, 0, 0, UINT64_C(1) << client->home_now, 0);
+    }
+}
+
+void hn_plan_order(const HnRound *round, HnPlan *plan)
+{
+    uint32_t step = 0;
+
+    add_pins(round, plan, &step);
+    add_moves(round, plan, &step);
+    add_fences(round, plan, step);
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The sentence beside a reason code. Says what, how much and against what limit; never decides.
+ */
+#include "sentence.h"
+
+#define HOUR_MOVES_TEXT "moves in the last hour"
+
+char *hn_sentence_bytes(uint64_t bytes)
+{
+    if (bytes >= UINT64_C(10) << 30)
+        return g_strdup_printf("%" G_GUINT64_FORMAT " GiB", bytes >> 30);
+    if (bytes >= UINT64_C(1) << 30)
+        return g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " GiB", bytes >> 30, (bytes >> 20) % 1024 * 10 / 1024);
+    return g_strdup_printf("%" G_GUINT64_FORMAT " MiB", bytes >> 20);
+}
+
+static void append_cpus(GString *text, int64_t mcpu)
+{
+    g_string_append_printf(text, "%" G_GINT64_FORMAT ".%02" G_GINT64_FORMAT " CPUs", mcpu / 1000, mcpu % 1000 / 10);
+}
+
+static void append_permille(GString *text, uint64_t permille)
+{
+    g_string_append_printf(text, "%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " %%", permille / 10, permille % 10);
+}
+
+/* "node 2", "nodes 0 and 1", "no home" for today's or the wanted homes of all clients. */
+static void append_homes(const HnRound *round, GString *text, const HnVerdict *verdict, bool is_wanted)
+{
+    HnNodemask mask = 0;
+    uint32_t listed = 0;
+
+    for (uint32_t c = 0; c < verdict->n_clients; c++) {
+        int32_t home = is_wanted ? verdict->clients[c].home_wanted : verdict->clients[c].home_now;
+        if (home != HN_NODE_NONE)
+            mask |= UINT64_C(1) << home;
+    }
+    if (mask == 0) {
+        g_string_append(text, "no home");
+        return;
+    }
+    uint32_t count = (uint32_t)__builtin_popcountll(mask);
+    g_string_append(text, count == 1 ? "node " : "nodes ");
+    for (; mask; mask &= mask - 1, listed++)
+        g_string_append_printf(text, "%s%d", listed == 0 ? "" : listed + 1 == count ? " and " : ", ",
+                               round->snapshot->host->nodes[__builtin_ctzll(mask)].id);
+}
+
+static void append_gain(GString *text, const HnStanding *s)
+{
+    int64_t weighted = s->threshold_ns;
+
+    g_string_append_printf(text, "gain %" G_GINT64_FORMAT " ms of stall per second, %" G_GINT64_FORMAT " asked",
+                           s->gain_ns / 1000000, weighted / 1000000);
+}
+
+static int64_t demand_of(const HnVerdict *verdict)
+{
+    int64_t sum = 0;
+
+    for (uint32_t c = 0; c < verdict->n_clients; c++)
+        sum += (int64_t)verdict->clients[c].demand_mcpu;
+    return sum;
+}
+
+/* "Moves from node 0 to node 1 (256 MiB, 0.3 s): …": the part all decided moves share. */
+static void append_move(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *verdict)
+{
+    g_autofree char *bytes = hn_sentence_bytes(verdict->bytes_to_move);
+    bool is_advice = s->is_advised;
+
+    g_string_append(text, is_advice ? "Would go from " : "Goes from ");
+    append_homes(round, text, verdict, false);
+    g_string_append(text, " to ");
+    append_homes(round, text, verdict, true);
+    g_string_append_printf(text, ", moving %s in about %" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " s: ", bytes,
+                           verdict->move_ms / 1000, verdict->move_ms % 1000 / 100);
+}
+
+static void append_change(GString *text, const char *what, int64_t now_ns, int64_t after_ns)
+{
+    g_string_append_printf(text, "%s %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " ms of stall per second", what,
+                           now_ns / 1000000, after_ns / 1000000);
+}
+
+static void describe_move(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v, HnReason reason)
+{
+    const HnCost *now = &v->cost_now, *after = &v->cost_after;
+
+    append_move(round, text, s, v);
+    switch (reason) {
+    case HN_REASON_LOAD_BALANCE:
+        append_change(text, "waiting for CPUs falls from", now->cpu_ns_per_sec, after->cpu_ns_per_sec);
+        break;
+    case HN_REASON_LOCALITY_GAIN:
+    case HN_REASON_CONSOLIDATE:
+        append_change(text, "remote access falls from", now->remote_ns_per_sec, after->remote_ns_per_sec);
+        break;
+    case HN_REASON_CONGESTION:
+        append_change(text, "memory congestion falls from", now->bandwidth_ns_per_sec, after->bandwidth_ns_per_sec);
+        break;
+    case HN_REASON_COMPANY:
+    case HN_REASON_DEVICE_LOCALITY:
+        append_change(text, reason == HN_REASON_COMPANY ? "being with or apart from its group brings cost from"
+                                                        : "distance to its device brings cost from",
+                      now->company_ns_per_sec, after->company_ns_per_sec);
+        break;
+    case HN_REASON_MAKE_ROOM:
+        g_string_append(text, "it makes room for others, who gain more than it loses");
+        break;
+    case HN_REASON_SWAP:
+        g_string_append(text, "it changes places with another domain; together they gain");
+        break;
+    case HN_REASON_SPLIT_WIDE:
+        g_string_append_printf(text, "it is wider than a node; its %u parts get homes near each other", v->n_clients);
+        break;
+    case HN_REASON_FORCED:
+        g_string_append(text, "asked for by the administrator");
+        break;
+    case HN_REASON_UNDO_WORSE:
+        g_string_append_printf(text, "the last move made it worse (stall %u permille of demand before, %u after)",
+                               s->record->stall_before_permille, s->record->stall_permille);
+        break;
+    case HN_REASON_INITIAL_PLACEMENT:
+        g_string_append(text, "first home of a starting domain, counted at its configured size");
+        break;
+    default:
+        append_change(text, "cost falls from", now->total_ns_per_sec, after->total_ns_per_sec);
+        break;
+    }
+    g_string_append_printf(text, "; score %u to %u.", v->score_now, v->score_after);
+}
+
+/* Frozen by its own state or by its admin. */
+static bool describe_freeze(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v)
+{
+    const HnDomain *domain = s->domain;
+
+    switch (v->reason) {
+    case HN_REASON_SINGLE_NODE_HOST:
+        g_string_append(text, "The host has one node: there is nothing to place.");
+        return true;
+    case HN_REASON_NOT_OPTED_IN:
+        g_string_append(text, "No placement element in its metadata: it counts as load but is left alone.");
+        return true;
+    case HN_REASON_MODE_OFF:
+        g_string_append(text, "Its metadata says mode='off': left alone.");
+        return true;
+    case HN_REASON_BAD_METADATA:
+        g_string_append_printf(text, "Left alone, its placement element is wrong: %s", domain->wish.invalid);
+        return true;
+    case HN_REASON_MIGRATING:
+        g_string_append(text, "A live migration of it runs; nothing is moved until that ends.");
+        return true;
+    case HN_REASON_DOMAIN_BUSY:
+        g_string_append(text, "A save, snapshot, backup or dump of it runs; nothing is moved until that ends.");
+        return true;
+    case HN_REASON_PAUSED_DOMAIN:
+        g_string_append(text, domain->state == HN_STATE_PAUSED ? "It is paused; nothing is moved until it runs."
+                                                               : "It is shutting down.");
+        return true;
+    case HN_REASON_IN_PROGRESS:
+        g_string_append(text, "On its way to ");
+        append_homes(round, text, v, true);
+        g_string_append(text, " by an earlier plan; ");
+        append_permille(text, v->bytes_local_permille);
+        g_string_append(text, " of its memory is local now.");
+        return true;
+    case HN_REASON_CONSTRAINT_EMPTY:
+        g_string_append(text, "No node satisfies its nodesets and pins together.");
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void describe_evidence(GString *text, const HnStanding *s)
+{
+    if (s->domain->unobservable)
+        g_string_append_printf(text, "Cannot be seen fully: %s", s->domain->unobservable);
+    else if (s->domain->n_vcpus == 0)
+        g_string_append(text, "No vCPU threads are known yet.");
+    else if (s->record->n_samples == 0)
+        g_string_append(text, "Seen for the first time; its load is known after the next round.");
+    else
+        g_string_append(text, "Nothing is known yet about where its memory lies.");
+}
+
+/* Today's place is kept although another would be better. */
+static bool describe_hold(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v, int32_t better)
+{
+    const HnHost *host = round->snapshot->host;
+    int32_t better_id = better >= 0 ? host->nodes[better].id : -1;
+    const HnPastDomain *record = s->record;
+
+    switch (v->reason) {
+    case HN_REASON_COOLDOWN:
+        g_string_append_printf(text, "Re-homed %" G_GUINT64_FORMAT " s ago; not again within %" G_GUINT64_FORMAT " s.",
+                               (round->now_ns - record->last_rehome_ns) / 1000000000, round->policy->cooldown_ns / 1000000000);
+        return true;
+    case HN_REASON_THRASH_BUDGET:
+        g_string_append_printf(text, "%u " HOUR_MOVES_TEXT ", %u allowed.",
+                               hn_past_domain_moves_in_hour(record, round->now_ns), round->policy->thrash_moves_per_hour);
+        return true;
+    case HN_REASON_BOOTING:
+        g_string_append_printf(text, "Started %" G_GUINT64_FORMAT " s ago; its home is kept and room for its configured size reserved.",
+                               (round->now_ns - s->domain->started_ns) / 1000000000);
+        return true;
+    case HN_REASON_UNCONFIRMED:
+        g_string_append(text, "Would go to ");
+        append_homes(round, text, v, true);
+        g_string_append_printf(text, " (");
+        append_gain(text, s);
+        g_string_append_printf(text, "); seen in %u of %u rounds needed.", record->n_confirmed, round->policy->confirm_rounds);
+        return true;
+    case HN_REASON_NODE_FULL:
+        g_string_append_printf(text, "Node %d would be better but has no room for its memory.", better_id);
+        return true;
+    case HN_REASON_NODESET_BY_ADMIN:
+        if (better >= 0)
+            g_string_append_printf(text, "Node %d would be better, but the administrator's nodeset excludes it.", better_id);
+        else
+            g_string_append(text, "The administrator's nodeset leaves no other choice.");
+        return true;
+    case HN_REASON_PINNED_BY_ADMIN:
+        if (better >= 0)
+            g_string_append_printf(text, "Node %d would be better, but the administrator has pinned its vCPUs elsewhere.", better_id);
+        else
+            g_string_append(text, "The administrator's vCPU pins leave no single node; they are respected.");
+        return true;
+    case HN_REASON_MARKED_WORSE:
+        g_string_append_printf(text, "Node %d looks better, but an earlier move there made it worse.", better_id);
+        return true;
+    case HN_REASON_SMT_CONTENTION:
+        g_string_append(text, "On one node its vCPUs would share cores: that would cost more than the remote access it saves.");
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void describe_rest(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v)
+{
+    switch (v->reason) {
+    case HN_REASON_CONVERGED:
+        g_string_append(text, "At home on ");
+        append_homes(round, text, v, false);
+        g_string_append(text, " with ");
+        append_permille(text, v->bytes_local_permille);
+        g_string_append(text, " of its memory local.");
+        return;
+    case HN_REASON_IDLE:
+        g_string_append(text, "It uses ");
+        append_cpus(text, demand_of(v));
+        g_string_append(text, ": where it is costs nothing.");
+        return;
+    case HN_REASON_IMMOVABLE:
+        g_string_append(text, "Memory that cannot move keeps ");
+        append_permille(text, 1000 - MIN(v->bytes_local_permille, 1000));
+        g_string_append(text, " of it away from its vCPUs.");
+        return;
+    case HN_REASON_MEMORY_KEEP:
+        g_string_append(text, "memory='keep': its memory stays, ");
+        append_permille(text, v->bytes_local_permille);
+        g_string_append(text, " of it is local.");
+        return;
+    case HN_REASON_NO_SINGLE_NODE_FITS:
+        g_string_append_printf(text, "It fits no single node (%u vCPUs) and staying as it is costs least.", s->domain->n_vcpus);
+        return;
+    case HN_REASON_PAYBACK_TOO_LONG: {
+        g_autofree char *bytes = hn_sentence_bytes(v->bytes_to_move);
+        g_string_append_printf(text, "Moving %s would not repay within %" G_GUINT64_FORMAT " s.", bytes,
+                               round->policy->payback_horizon_ns / 1000000000);
+        return;
+    }
+    case HN_REASON_EVIDENCE_THIN:
+        describe_evidence(text, s);
+        return;
+    default:
+        g_string_append(text, "No better place is worth a move: ");
+        append_permille(text, v->bytes_local_permille);
+        g_string_append_printf(text, " of its memory is local, score %u.", v->score_now);
+        return;
+    }
+}
+
+char *hn_sentence_verdict(const HnRound *round, const HnStanding *s, const HnVerdict *v, int32_t better)
+{
+    GString *text = g_string_new(NULL);
+
+    if (describe_freeze(round, text, s, v) || describe_hold(round, text, s, v, better))
+        return g_string_free(text, FALSE);
+    if (v->will_act)
+        describe_move(round, text, s, v, v->reason);
+    else if (v->reason == HN_REASON_ADVISE_ONLY)
+        describe_move(round, text, s, v, s->reason);
+    else
+        describe_rest(round, text, s, v);
+    return g_string_free(text, FALSE);
+}
+
+char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_managed, uint32_t n_acting)
+{
+    GString *text = g_string_new(NULL);
+    uint64_t bytes = 0;
+
+    for (guint i = 0; i < plan->verdicts->len; i++) {
+        const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
+        bytes += v->will_act ? v->bytes_to_move : 0;
+    }
+    if (round->snapshot->host->n_nodes == 1) {
+        g_string_append(text, "One node: nothing to place.");
+    } else if (n_acting == 0) {
+        g_string_append_printf(text, "Nothing to do for %u managed of %u domains; score %u.", n_managed,
+                               round->n_domains, plan->score_now);
+    } else {
+        g_autofree char *amount = hn_sentence_bytes(bytes);
+        g_string_append_printf(text, "%u of %u managed domains get a home or their memory back, %s to move; score %u to %u.",
+                               n_acting, n_managed, amount, plan->score_now, plan->score_after);
+    }
+    if (plan->is_overfull)
+        g_string_append_printf(text, " The host cannot hold its guests well; the departure of %u of them would help.",
+                               plan->departures->len);
+    return g_string_free(text, FALSE);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Verdicts: for every domain what is, what will be and why.
+ *
+ * Reasons are read off the costs after the fact: which term fell most explains a move; which wall stands
+ * in front of the best node explains its absence. Nothing here changes the plan.
+ */
+#include "decide.h"
+
+#include "evidence.h"
+#include "sentence.h"
+
+#include <string.h>
+
+/* Below this demand a domain's place costs nothing worth naming. */
+#define IDLE_MCPU 20
+#define MAX_DEPARTURES 3
+
+static void costs_of(const HnRound *round, const HnAssignment *a, const HnStanding *s, HnCost *ret_cost)
+{
+    *ret_cost = (HnCost){0};
+    for (uint32_t c = 0; c < s->split->n_clients; c++) {
+        HnCost part;
+        hn_assignment_item_cost(a, s->first_item + c, &part);
+        hn_cost_add(ret_cost, &part);
+    }
+}
+
+static int64_t weighted_demand(const HnRound *round, const HnStanding *s)
+{
+    int64_t sum = 0;
+
+    for (uint32_t c = 0; c < s->split->n_clients; c++)
+        sum += round->model->items[s->first_item + c].weighted_mcpu;
+    return sum;
+}
+
+/* Contention nobody could avoid: that of a host whose whole load is spread evenly, per mcpu of demand. */
+static HnModelNode whole_host(const HnRound *round, const HnAssignment *a, int64_t *ret_load)
+{
+    HnModelNode host = {0};
+
+    *ret_load = 0;
+    for (uint32_t n = 0; n < round->model->n_nodes; n++) {
+        if (round->snapshot->host->nodes[round->model->node_index[n]].n_cpus > 0)
+            host.capacity_mcpu += round->model->nodes[n].capacity_mcpu;
+        *ret_load += a->load_mcpu[n];
+    }
+    host.capacity_mcpu = MAX(host.capacity_mcpu, 1);
+    host.contention_factor = (INT64_C(1000000) << 24) / host.capacity_mcpu;
+    return host;
+}
+
+/* Demand over demand plus avoidable stall, 0 to 100. */
+static uint32_t score(int64_t demand_mcpu, const HnCost *cost, int64_t unavoidable_ns)
+{
+    __int128 demand_ns = (__int128)demand_mcpu * 1000000;
+    __int128 stall = (__int128)cost->remote_ns_per_sec + cost->bandwidth_ns_per_sec + MAX(cost->company_ns_per_sec, 0) +
+                     MAX(cost->cpu_ns_per_sec - unavoidable_ns, 0);
+
+    if (demand_ns == 0)
+        return 100;
+    return (uint32_t)((demand_ns * 100 + (demand_ns + stall) / 2) / (demand_ns + stall));
+}
+
+static HnReason reason_of_term(const HnStanding *s, const HnCost *now, const HnCost *after)
+{
+    int64_t remote = now->remote_ns_per_sec - after->remote_ns_per_sec;
+    int64_t cpu = now->cpu_ns_per_sec - after->cpu_ns_per_sec;
+    int64_t bandwidth = now->bandwidth_ns_per_sec - after->bandwidth_ns_per_sec;
+    int64_t company = now->company_ns_per_sec - after->company_ns_per_sec;
+    int64_t most = MAX(MAX(remote, cpu), MAX(bandwidth, company));
+
+    if (most <= 0)
+        return HN_REASON_MAKE_ROOM;
+    if (most == remote)
+        return s->split->clients[0].home_now == HN_NODE_NONE ? HN_REASON_CONSOLIDATE : HN_REASON_LOCALITY_GAIN;
+    if (most == cpu)
+        return HN_REASON_LOAD_BALANCE;
+    if (most == bandwidth)
+        return HN_REASON_CONGESTION;
+    return s->domain->device_nodes ? HN_REASON_DEVICE_LOCALITY : HN_REASON_COMPANY;
+}
+
+/* Another domain goes where this one is, and this one where that one is. */
+static bool is_swap(const HnRound *round, const HnStanding *s)
+{
+    int32_t from = s->split->clients[0].home_now, to = hn_round_home(round, round->target, s, 0);
+
+    for (uint32_t d = 0; d < round->n_domains && from != HN_NODE_NONE && from != to; d++) {
+        const HnStanding *other = &round->standings[d];
+        if (other != s && other->is_changed && other->split->clients[0].home_now == to &&
+            hn_round_home(round, round->target, other, 0) == from)
+            return true;
+    }
+    return false;
+}
+
+static HnReason reason_of_change(const HnRound *round, const HnStanding *s, const HnCost *now, const HnCost *after)
+{
+    if (s->record->is_undoing)
+        return HN_REASON_UNDO_WORSE;
+    if (s->is_forced)
+        return HN_REASON_FORCED;
+    if (s->is_initial)
+        return HN_REASON_INITIAL_PLACEMENT;
+    if (s->split->n_clients > 1)
+        return HN_REASON_SPLIT_WIDE;
+    if (is_swap(round, s))
+        return HN_REASON_SWAP;
+    return reason_of_term(s, now, after);
+}
+
+static bool is_converged(const HnRound *round, const HnStanding *s, const HnLocality *locality)
+{
+    bool is_home = true;
+
+    for (uint32_t c = 0; c < s->split->n_clients; c++)
+        is_home &= s->split->clients[c].home_now != HN_NODE_NONE;
+    return is_home && locality->bytes_local_permille >= round->policy->converged_permille;
+}
+
+/* The node that would be best for a domain of one client if neither memory nor constraints stood in the
+ * way; the gain of it. */
+static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_t *ret_state)
+{
+    const HnModel *m = round->model;
+    HnNodemask homes = hn_host_home_nodes(round->snapshot->host);
+    int64_t leave = hn_assignment_leave(round->target, s->first_item), best = 0;
+
+    for (uint32_t r = 0; r < m->n_nodes; r++) {
+        if (!(homes >> m->node_index[r] & 1) || round->target->state[s->first_item] == r)
+            continue;
+        int64_t remote, moving, device;
+        hn_model_terms(m, s->first_item, r, &remote, &moving, &device);
+        int64_t delta = leave + hn_assignment_enter(round->target, s->first_item, r) -
+                        hn_model_unary(m, s->first_item, r) + remote + moving + device;
+        if (delta < best) {
+            best = delta;
+            *ret_state = r;
+        }
+    }
+    return -best;
+}
+
+/* Which wall stands before the better node. */
+static HnReason reason_of_wall(const HnRound *round, const HnStanding *s, uint32_t state)
+{
+    const HnClient *client = &s->split->clients[0];
+    uint32_t index = round->model->node_index[state];
+
+    if (s->record->marked_worse >> index & 1)
+        return HN_REASON_MARKED_WORSE;
+    if (!(client->allowed >> index & 1))
+        return client->constraint == HN_REASON_PINNED_BY_ADMIN ? HN_REASON_PINNED_BY_ADMIN : HN_REASON_NODESET_BY_ADMIN;
+    if (s->is_home_frozen)
+        return s->reason;
+    if (!hn_assignment_fits(round->target, s->first_item, state))
+        return HN_REASON_NODE_FULL;
+    return HN_REASON_GAIN_BELOW_THRESHOLD;
+}
+
+static bool has_stuck_memory(const HnRound *round, const HnStanding *s)
+{
+    uint64_t away = 0, all = 0;
+
+    for (uint32_t c = 0; c < s->split->n_clients; c++) {
+        const HnClient *client = &s->split->clients[c];
+        all += client->resident_bytes;
+        for (uint32_t n = 0; n < round->model->n_nodes; n++)
+            away += (int32_t)n != client->main_node ? client->immovable_bytes[n] : 0;
+    }
+    return away > all / 50;
+}
+
+static HnReason reason_of_rest(const HnRound *round, const HnStanding *s, const HnLocality *locality, int32_t *ret_better)
+{
+    uint32_t state = 0;
+    bool is_converged_now = is_converged(round, s, locality);
+
+    if (s->split->n_clients > 1)
+        return is_converged_now ? HN_REASON_CONVERGED : HN_REASON_NO_SINGLE_NODE_FITS;
+    if (s->split->is_wide && !is_converged_now)
+        return HN_REASON_NO_SINGLE_NODE_FITS;
+    int64_t gain = best_elsewhere(round, s, &state);
+    if (gain >= s->threshold_ns) {
+        HnReason wall = reason_of_wall(round, s, state);
+        *ret_better = (int32_t)round->model->node_index[state];
+        if (wall != HN_REASON_GAIN_BELOW_THRESHOLD)
+            return wall;
+    }
+    if (is_converged_now)
+        return HN_REASON_CONVERGED;
+    if (has_stuck_memory(round, s))
+        return s->domain->wish.memory == HN_MEMORY_KEEP ? HN_REASON_MEMORY_KEEP : HN_REASON_IMMOVABLE;
+    if (s->is_home_frozen)
+        return s->reason;
+    if (weighted_demand(round, s) < IDLE_MCPU)
+        return HN_REASON_IDLE;
+    return HN_REASON_GAIN_BELOW_THRESHOLD;
+}
+
+static void fill_clients(const HnRound *round, const HnStanding *s, HnVerdict *v)
+{
+    v->n_clients = s->split->n_clients;
+    v->clients = g_new0(HnClientVerdict, v->n_clients);
+    for (uint32_t c = 0; c < v->n_clients; c++) {
+        const HnClient *client = &s->split->clients[c];
+        bool is_target = s->is_changed && s->is_confirmed;
+        v->clients[c].vcpus = client->vcpus;
+        v->clients[c].guest_cell = client->guest_cell;
+        v->clients[c].home_now = client->home_now;
+        v->clients[c].demand_mcpu = client->smoothed_mcpu;
+        v->clients[c].home_wanted = client->home_now;
+        if (is_target)
+            v->clients[c].home_wanted = hn_round_home(round, round->target, s, c);
+        else if (s->is_changed)
+            v->clients[c].home_wanted = s->record->clients[c].proposed;
+        else if (s->is_in_flight && s->record->clients[c].wanted != HN_NODE_NONE)
+            v->clients[c].home_wanted = s->record->clients[c].wanted;
+        v->clients[c].bytes_to_move = is_target ? hn_round_bytes(round, round->target, s, c) : 0;
+        v->bytes_to_move += v->clients[c].bytes_to_move;
+    }
+}
+
+static void fill_reason(const HnRound *round, HnStanding *s, HnVerdict *v, const HnLocality *locality)
+{
+    int32_t better = HN_NODE_NONE;
+
+    if (round->snapshot->host->n_nodes == 1) {
+        v->reason = HN_REASON_SINGLE_NODE_HOST;
+    } else if (s->is_frozen) {
+        v->reason = s->reason;
+    } else if (s->is_changed && s->is_confirmed) {
+        s->reason = reason_of_change(round, s, &v->cost_now, &v->cost_after);
+        v->reason = s->is_advised ? HN_REASON_ADVISE_ONLY : s->reason;
+        v->will_act = !s->is_advised;
+    } else if (s->is_changed) {
+        v->reason = HN_REASON_UNCONFIRMED;
+    } else {
+        v->reason = reason_of_rest(round, s, locality, &better);
+        s->reason = v->reason;
+    }
+    v->sentence = hn_sentence_verdict(round, s, v, better);
+}
+
+static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, int64_t fair_now_per_mcpu, int64_t fair_after_per_mcpu)
+{
+    HnVerdict *v = g_new0(HnVerdict, 1);
+    HnLocality locality = hn_evidence_locality(round->snapshot->host, s->split);
+    int64_t demand = weighted_demand(round, s);
+
+    g_strlcpy(v->uuid, s->domain->uuid, sizeof(v->uuid));
+    v->name = g_strdup(s->domain->name);
+    v->is_managed = s->is_managed;
+    v->is_wide = s->split->is_wide;
+    v->bytes_local_permille = locality.bytes_local_permille;
+    v->has_accesses_local = locality.has_accesses_local;
+    v->accesses_local_permille = locality.accesses_local_permille;
+    costs_of(round, round->before, s, &v->cost_now);
+    costs_of(round, round->target, s, &v->cost_after);
+    fill_clients(round, s, v);
+    v->score_now = score(demand, &v->cost_now, fair_now_per_mcpu * demand);
+    v->score_after = score(demand, &v->cost_after, fair_after_per_mcpu * demand);
+    v->move_ms = (uint64_t)((unsigned __int128)v->bytes_to_move * 1000 / round->policy->move_bytes_per_sec);
+    int64_t gain_per_sec = v->cost_now.total_ns_per_sec - v->cost_after.total_ns_per_sec + v->cost_after.moving_ns_per_sec;
+    unsigned __int128 spent_ns = (unsigned __int128)(uint64_t)v->cost_after.moving_ns_per_sec *
+                                 (round->policy->payback_horizon_ns / 1000000000);
+    v->payback_ms = spent_ns == 0 ? 0 : gain_per_sec <= 0 ? UINT64_MAX : (uint64_t)(spent_ns * 1000 / (uint64_t)gain_per_sec);
+    fill_reason(round, s, v, &locality);
+    if (s->split->n_chunk_maps > 0) {
+        v->n_chunk_maps = s->split->n_chunk_maps;
+        v->chunk_maps = g_steal_pointer(&s->split->chunk_maps);
+        s->split->n_chunk_maps = 0;
+    }
+    return v;
+}
+
+typedef struct {
+    int64_t relief_ns;
+    const HnStanding *standing;
+} Departure;
+
+static gint compare_departures(gconstpointer a, gconstpointer b)
+{
+    const Departure *left = a, *right = b;
+
+    if (left->relief_ns != right->relief_ns)
+        return left->relief_ns > right->relief_ns ? -1 : 1;
+    return strcmp(left->standing->domain->uuid, right->standing->domain->uuid);
+}
+
+/* Whose leaving takes most off the total. */
+static void name_departures(const HnRound *round, HnPlan *plan)
+{
+    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(Departure));
+
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        Departure departure = {.standing = &round->standings[d]};
+        if (!departure.standing->is_managed)
+            continue;
+        for (uint32_t c = 0; c < departure.standing->split->n_clients; c++)
+            departure.relief_ns -= hn_assignment_leave(round->target, departure.standing->first_item + c);
+        if (departure.relief_ns > 0)
+            g_array_append_val(all, departure);
+    }
+    g_array_sort(all, compare_departures);
+    for (guint i = 0; i < MIN(all->len, MAX_DEPARTURES); i++)
+        g_ptr_array_add(plan->departures, g_strdup(g_array_index(all, Departure, i).standing->domain->uuid));
+}
+
+void hn_verdicts(const HnRound *round, HnPlan *plan)
+{
+    int64_t load_now, load_after, demand_sum = 0;
+    HnModelNode host_now = whole_host(round, round->before, &load_now);
+    HnModelNode host_after = whole_host(round, round->target, &load_after);
+    int64_t fair_now = hn_cost_contention(&host_now, load_now, 1000) / 1000;
+    int64_t fair_after = hn_cost_contention(&host_after, load_after, 1000) / 1000;
+    uint32_t n_managed = 0, n_acting = 0;
+    bool is_blocked = false;
+
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        HnVerdict *v = make_verdict(round, &round->standings[d], fair_now, fair_after);
+        g_ptr_array_add(plan->verdicts, v);
+        hn_cost_add(&plan->cost_now, &v->cost_now);
+        hn_cost_add(&plan->cost_after, &v->cost_after);
+        demand_sum += weighted_demand(round, &round->standings[d]);
+        n_managed += v->is_managed;
+        n_acting += v->will_act;
+        is_blocked |= v->reason == HN_REASON_NODE_FULL;
+    }
+    plan->score_now = score(demand_sum, &plan->cost_now, fair_now * demand_sum);
+    plan->score_after = score(demand_sum, &plan->cost_after, fair_after * demand_sum);
+    /* Twofold overcommit of CPUs is ordinary; beyond it, or where memory keeps a guest from its place, the
+     * host holds more than it holds well. */
+    plan->is_overfull = round->snapshot->host->n_nodes > 1 && (is_blocked || load_after > 2 * host_after.capacity_mcpu);
+    if (plan->is_overfull)
+        name_departures(round, plan);
+    plan->summary = hn_sentence_plan(round, plan, n_managed, n_acting);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Wide domains without usable guest cells: vCPUs and chunks are split together by who touches what.
+ *
+ * Number of parts k: the smallest for which k allowed nodes each hold 1/k of the vCPUs and of the memory.
+ * vCPUs are grouped so that those which touch the same chunks stay together: the weight between two vCPUs
+ * is the heat of the chunks both touch (filtered touches, see evidence.c); parts of equal size are grown
+ * greedily from the heaviest vCPU and then improved by exchanging pairs until no exchange helps
+ * (Kernighan and Lin 1970, without the look-ahead). A chunk belongs to the part with at least three
+ * quarters of its touches, else it is shared; one that nobody touched is divided like the vCPUs.
+ *
+ * Only the first 64 vCPUs appear in the touch matrix (HnChunk.touch_clients); the rest, and a domain
+ * without a matrix, are cut in the order of vCPU numbers, and then touches are taken to fall anywhere.
+ */
+#include "wide.h"
+
+#include <string.h>
+
+#define MATRIX_VCPUS 64
+#define OWNER_PERMILLE 750
+#define MAX_EXCHANGES 4096
+
+static uint32_t count_parts(const HnHost *host, const HnDomain *domain, const HnPolicy *policy,
+                            HnNodemask allowed, uint64_t planned_bytes, uint64_t huge_page_bytes)
+{
+    uint32_t n_allowed = (uint32_t)__builtin_popcountll(allowed);
+    uint32_t max_parts = MAX(1, MIN(MIN(n_allowed, domain->n_vcpus), HN_MAX_CLIENTS));
+
+    for (uint32_t k = 2; k <= max_parts; k++) {
+        uint32_t n_fitting = 0;
+        for (uint32_t n = 0; n < host->n_nodes; n++)
+            n_fitting += (allowed >> n & 1) && (domain->n_vcpus + k - 1) / k <= host->nodes[n].n_cpus &&
+                         planned_bytes / k <= hn_node_usable_for(&host->nodes[n], policy, huge_page_bytes);
+        if (n_fitting >= k)
+            return k;
+    }
+    return max_parts;
+}
+
+/* Weight between vCPUs u and v: heat of the chunks both touch, shared out over a chunk's touchers. Returns
+ * false when there is nothing to go by. */
+static bool build_matrix(const HnDomain *domain, uint64_t *matrix)
+{
+    bool has_any = false;
+
+    for (uint32_t r = 0; r < domain->n_regions; r++) {
+        const HnRegion *region = &domain->regions[r];
+        for (uint32_t i = 0; region->chunks && i < region->n_chunks; i++) {
+            uint64_t touchers = region->chunks[i].touch_clients;
+            uint64_t heat = (uint64_t)region->chunks[i].heat + 1;
+            uint32_t count = (uint32_t)__builtin_popcountll(touchers);
+            has_any |= count > 0;
+            if (count < 2)
+                continue;
+            for (uint64_t a = touchers; a; a &= a - 1)
+                for (uint64_t b = a & (a - 1); b; b &= b - 1) {
+                    uint32_t u = (uint32_t)__builtin_ctzll(a), v = (uint32_t)__builtin_ctzll(b);
+                    uint64_t weight = heat * 1024 / (count - 1);
+                    matrix[u * MATRIX_VCPUS + v] += weight;
+                    matrix[v * MATRIX_VCPUS + u] += weight;
+                }
+        }
+    }
+    return has_any;
+}
+
+static uint64_t pull(const uint64_t *matrix, const uint8_t *part, uint32_t n_vcpus, uint32_t vcpu, uint32_t to)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t v = 0; v < n_vcpus; v++)
+        if (v != vcpu && part[v] == to)
+            sum += matrix[vcpu * MATRIX_VCPUS + v];
+    return sum;
+}
+
+/* Grows parts of the given sizes, each from the ungrouped vCPU with the most weight. */
+static void grow_parts(const uint64_t *matrix, uint32_t n_vcpus, uint32_t n_parts, uint8_t *part)
+{
+    memset(part, UINT8_MAX, n_vcpus);
+    for (uint32_t p = 0; p < n_parts; p++) {
+        uint32_t size = n_vcpus * (p + 1) / n_parts - n_vcpus * p / n_parts;
+        for (uint32_t taken = 0; taken < size; taken++) {
+            int32_t best = -1;
+            uint64_t most = 0;
+            for (uint32_t v = 0; v < n_vcpus; v++) {
+                if (part[v] != UINT8_MAX)
+                    continue;
+                uint64_t weight = pull(matrix, part, n_vcpus, v, taken ? p : UINT8_MAX);
+                if (best < 0 || weight > most) {
+                    best = (int32_t)v;
+                    most = weight;
+                }
+            }
+            part[best] = (uint8_t)p;
+        }
+    }
+}
+
+/* Exchanges pairs of vCPUs between parts while that brings more weight inside. */
+static void exchange_pairs(const uint64_t *matrix, uint32_t n_vcpus, uint8_t *part)
+{
+    bool is_better = true;
+
+    for (uint32_t done = 0; is_better && done < MAX_EXCHANGES; done++) {
+        is_better = false;
+        for (uint32_t u = 0; u < n_vcpus && !is_better; u++)
+            for (uint32_t v = u + 1; v < n_vcpus && !is_better; v++) {
+                if (part[u] == part[v])
+                    continue;
+                uint64_t now = pull(matrix, part, n_vcpus, u, part[u]) + pull(matrix, part, n_vcpus, v, part[v]);
+                uint64_t then = pull(matrix, part, n_vcpus, u, part[v]) + pull(matrix, part, n_vcpus, v, part[u]);
+                if (then > now + 2 * matrix[u * MATRIX_VCPUS + v]) {
+                    uint8_t swapped = part[u];
+                    part[u] = part[v];
+                    part[v] = swapped;
+                    is_better = true;
+                }
+            }
+    }
+}
+
+/* The part that owns a chunk with these touchers. */
+static uint8_t owner_of(uint64_t touchers, const uint8_t *part, uint32_t n_parts)
+{
+    uint32_t counts[HN_MAX_CLIENTS] = {0};
+    uint32_t total = 0;
+
+    for (uint64_t rest = touchers; rest; rest &= rest - 1) {
+        counts[part[__builtin_ctzll(rest)]]++;
+        total++;
+    }
+    if (total == 0)
+        return HN_CHUNK_ANY;
+    for (uint32_t p = 0; p < n_parts; p++)
+        if (counts[p] * 1000 >= total * OWNER_PERMILLE)
+            return (uint8_t)p;
+    return HN_CHUNK_SHARED;
+}
+
+/* Assigns chunks, and adds up per part how much of its touches falls inside. */
+static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own, uint64_t *all)
+{
+    const HnDomain *domain = split->domain;
+
+    split->n_chunk_maps = domain->n_regions;
+    split->chunk_maps = g_new0(HnChunkMap, domain->n_regions);
+    for (uint32_t r = 0; r < domain->n_regions; r++) {
+        const HnRegion *region = &domain->regions[r];
+        uint32_t n_chunks = region->chunks ? region->n_chunks : 0;
+        split->chunk_maps[r].n_chunks = n_chunks;
+        split->chunk_maps[r].client = g_new0(uint8_t, n_chunks);
+        for (uint32_t i = 0; i < n_chunks; i++) {
+            uint64_t touchers = region->chunks[i].touch_clients;
+            uint8_t owner = owner_of(touchers, part, n_parts);
+            split->chunk_maps[r].client[i] = owner;
+            for (uint64_t rest = touchers; rest; rest &= rest - 1) {
+                uint8_t toucher = part[__builtin_ctzll(rest)];
+                all[toucher] += (uint64_t)region->chunks[i].heat + 1;
+                own[toucher] += owner == toucher ? (uint64_t)region->chunks[i].heat + 1 : 0;
+            }
+        }
+    }
+}
+
+/* Bytes of each part: owned chunks where they were found, everything else divided like the vCPUs. */
+static void divide_memory(HnSplit *split, uint32_t n_nodes)
+{
+    const HnDomain *domain = split->domain;
+    g_autofree uint64_t *rest = g_memdup2(domain->resident_bytes, sizeof(uint64_t) * n_nodes);
+
+    for (uint32_t r = 0; r < split->n_chunk_maps; r++) {
+        const HnRegion *region = &domain->regions[r];
+        if (region->movability != HN_MOVABLE && region->movability != HN_MOVABLE_SHARED)
+            continue;
+        for (uint32_t i = 0; i < split->chunk_maps[r].n_chunks; i++) {
+            uint8_t owner = split->chunk_maps[r].client[i];
+            int32_t node = region->chunks[i].node;
+            if (owner >= split->n_clients || node < 0 || (uint32_t)node >= n_nodes)
+                continue;
+            uint64_t loose = rest[node] > domain->immovable_bytes[node] ? rest[node] - domain->immovable_bytes[node] : 0;
+            uint64_t bytes = MIN(region->chunk_bytes, loose);
+            split->clients[owner].movable_bytes[node] += bytes;
+            rest[node] -= bytes;
+        }
+    }
+    for (uint32_t n = 0; n < n_nodes; n++) {
+        uint64_t stuck = MIN(domain->immovable_bytes[n], rest[n]);
+        for (uint32_t c = 0; c < split->n_clients; c++) {
+            /* Differences of running quotients: the parts add up to the whole exactly. */
+            uint64_t k = split->n_clients, loose = rest[n] - stuck;
+            split->clients[c].immovable_bytes[n] += stuck / k + (c < stuck % k);
+            split->clients[c].movable_bytes[n] += loose / k + (c < loose % k);
+        }
+    }
+}
+
+void hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, HnNodemask allowed,
+                   uint64_t planned_bytes)
+{
+    const HnDomain *domain = split->domain;
+    uint32_t n_parts = count_parts(host, domain, policy, allowed, planned_bytes, split->huge_page_bytes);
+    g_autofree uint64_t *matrix = g_new0(uint64_t, MATRIX_VCPUS * MATRIX_VCPUS);
+    g_autofree uint8_t *part = g_new0(uint8_t, MAX(domain->n_vcpus, MATRIX_VCPUS));
+    uint64_t own[HN_MAX_CLIENTS] = {0}, all[HN_MAX_CLIENTS] = {0};
+
+    for (uint32_t i = 0; i < MAX(domain->n_vcpus, MATRIX_VCPUS); i++)
+        part[i] = (uint8_t)(MIN((uint64_t)i, domain->n_vcpus - 1) * n_parts / domain->n_vcpus);
+    split->is_split_by_touch = n_parts > 1 && domain->n_vcpus <= MATRIX_VCPUS && build_matrix(domain, matrix);
+    if (split->is_split_by_touch) {
+        grow_parts(matrix, domain->n_vcpus, n_parts, part);
+        exchange_pairs(matrix, domain->n_vcpus, part);
+        map_chunks(split, part, n_parts, own, all);
+    }
+    hn_split_allocate(split, n_parts, host->n_nodes);
+    for (uint32_t i = 0; i < domain->n_vcpus; i++)
+        hn_cpuset_add(&split->clients[part[i]].vcpus, domain->vcpus[i].id);
+    for (uint32_t p = 0; p < n_parts; p++)
+        split->clients[p].private_permille = all[p] ? (uint32_t)(own[p] * 1000 / all[p]) : 1000 / n_parts;
+    divide_memory(split, host->n_nodes);
+}
