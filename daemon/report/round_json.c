@@ -18,6 +18,7 @@
     X(confirm_rounds, "confirm-rounds")                                                            \
     X(thrash_moves_per_hour, "thrash-moves-per-hour")                                              \
     X(kappa_permille, "kappa-permille")                                                            \
+    X(memory_bound_permille, "memory-bound-permille")                                              \
     X(smt_yield_permille, "smt-yield-permille")                                                    \
     X(reserve_permille, "reserve-permille")                                                        \
     X(converged_permille, "converged-permille")

@@ -235,6 +235,8 @@ static json_object *domain_to_json(const HnDomain *domain, uint32_t n_nodes)
     hn_put_nodemask(object, "device-nodes", domain->device_nodes);
     hn_put_u64(object, "dirty-bytes-per-sec", domain->dirty_bytes_per_sec);
     hn_put_u64_or_null(object, "dirty-age-ns", domain->dirty_age_ns);
+    hn_put_u64(object, "memory-bound-permille", domain->memory_bound_permille);
+    hn_put_u64(object, "bandwidth-bytes-per-sec", domain->bandwidth_bytes_per_sec);
     if (domain->unobservable)
         hn_put_string(object, "unobservable", domain->unobservable);
     return object;

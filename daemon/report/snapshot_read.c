@@ -299,6 +299,10 @@ static HnDomain *read_domain(HnFieldReader *reader, json_object *object, uint32_
     domain->device_nodes = hn_opt_nodemask(reader, object, "device-nodes", n_nodes);
     domain->dirty_bytes_per_sec = hn_opt_u64(reader, object, "dirty-bytes-per-sec", UINT64_MAX, 0);
     domain->dirty_age_ns = hn_opt_u64(reader, object, "dirty-age-ns", UINT64_MAX, UINT64_MAX);
+    domain->memory_bound_permille =
+        (uint32_t)hn_opt_u64(reader, object, "memory-bound-permille", 1000, 0);
+    domain->bandwidth_bytes_per_sec =
+        hn_opt_u64(reader, object, "bandwidth-bytes-per-sec", UINT64_MAX, 0);
     domain->unobservable = g_strdup(hn_opt_string(reader, object, "unobservable"));
     return reader->error ? NULL : g_steal_pointer(&domain);
 }

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the manager remembers of each domain from one round to the next: its account, what the operator said of it
+ * (pause, release), the job it is in, and the statistics element last written.
+ *
+ * Plain bookkeeping in the main thread: no I/O, no clock, no decision.
+ *
+ * A domain's operator state:
+ *     normal → held      pause            held → normal      resume
+ *     normal → released  release          released → normal  rebalance, enable, resume, new opt-in metadata
+ */
+#pragma once
+
+#include <homenode/policy.h>
+
+#include "report/status.h"
+
+typedef struct {
+    char uuid[HN_UUID_LEN + 1];
+    char *name;
+    HnAccount account;
+    bool is_held;
+    bool is_released;
+    HnMode mode;            /* as last seen, before any override */
+    HnJob job;
+    char *invalid;          /* the complaint about its metadata that was last logged */
+
+    /* Release under way: asked for, not answered; asked again not before retry_ns. */
+    bool is_releasing;
+    uint64_t release_retry_ns;
+
+    /* The plan now being carried out for it. */
+    uint64_t generation;
+    bool is_move_counted;
+    HnReason decided_for;
+    char *from, *to;        /* kernel node ids as text, NULL: none */
+    uint32_t score_before, score_predicted;
+
+    /* Statistics element. */
+    char *stats_xml;        /* last written, NULL: none there */
+    uint64_t stats_written_ns;
+    bool is_stats_busy;     /* a write is under way */
+
+    /* Counters of the round before, for rates. */
+    uint64_t seen_ns;
+    uint64_t exec_ns, run_delay_ns;
+} HnGuest;
+
+typedef struct HnGuests HnGuests;
+HnGuests *hn_guests_new(void);
+void hn_guests_free(HnGuests *guests);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnGuests, hn_guests_free)
+
+/* NULL if unknown. */
+HnGuest *hn_guests_get(const HnGuests *guests, const char *uuid);
+/* Creates it when unknown. name may be NULL. */
+HnGuest *hn_guests_want(HnGuests *guests, const char *uuid, const char *name);
+void hn_guests_remove(HnGuests *guests, const char *uuid);
+/* All, ascending uuid; container owned by the caller (g_ptr_array_unref). */
+GPtrArray *hn_guests_list(const HnGuests *guests);
+
+/* Takes over names, CPU use and run delay of a new snapshot; forgets domains that are not in it (unless a
+ * release of theirs is under way). */
+void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot);
+/* Remembers what `plan` decided for the domain, for the outcomes to come. */
+void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generation, const HnHost *host);
+/* An action of the domain ended. True if this completed a re-home. */
+bool hn_guest_outcome(HnGuest *guest, const HnOutcome *outcome);
+/* Notes the last thing done, for statistics and tables. */
+void hn_guest_note(HnGuest *guest, HnReason reason, const char *sentence, int64_t unix_s);
+
+/* Sets of uuids (owned strings) of the held and of the released domains, added to `set`. */
+void hn_guests_add_held(const HnGuests *guests, GHashTable *set);
+void hn_guests_add_released(const HnGuests *guests, GHashTable *set);

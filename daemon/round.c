@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One round: see round.h.
+ *
+ * What the operator said since (pause, release, dry run) is laid over the snapshot and the plan here and nowhere
+ * else: a dry run and a release change the wish before the decision, so that the decision, its record and its
+ * replay agree; a held domain is shown to the decision as one whose actions are still under way, which is
+ * planned around and whose past does not change.
+ */
+#include "round.h"
+#include "recorder.h"
+#include "report/plan_json.h"
+
+#include <string.h>
+
+HnRound *hn_round_new(HnBackend *backend, HnObserver *observer, uint64_t now_ns)
+{
+    HnRound *round = g_new0(HnRound, 1);
+    round->backend = backend;
+    round->observer = observer;
+    round->now_ns = now_ns;
+    hn_observe_options_init(&round->observe, now_ns);
+    hn_policy_init(&round->policy);
+    round->forces = g_array_new(FALSE, TRUE, sizeof(HnForce));
+    round->outcomes = g_array_new(FALSE, TRUE, sizeof(HnOutcome));
+    round->in_flight = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    round->held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    round->released = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    return round;
+}
+
+static void alternative_free(gpointer data)
+{
+    HnAlternative *alternative = data;
+    hn_plan_free(alternative->plan);
+    g_free(alternative);
+}
+
+void hn_round_free(HnRound *round)
+{
+    if (!round)
+        return;
+    g_strfreev(round->fresh);
+    hn_past_free(round->past);
+    g_array_unref(round->forces);
+    g_array_unref(round->outcomes);
+    g_hash_table_unref(round->in_flight);
+    g_hash_table_unref(round->held);
+    g_hash_table_unref(round->released);
+    g_free(round->explain_uuid);
+    g_clear_error(&round->error);
+    hn_snapshot_free(round->snapshot);
+    hn_plan_free(round->plan);
+    g_clear_pointer(&round->alternatives, g_ptr_array_unref);
+    g_clear_pointer(&round->record, g_bytes_unref);
+    json_object_put(round->document);
+    g_free(round);
+}
+
+static bool observe(HnRound *round)
+{
+    g_autoptr(GPtrArray) infos = NULL;
+    if (!round->backend->ops->list(round->backend, &infos, &round->error))
+        return false;
+    round->observe.fresh_uuids = (const char *const *)round->fresh;
+    round->snapshot = hn_observer_observe(round->observer, infos, &round->observe, &round->error);
+    return round->snapshot != NULL;
+}
+
+static bool is_held(const HnRound *round, const HnDomain *domain)
+{
+    return round->is_host_held || g_hash_table_contains(round->held, domain->uuid);
+}
+
+static void override_wishes(HnRound *round)
+{
+    for (guint i = 0; i < round->snapshot->domains->len; i++) {
+        HnDomain *domain = g_ptr_array_index(round->snapshot->domains, i);
+        HnMode mode = domain->wish.mode;
+        if (g_hash_table_contains(round->released, domain->uuid) && mode == HN_MODE_AUTO)
+            domain->wish.mode = HN_MODE_OFF;
+        else if (round->is_dry_run && mode == HN_MODE_AUTO)
+            domain->wish.mode = HN_MODE_ADVISE;
+    }
+}
+
+static bool is_forced(const HnRound *round, const char *uuid)
+{
+    for (guint i = 0; i < round->forces->len; i++)
+        if (strcmp(g_array_index(round->forces, HnForce, i).uuid, uuid) == 0)
+            return true;
+    return false;
+}
+
+static gint compare_strings(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Domains to be planned around. One that the operator forces is planned anew even if it is moving: the new plan
+ * overtakes the old. Ascending, so that a record is the same for the same round. */
+static char **list_in_flight(const HnRound *round)
+{
+    g_autoptr(GPtrArray) uuids = g_ptr_array_new();
+    for (guint i = 0; i < round->snapshot->domains->len; i++) {
+        const HnDomain *domain = g_ptr_array_index(round->snapshot->domains, i);
+        bool is_moving = g_hash_table_contains(round->in_flight, domain->uuid);
+        if (is_held(round, domain) || (is_moving && !is_forced(round, domain->uuid)))
+            g_ptr_array_add(uuids, g_strdup(domain->uuid));
+    }
+    g_ptr_array_sort(uuids, compare_strings);
+    g_ptr_array_add(uuids, NULL);
+    return (char **)g_ptr_array_steal(uuids, NULL);
+}
+
+static void say(HnVerdict *verdict, HnReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static void say(HnVerdict *verdict, HnReason reason, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_free(verdict->sentence);
+    verdict->sentence = g_strdup_vprintf(format, args);
+    va_end(args);
+    verdict->reason = reason;
+}
+
+static void override_verdicts(HnRound *round)
+{
+    for (guint i = 0; i < round->snapshot->domains->len; i++) {
+        const HnDomain *domain = g_ptr_array_index(round->snapshot->domains, i);
+        HnVerdict *verdict = hn_plan_find(round->plan, domain->uuid);
+        if (!verdict)
+            continue;
+        if (g_hash_table_contains(round->released, domain->uuid) && verdict->reason == HN_REASON_MODE_OFF)
+            say(verdict, HN_REASON_RELEASED,
+                "Released by the operator; 'homenode rebalance %s' or 'homenode enable %s' takes it back.",
+                domain->name, domain->name);
+        else if (is_held(round, domain) && verdict->is_managed)
+            say(verdict, HN_REASON_PAUSED_BY_ADMIN, "Paused by the operator; 'homenode resume%s%s' ends it.",
+                round->is_host_held ? "" : " ", round->is_host_held ? "" : domain->name);
+    }
+}
+
+static HnPlan *decide(const HnRound *round, HnPast *past, const GArray *forces, char **in_flight,
+                      GError **error)
+{
+    return hn_decide(round->snapshot, &round->policy, past, (const HnForce *)forces->data, forces->len,
+                     (const HnOutcome *)round->outcomes->data, round->outcomes->len,
+                     (const char *const *)in_flight, error);
+}
+
+static void find_alternatives(HnRound *round, char **in_flight)
+{
+    HnNodemask homes = hn_host_home_nodes(round->snapshot->host);
+    g_autoptr(GArray) forces = g_array_new(FALSE, TRUE, sizeof(HnForce));
+
+    round->no_faults_because = hn_observer_no_faults_reason(round->observer, round->explain_uuid);
+    round->alternatives = g_ptr_array_new_with_free_func(alternative_free);
+    for (int32_t node = 0; node < (int32_t)round->snapshot->host->n_nodes; node++) {
+        if (!(homes >> node & 1))
+            continue;
+        HnForce force = {.node = node};
+        g_strlcpy(force.uuid, round->explain_uuid, sizeof force.uuid);
+        g_array_set_size(forces, 0);
+        g_array_append_val(forces, force);
+        g_autoptr(HnPast) past = hn_past_copy(round->past);
+        HnAlternative *alternative = g_new0(HnAlternative, 1);
+        alternative->node = node;
+        alternative->plan = decide(round, past, forces, in_flight, NULL);
+        g_ptr_array_add(round->alternatives, alternative);
+    }
+}
+
+static void record(HnRound *round, char *past_before, char **in_flight)
+{
+    HnRoundRecord view = {
+        .policy = round->policy,
+        .past = past_before,
+        .forces = round->forces,
+        .outcomes = round->outcomes,
+        .in_flight = in_flight,
+        .snapshot = round->snapshot,
+        .plan = hn_plan_to_json(round->plan, round->snapshot->host),
+    };
+    json_object *document = hn_round_record_to_json(&view);
+    json_object_put(view.plan);
+    if (round->is_recorded)
+        round->record = hn_recorder_pack(document);
+    if (round->with_document)
+        round->document = json_object_get(document);
+    json_object_put(document);
+}
+
+void hn_round_run(HnRound *round)
+{
+    gint64 began_us = g_get_monotonic_time();
+    if (observe(round)) {
+        override_wishes(round);
+        bool is_kept = round->is_recorded || round->with_document;
+        g_autofree char *past_before = is_kept ? hn_past_format(round->past) : NULL;
+        g_auto(GStrv) in_flight = list_in_flight(round);
+        if (round->explain_uuid)
+            find_alternatives(round, in_flight);
+        round->plan = decide(round, round->past, round->forces, in_flight, &round->error);
+        if (round->plan) {
+            if (is_kept)
+                record(round, past_before, in_flight);
+            override_verdicts(round);
+        }
+    }
+    round->took_ns = (uint64_t)(g_get_monotonic_time() - began_us) * 1000;
+}
