@@ -59,9 +59,7 @@ static uint32_t measured_stall(const HnRound *round, const HnStanding *s)
     int64_t demand = 0;
 
     for (uint32_t c = 0; c < s->split->n_clients; c++) {
-        int64_t remote_ns, moving_ns, device_ns;
-        hn_model_terms(round->model, s->first_item + c, round->model->n_nodes, &remote_ns, &moving_ns, &device_ns);
-        remote += remote_ns;
+        remote += hn_model_terms(round->model, s->first_item + c, round->model->n_nodes).remote_ns;
         demand += round->model->items[s->first_item + c].weighted_mcpu;
     }
     uint64_t remote_permille = demand > 0 ? (uint64_t)(remote / demand / 1000) : 0;

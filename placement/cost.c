@@ -58,6 +58,12 @@ int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t w
                HN_MAX_NODE_COST / 2);
 }
 
+int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu)
+{
+    return MIN(stretched(weighted_mcpu, demand_mcpu + demand_mcpu / SOFT_DIVISOR, node->contention_factor),
+               HN_MAX_ITEM_COST);
+}
+
 int64_t hn_cost_bandwidth(const HnModelNode *node, int64_t draw_mib, int64_t bound_mcpu)
 {
     if (node->bandwidth_mib == 0 || draw_mib <= node->bandwidth_mib)
@@ -424,7 +430,11 @@ void hn_assignment_item_cost(const HnAssignment *a, uint32_t item, HnCost *ret_c
     } else {
         add_node_share(a, item, position, 1000, &cost);
     }
-    hn_model_terms(m, item, state, &cost.remote_ns_per_sec, &cost.moving_ns_per_sec, &cost.company_ns_per_sec);
+    HnTerms terms = hn_model_terms(m, item, state);
+    cost.remote_ns_per_sec = terms.remote_ns;
+    cost.moving_ns_per_sec = terms.moving_ns;
+    cost.company_ns_per_sec = terms.device_ns;
+    cost.cpu_ns_per_sec += terms.roaming_ns;
     if (it->group >= 0) {
         int64_t members = 0;
         for (uint32_t n = 0; n < m->n_nodes; n++)

@@ -19,6 +19,9 @@ int64_t hn_cost_remote(const uint8_t *distance, uint32_t n_nodes, uint32_t home,
                        int64_t bound_mcpu, uint32_t kappa_permille);
 /* CPU: load and weighted load of a node against its capacity. */
 int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu);
+/* Roaming: what contention on a node would differ, if unpinned demand were there as a whole or not at all
+ * by chance, from it being there in part for certain; to be weighed with p (1 - p). */
+int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu);
 /* Memory bandwidth: what the node is asked for against what it serves, borne by its memory-bound load. */
 int64_t hn_cost_bandwidth(const HnModelNode *node, int64_t draw_mib, int64_t bound_mcpu);
 /* Moving: host CPU and guest stall per byte, and the time until the bytes have arrived, both spread over

@@ -110,46 +110,47 @@ static int64_t remote_from(const HnModel *model, const HnItem *it, uint32_t rank
                           model->policy->kappa_permille);
 }
 
-void hn_model_terms(const HnModel *model, uint32_t item, uint32_t state, int64_t *ret_remote_ns,
-                    int64_t *ret_moving_ns, int64_t *ret_device_ns)
+static HnTerms terms_floating(const HnModel *model, uint32_t item, const int64_t *bytes)
+{
+    const HnItem *it = &model->items[item];
+    const uint16_t *share = &model->share[(size_t)item * model->n_nodes];
+    __int128 remote = 0, device = 0, roaming = 0;
+
+    for (uint32_t r = 0; r < model->n_nodes; r++) {
+        if (share[r] == 0)
+            continue;
+        remote += (__int128)share[r] * remote_from(model, it, r, bytes) / 1000;
+        device += (__int128)share[r] * device_cost(model, it, r) / 1000;
+        if (it->is_roomy)
+            roaming += (__int128)hn_cost_roaming(&model->nodes[r], it->demand_mcpu, it->weighted_mcpu) * share[r] *
+                       (1000 - share[r]) / 1000000;
+    }
+    return (HnTerms){.remote_ns = (int64_t)remote, .device_ns = (int64_t)device, .roaming_ns = (int64_t)roaming};
+}
+
+HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state)
 {
     const HnItem *it = &model->items[item];
     const HnSplit *split = &model->splits[it->split];
     const HnClient *client = &split->clients[it->client];
     int64_t bytes[HN_MAX_NODES];
+    HnTerms terms = {0};
 
-    *ret_moving_ns = 0;
-    if (state == model->n_nodes) {
-        bytes_when(model, client, -1, bytes);
-        if (!it->is_floating) {
-            *ret_remote_ns = remote_from(model, it, (uint32_t)it->home_now, bytes);
-            *ret_device_ns = device_cost(model, it, (uint32_t)it->home_now);
-            return;
-        }
-        __int128 remote = 0, device = 0;
-        const uint16_t *share = &model->share[(size_t)item * model->n_nodes];
-        for (uint32_t r = 0; r < model->n_nodes; r++) {
-            if (share[r] == 0)
-                continue;
-            remote += (__int128)share[r] * remote_from(model, it, r, bytes) / 1000;
-            device += (__int128)share[r] * device_cost(model, it, r) / 1000;
-        }
-        *ret_remote_ns = (int64_t)remote;
-        *ret_device_ns = (int64_t)device;
-        return;
-    }
-    uint64_t moving = hn_model_bytes_to_move(split, it->client, model->n_nodes, model->node_index[state], model->policy);
-    *ret_device_ns = device_cost(model, it, state);
-    if (moving == 0) {
-        bytes_when(model, client, -1, bytes);
-        *ret_remote_ns = remote_from(model, it, state, bytes);
-        return;
-    }
-    bytes_when(model, client, (int32_t)state, bytes);
-    *ret_remote_ns = remote_from(model, it, state, bytes);
     bytes_when(model, client, -1, bytes);
-    int64_t remote_now = remote_from(model, it, state, bytes);
-    *ret_moving_ns = hn_cost_moving(moving, split->has_big_pages, MAX(remote_now - *ret_remote_ns, 0), model->policy);
+    if (state == model->n_nodes && it->is_floating)
+        return terms_floating(model, item, bytes);
+    uint32_t position = hn_model_position(model, item, state);
+    int64_t remote_now = remote_from(model, it, position, bytes);
+    uint64_t moving = state == model->n_nodes ? 0
+        : hn_model_bytes_to_move(split, it->client, model->n_nodes, model->node_index[state], model->policy);
+    terms.device_ns = device_cost(model, it, position);
+    terms.remote_ns = remote_now;
+    if (moving == 0)
+        return terms;
+    bytes_when(model, client, (int32_t)state, bytes);
+    terms.remote_ns = remote_from(model, it, state, bytes);
+    terms.moving_ns = hn_cost_moving(moving, split->has_big_pages, MAX(remote_now - terms.remote_ns, 0), model->policy);
+    return terms;
 }
 
 static void fill_unary(HnModel *model, uint32_t item)
@@ -157,10 +158,10 @@ static void fill_unary(HnModel *model, uint32_t item)
     const HnItem *it = &model->items[item];
 
     for (uint32_t state = 0; state <= model->n_nodes; state++) {
-        int64_t remote = 0, moving = 0, device = 0;
+        HnTerms terms = {0};
         if (state == model->n_nodes || (it->allowed >> state & 1) || it->initial == state)
-            hn_model_terms(model, item, state, &remote, &moving, &device);
-        __int128 sum = (__int128)remote + moving + device;
+            terms = hn_model_terms(model, item, state);
+        __int128 sum = (__int128)terms.remote_ns + terms.moving_ns + terms.device_ns + terms.roaming_ns;
         model->unary[(size_t)item * (model->n_nodes + 1) + state] = sum > HN_MAX_ITEM_COST ? HN_MAX_ITEM_COST : (int64_t)sum;
     }
 }
@@ -204,6 +205,8 @@ static void fill_share(HnModel *model, uint32_t item, const HnClient *client)
     uint16_t *share = &model->share[(size_t)item * model->n_nodes];
 
     it->is_floating = client->home_now == HN_NODE_NONE;
+    for (uint32_t n = 0; n < model->n_nodes; n++)
+        it->is_roomy |= (client->allowed >> n & 1) && client->n_vcpus <= model->host->nodes[n].n_cores;
     for (uint32_t r = 0; r < model->n_nodes; r++)
         share[r] = it->is_floating ? client->share_permille[model->node_index[r]] : 0;
     it->home_now = it->is_floating ? -1 : (int8_t)model->node_rank[client->home_now];

@@ -34,6 +34,7 @@ typedef struct {
     uint8_t kind;    /* of memory */
     int8_t home_now;  /* node or -1 */
     int8_t stay_node; /* the node that stands for it while it stays (home, else where most memory is) */
+    bool is_roomy;    /* some node has a core for each of its vCPUs */
     bool is_floating; /* stays unpinned: its load is spread by `share` */
     HnNodemask allowed;
     int64_t demand_mcpu;
@@ -59,7 +60,7 @@ typedef struct {
     HnModelNode nodes[HN_MAX_NODES];
     uint8_t *distance;   /* [n_nodes * n_nodes], canonical */
     HnItem *items;       /* [n_items], canonical */
-    int64_t *unary;      /* [n_items * (n_nodes + 1)]: remote, moving, device; last column: stay */
+    int64_t *unary;      /* [n_items * (n_nodes + 1)]: sum of HnTerms; last column: stay */
     int64_t *stay_bytes; /* [n_items * n_nodes]: movable and growth, where they are counted while it stays */
     uint16_t *share;     /* [n_items * n_nodes] permille of its load while it stays */
     int64_t *group_pair_ns; /* [n_groups]: cost of one pair of members apart */
@@ -98,9 +99,14 @@ static inline uint32_t hn_model_position(const HnModel *model, uint32_t item, ui
     return state < model->n_nodes ? state : (uint32_t)model->items[item].stay_node;
 }
 
-/* The unary terms of an item in a state, apart. */
-void hn_model_terms(const HnModel *model, uint32_t item, uint32_t state, int64_t *ret_remote_ns,
-                    int64_t *ret_moving_ns, int64_t *ret_device_ns);
+/* The unary terms of an item in a state, apart; nanoseconds of stall per second. */
+typedef struct {
+    int64_t remote_ns;
+    int64_t moving_ns;
+    int64_t device_ns;
+    int64_t roaming_ns; /* unpinned vCPUs meet by chance where they are not wanted */
+} HnTerms;
+HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state);
 
 /* Bytes that a client would have to move to make node `home` (host index) its home; 0 if what lies
  * elsewhere is within what counts as converged, or known not to move. */

@@ -131,10 +131,10 @@ static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_
     for (uint32_t r = 0; r < m->n_nodes; r++) {
         if (!(homes >> m->node_index[r] & 1) || round->target->state[s->first_item] == r)
             continue;
-        int64_t remote, moving, device;
-        hn_model_terms(m, s->first_item, r, &remote, &moving, &device);
+        /* The table holds nothing for homes that are not allowed. */
+        HnTerms terms = hn_model_terms(m, s->first_item, r);
         int64_t delta = leave + hn_assignment_enter(round->target, s->first_item, r) -
-                        hn_model_unary(m, s->first_item, r) + remote + moving + device;
+                        hn_model_unary(m, s->first_item, r) + terms.remote_ns + terms.moving_ns + terms.device_ns;
         if (delta < best) {
             best = delta;
             *ret_state = r;
