@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * homenode explain DOMAIN: why it is where it is, why it was not moved, what would change that.
+ */
+#include "cli.h"
+
+static void print_section(const HnCli *cli, const char *title, const char *text)
+{
+    if (!text || !*text)
+        return;
+    g_autofree char *heading = hn_text_paint(title, HN_COLOUR_BOLD, hn_cli_style(cli));
+    g_print("%s\n", heading);
+    hn_cli_print_wrapped(cli, 2, text);
+}
+
+static void print_alternatives(const HnCli *cli, json_object *reply)
+{
+    static const HnColumn columns[] = {
+        {"NODE", false, 0, 0}, {"SCORE", true, 0, 0},  {"COST", true, 0, 0},    {"REMOTE", true, 0, 3},
+        {"CPU", true, 0, 3},   {"MOVE", true, 0, 0},   {"TIME", true, 0, 4},    {"PAYBACK", true, 0, 2},
+        {"REASON", false, 12, 0},
+    };
+    g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
+    for (size_t i = 0; i < hn_reply_count(reply, "alternatives"); i++) {
+        json_object *each = hn_reply_at(reply, "alternatives", i);
+        json_object *cost = hn_reply_object(each, "cost-after");
+        int64_t payback_ms = hn_reply_int(each, "payback-ms", -1);
+        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT "%s", hn_reply_int(each, "node", -1),
+                                             hn_reply_bool(each, "is-home") ? " (home)" : ""),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(each, "score-after", 0)),
+                      HN_COLOUR_NONE);
+        /* Cost: stall per second, in milliseconds. */
+        hn_table_take(table, g_strdup_printf("%.1f ms/s", (double)hn_reply_int(cost, "total-ns-per-sec", 0) / 1e6),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, g_strdup_printf("%.1f", (double)hn_reply_int(cost, "remote-ns-per-sec", 0) / 1e6),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, g_strdup_printf("%.1f", (double)hn_reply_int(cost, "cpu-ns-per-sec", 0) / 1e6),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(each, "bytes-to-move", 0)), HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_duration_ms((uint64_t)hn_reply_int(each, "move-ms", 0)), HN_COLOUR_NONE);
+        hn_table_take(table, payback_ms < 0 ? g_strdup("never") : hn_text_duration_ms((uint64_t)payback_ms),
+                      HN_COLOUR_NONE);
+        hn_table_add(table, hn_reply_string(each, "reason"), HN_COLOUR_NONE);
+    }
+    if (hn_table_rows(table) > 0) {
+        g_autofree char *heading = hn_text_paint("Where it could be", HN_COLOUR_BOLD, hn_cli_style(cli));
+        g_print("%s (cost: stall, milliseconds per second)\n", heading);
+        hn_cli_print_table(cli, table);
+    }
+}
+
+static void print_explanation(const HnCli *cli, json_object *reply)
+{
+    json_object *row = hn_reply_object(reply, "domain");
+    const char *name = hn_reply_string(row, "name");
+    const char *home = hn_reply_string(row, "home");
+    g_autofree char *local = hn_text_permille(hn_reply_int(row, "bytes-local-permille", -1));
+    g_autofree char *accesses = hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1));
+    g_autofree char *heading =
+        g_strdup_printf("%s: %s, home %s, bytes local %s, accesses local %s", name ? name : "?",
+                        hn_reply_string(row, "status"), home ? home : "none", local, accesses);
+    hn_cli_print_wrapped(cli, 0, heading);
+    print_section(cli, "Why here", hn_reply_string(reply, "why-here"));
+    print_section(cli, "Why not elsewhere", hn_reply_string(reply, "why-not-moved"));
+    for (size_t i = 0; i < hn_reply_count(reply, "what-would-change"); i++) {
+        json_object *sentence = hn_reply_at(reply, "what-would-change", i);
+        g_autofree char *item = g_strdup_printf("- %s", json_object_get_string(sentence));
+        if (i == 0)
+            print_section(cli, "What would change that", item);
+        else
+            hn_cli_print_wrapped(cli, 2, item);
+    }
+    print_alternatives(cli, reply);
+    if (hn_reply_count(reply, "history") > 0) {
+        g_autofree char *title = hn_text_paint("Lately", HN_COLOUR_BOLD, hn_cli_style(cli));
+        g_print("%s\n", title);
+        hn_cli_print_history(cli, reply, "history");
+    }
+}
+
+HnExit hn_verb_explain(HnCli *cli, int argc, char **argv)
+{
+    HnExit code;
+    json_object *reply;
+    if (!hn_cli_parse(cli, NULL, &argc, &argv, 1, 1, &code))
+        return code;
+    json_object *arguments = json_object_new_object();
+    json_object_object_add(arguments, "domain", json_object_new_string(argv[1]));
+    if (!hn_cli_call(cli, "explain", arguments, &reply, &code))
+        return code;
+    if (hn_cli_is_json(cli))
+        hn_cli_print_json(reply);
+    else
+        print_explanation(cli, reply);
+    json_object_put(reply);
+    return HN_EXIT_OK;
+}
