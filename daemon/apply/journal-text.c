@@ -199,6 +199,10 @@ static char *take_escaped(HnText *line)
     g_autofree char *escaped = NULL;
 
     hn_text_skip_blanks(line);
+    for (const char *at = line->at; at < line->end; at++) {
+        if (*at == '\\' && ++at == line->end)
+            return NULL;
+    }
     escaped = hn_text_dup(line);
     return *escaped ? g_strcompress(escaped) : NULL;
 }
@@ -247,7 +251,7 @@ static bool parse_line(HnJournalEntry *entry, HnText line, guint *seen)
         g_array_append_val(entry->pieces, piece);
         return true;
     }
-    if (!is_good || (*seen & bit))
+    if (!is_good || (*seen & bit) || (bit != SEEN_NAME && hn_text_word(&line, &value)))
         return false;
     *seen |= bit;
     return true;
