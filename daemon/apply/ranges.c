@@ -188,13 +188,11 @@ static void part_free(gpointer data)
     g_free(part);
 }
 
-/* Gives each slice to a destination; `quota`: bytes still open per node index. */
-static int32_t choose_node(const View *view, const Slice *slice, const uint64_t *quota)
+/* The destination with the most room in its share. */
+static int32_t widest_node(const View *view, const uint64_t *quota)
 {
     int32_t best = HN_NODE_NONE;
 
-    if (slice->node >= 0 && (view->action->to_nodes >> slice->node & 1) && quota[slice->node] > 0)
-        return slice->node;
     for (int32_t i = 0; i < (int32_t)view->host->n_nodes; i++) {
         if ((view->action->to_nodes >> i & 1) && (best == HN_NODE_NONE || quota[i] > quota[best]))
             best = i;
@@ -202,10 +200,10 @@ static int32_t choose_node(const View *view, const Slice *slice, const uint64_t 
     return best;
 }
 
-static GPtrArray *deal_out(const View *view, const GArray *slices)
+/* Gives each slice to a destination: first those that may stay where they are, then the others. */
+static int32_t *assign(const View *view, const GArray *slices)
 {
-    GPtrArray *parts = g_ptr_array_new_with_free_func(part_free);
-    HnPart *part_of[HN_MAX_NODES] = {0};
+    int32_t *node_of = g_new(int32_t, slices->len + 1);
     uint64_t quota[HN_MAX_NODES] = {0}, total = 0;
     const uint32_t n_to = MAX((uint32_t)__builtin_popcountll(view->action->to_nodes), 1);
 
@@ -215,11 +213,31 @@ static GPtrArray *deal_out(const View *view, const GArray *slices)
         quota[i] = (view->action->to_nodes >> i & 1) ? total / n_to : 0;
     for (guint i = 0; i < slices->len; i++) {
         const Slice *slice = &g_array_index(slices, Slice, i);
-        const int32_t node = choose_node(view, slice, quota);
 
-        if (node == HN_NODE_NONE)
-            continue;
-        quota[node] -= MIN(quota[node], slice->range.length_bytes);
+        node_of[i] = slice->node >= 0 && quota[slice->node] > 0 ? slice->node : HN_NODE_NONE;
+        if (node_of[i] != HN_NODE_NONE)
+            quota[node_of[i]] -= MIN(quota[node_of[i]], slice->range.length_bytes);
+    }
+    for (guint i = 0; i < slices->len; i++) {
+        if (node_of[i] == HN_NODE_NONE) {
+            node_of[i] = widest_node(view, quota);
+            quota[node_of[i]] -= MIN(quota[node_of[i]], g_array_index(slices, Slice, i).range.length_bytes);
+        }
+    }
+    return node_of;
+}
+
+static GPtrArray *deal_out(const View *view, const GArray *slices)
+{
+    GPtrArray *parts = g_ptr_array_new_with_free_func(part_free);
+    HnPart *part_of[HN_MAX_NODES] = {0};
+    g_autofree int32_t *node_of = assign(view, slices);
+    const uint32_t n_to = MAX((uint32_t)__builtin_popcountll(view->action->to_nodes), 1);
+
+    for (guint i = 0; i < slices->len; i++) {
+        const Slice *slice = &g_array_index(slices, Slice, i);
+        const int32_t node = node_of[i];
+
         if (!part_of[node]) {
             part_of[node] = g_new0(HnPart, 1);
             part_of[node]->to_node = node;
