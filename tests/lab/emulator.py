@@ -106,7 +106,10 @@ def find(image):
 
 
 def command_line(emulator, image, topology, run_dir, options):
-    """Returns argv and environment of the outer QEMU; its files lie in @run_dir."""
+    """Returns argv and environment of the outer QEMU; its files lie in @run_dir.
+
+    {run_dir} in a plugin's arguments stands for that folder, for sockets of its own.
+    """
     argv, env = list(emulator.argv), dict(emulator.env)
     if options.preloads:
         if argv[0].endswith("/ld-linux-x86-64.so.2"):
@@ -132,5 +135,6 @@ def command_line(emulator, image, topology, run_dir, options):
         argv += ["-chardev", f"socket,id=port{port},path={run_dir}/port{port}.sock,server=on,wait=off",
                  "-device", f"virtserialport,chardev=port{port},nr={port + 1},name={PORT_PREFIX}{port}"]
     for plugin in options.plugins:
+        plugin = plugin.replace("{run_dir}", run_dir)
         argv += ["-plugin", plugin if plugin.startswith("file=") else f"file={plugin}"]
     return argv, env

@@ -30,8 +30,8 @@ import emulator as emulators
 import topology as topologies
 from port import JobTimeout, Port, PortClosed, PortSilent
 
-BOOT_TIMEOUT_S = 60.0
-LIBVIRT_TIMEOUT_S = 90.0
+BOOT_TIMEOUT_S = 120.0
+LIBVIRT_TIMEOUT_S = 120.0
 SILENCE_MAX_S = 60.0
 BUSY_PORTS_TIMEOUT_S = 120.0
 CONSOLE_TAIL_LINES = 25

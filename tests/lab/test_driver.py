@@ -1,0 +1,393 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Unit tests of the lab's driver: what can be judged without booting anything.
+
+They cover the topology parser (every error names its line and what is allowed), the physical
+layout, the emulator's arguments, the frames of a control port against a runner of our own, and
+the rule of the scenario runner that a failed assertion is final.
+"""
+
+import contextlib
+import io
+import os
+import socket
+import sys
+import tempfile
+import threading
+import types
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+# pylint: disable=wrong-import-position
+import emulator  # noqa: E402
+import homelab  # noqa: E402
+import scenario  # noqa: E402
+import topology  # noqa: E402
+from host import Host, LabDied, LabError, shell_quote  # noqa: E402
+from port import HEADER, JobTimeout, Port, PortClosed, PortSilent  # noqa: E402
+
+GOOD = """
+description = two nodes   # a remark
+node0.cpus = 2
+node0.memory-mib = 512
+node0.distances = 10 20
+node1.cpus = 0
+node1.memory-mib = 256
+node1.distances = 20 10
+"""
+
+
+class TopologyParser(unittest.TestCase):
+    def test_good(self):
+        parsed = topology.parse(GOOD, "good")
+        self.assertEqual(parsed.description, "two nodes")
+        self.assertEqual([node.cpus for node in parsed.nodes], [[0, 1], []])
+        self.assertEqual(parsed.mem_bytes, 768 << 20)
+        self.assertFalse(parsed.has_hmat)
+
+    def test_errors(self):
+        # (what is replaced, by what, what the message must hold)
+        table = [
+            ("node0.cpus = 2", "node0.cpus 2", ["line 3", "key = value"]),
+            ("node0.cpus = 2", "node0.cpus =", ["line 3", "key = value"]),
+            ("node0.cpus = 2", "node0.cpus = two", ["line 3", "'two'", "0 to 16"]),
+            ("node0.cpus = 2", "node0.cpus = -1", ["line 3", "'-1'", "0 to 16"]),
+            ("node0.cpus = 2", "node0.cpus = 17", ["line 3", "'17'", "0 to 16"]),
+            ("node0.cpus = 2", "node0.cpus = 99999999999", ["line 3", "0 to 16"]),
+            ("node0.cpus = 2", "node0.sockets = 2", ["line 3", "node0.sockets", "allowed:", "nodeN.cpus"]),
+            ("node0.cpus = 2", "cpus = 2", ["line 3", "'cpus'", "allowed:"]),
+            ("node0.cpus = 2", "node9.cpus = 2", ["line 3", "node number", "0 to 7"]),
+            ("node0.cpus = 2", "node0.cpus = 2\nnode0.cpus = 2", ["line 4", "line 3", "already"]),
+            ("node0.cpus = 2", "node0.cpus = 0", ["0 CPUs", "1 to 16"]),
+            ("node0.distances = 10 20", "node0.distances = 10", ["node0.distances", "1 values", "2 nodes"]),
+            ("node0.distances = 10 20", "node0.distances = 10 10", ["node0.distances", "11 to 254"]),
+            ("node0.distances = 10 20", "node0.distances = 11 20", ["node0.distances", "10"]),
+            ("node0.distances = 10 20", "node0.distances = 10 255", ["line 5", "10 to 254"]),
+            ("node0.distances = 10 20", "", ["node0.distances", "0 values"]),
+            ("node0.memory-mib = 512", "node0.memory-mib = 4097", ["line 4", "0 to 4096"]),
+            ("node0.memory-mib = 512", "node0.memory-mib = 4000", ["4256 MiB", "256 to 4096"]),
+            ("node1.memory-mib = 256", "node1.memory-mib = 0", ["node1", "neither CPUs nor memory"]),
+            ("node1.cpus = 0", "node1.initiator = 1", ["node1.initiator", "with CPUs"]),
+            ("node1.cpus = 0", "node0.initiator = 0", ["node0.initiator", "without CPUs"]),
+            ("node1.cpus = 0", "node1.latency-ns = 200", ["node1", ".initiator"]),
+            ("node1.cpus = 0", "node1.latency-ns = 0", ["line 6", "1 to 65534"]),
+            ("node1.cpus = 0", "node1.bandwidth-mib-per-s = 5", ["node1.bandwidth-mib-per-s", ".latency-ns"]),
+        ]
+        for old, new, expected in table:
+            with self.subTest(new=new):
+                self.assertIn(old, GOOD)
+                with self.assertRaises(topology.TopologyError) as caught:
+                    topology.parse(GOOD.replace(old, new), "bad")
+                for words in ["bad", *expected]:
+                    self.assertIn(words, str(caught.exception))
+
+    def test_gap_and_nothing(self):
+        with self.assertRaisesRegex(topology.TopologyError, "node0 is missing"):
+            topology.parse("node1.cpus = 1\n", "gap")
+        with self.assertRaisesRegex(topology.TopologyError, "no node"):
+            topology.parse("description = x\n", "empty")
+
+    def test_unknown_name_lists_those_at_hand(self):
+        with self.assertRaisesRegex(topology.TopologyError, "nosuch.*n2c4"):
+            topology.read("nosuch")
+
+    def test_every_file_at_hand_parses(self):
+        self.assertGreaterEqual(set(topology.names()), {"n2c2", "n2c4", "n4c4-mem", "n4c8-mem", "n3-uneven"})
+        for name in topology.names():
+            parsed = topology.read(name)
+            self.assertTrue(parsed.description)
+            covered = sum(end - low for parts in parsed.ranges().values() for low, end in parts)
+            self.assertEqual(covered, parsed.mem_bytes, name)
+
+
+class Layout(unittest.TestCase):
+    def ranges(self, *sizes_mib):
+        lines = []
+        for node, mib in enumerate(sizes_mib):
+            distances = " ".join("10" if other == node else "20" for other in range(len(sizes_mib)))
+            lines += [f"node{node}.cpus = 1", f"node{node}.memory-mib = {mib}", f"node{node}.distances = {distances}"]
+        return topology.parse("\n".join(lines), "layout").ranges()
+
+    def test_hole_below_4_gib(self):
+        mib, gib = 1 << 20, 1 << 30
+        self.assertEqual(self.ranges(1024, 1024), {0: [(0, gib)], 1: [(gib, 2 * gib)]})
+        # One MiB below the size from which the machine splits its memory, and at it.
+        self.assertEqual(self.ranges(1024, 1791)[1], [(gib, gib + 1791 * mib)])
+        self.assertEqual(self.ranges(1024, 1792)[1], [(gib, 2 * gib), (4 * gib, 4 * gib + 768 * mib)])
+        self.assertEqual(self.ranges(2048, 1024), {0: [(0, 2 * gib)], 1: [(4 * gib, 5 * gib)]})
+        self.assertEqual(self.ranges(3072, 1024),
+                         {0: [(0, 2 * gib), (4 * gib, 5 * gib)], 1: [(5 * gib, 6 * gib)]})
+
+    def test_arguments(self):
+        args = topology.read("n4c4-mem").qemu_args()
+        self.assertIn("4,sockets=4,cores=1,threads=1", args)
+        self.assertIn("node,nodeid=3,memdev=ram3,initiator=0", args)
+        self.assertIn("dist,src=0,dst=3,val=25", args)
+        self.assertIn("hmat-lb,initiator=0,target=3,hierarchy=memory,data-type=access-latency,latency=250", args)
+        self.assertIn("4,sockets=2,cores=2,threads=1", topology.read("n2c4").qemu_args())
+        self.assertFalse([arg for arg in topology.read("n2c4").qemu_args() if "hmat" in arg])
+
+    def test_plugins_know_the_run_folder(self):
+        found = emulator.Emulator(["qemu"], {}, (10, 0, 0), "test")
+        options = emulator.BootOptions(plugins=["/x.so,socket={run_dir}/m.sock"], kernel_args=["quiet2"])
+        argv, _ = emulator.command_line(found, "/image", topology.read("n2c2"), "/run/lab", options)
+        self.assertEqual(argv[argv.index("-plugin") + 1], "file=/x.so,socket=/run/lab/m.sock")
+        self.assertTrue(argv[argv.index("-append") + 1].endswith(" quiet2"))
+
+
+class FakeRunner(threading.Thread):
+    """The far end of a control port: answers S, then does what the test's function says."""
+
+    def __init__(self, folder, answer, first=b"", deaf_to=0):
+        super().__init__(daemon=True)
+        self.path = os.path.join(folder, "port")
+        self.answer, self.first, self.deaf_to = answer, first, deaf_to
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(self.path)
+        self.server.listen(4)
+        self.stdin = b""
+        self.start()
+
+    def run(self):
+        while True:
+            link, _ = self.server.accept()
+            with link, link.makefile("rwb", buffering=0) as stream, contextlib.suppress(OSError, EOFError):
+                self.serve(link, stream)
+
+    @staticmethod
+    def exactly(stream, count):
+        data = b""
+        while len(data) < count:
+            part = stream.read(count - len(data))
+            if not part:
+                raise EOFError
+            data += part
+        return data
+
+    def serve(self, link, stream):
+        link.sendall(self.first)
+        while True:
+            kind, length = HEADER.unpack(self.exactly(stream, HEADER.size))
+            payload = self.exactly(stream, length)
+            if kind == b"S":
+                if self.deaf_to:
+                    self.deaf_to -= 1
+                else:
+                    link.sendall(HEADER.pack(b"S", length) + payload)
+            elif kind == b"I":
+                self.stdin += payload
+            elif kind == b"E":
+                self.answer(link)
+
+
+def frame(kind, payload=b""):
+    return HEADER.pack(kind, len(payload)) + payload
+
+
+class PortFrames(unittest.TestCase):
+    def run_port(self, answer, patience_s=5.0, timeout_s=None, stdin=None, **runner):
+        with tempfile.TemporaryDirectory() as folder:
+            fake = FakeRunner(folder, answer, **runner)
+            port, seen = Port(fake.path, patience_s), {False: b"", True: b""}
+
+            def keep(is_error, data):
+                seen[is_error] += data
+
+            try:
+                port.connect()
+                status = port.run("true", stdin, timeout_s, keep)
+            finally:
+                port.close()
+            return status, seen[False], seen[True], fake.stdin
+
+    def test_output_and_status(self):
+        def answer(link):  # in pieces that respect no frame
+            data = frame(b"O", b"out") + frame(b"H") + frame(b"F", b"err") + frame(b"X", b"\x07\0\0\0")
+            for at in range(0, len(data), 3):
+                link.sendall(data[at:at + 3])
+
+        self.assertEqual(self.run_port(answer), (7, b"out", b"err", b""))
+
+    def test_standard_input_arrives_whole(self):
+        content = os.urandom(300_000)
+        result = self.run_port(lambda link: link.sendall(frame(b"X", b"\0\0\0\0")), stdin=io.BytesIO(content))
+        self.assertEqual(result, (0, b"", b"", content))
+
+    def test_words_of_an_earlier_client_are_ignored(self):
+        stale = frame(b"O", b"old") + frame(b"X", b"\x01\0\0\0") + frame(b"S", b"x" * 16)
+        result = self.run_port(lambda link: link.sendall(frame(b"X", b"\0\0\0\0")), first=stale)
+        self.assertEqual(result, (0, b"", b"", b""))
+
+    def test_a_lost_first_word_is_said_again(self):
+        result = self.run_port(lambda link: link.sendall(frame(b"X", b"\0\0\0\0")), deaf_to=1)
+        self.assertEqual(result[0], 0)
+
+    def test_silence(self):
+        with self.assertRaises(PortSilent):
+            self.run_port(lambda link: None, patience_s=0.5)
+        with self.assertRaises(PortSilent):
+            self.run_port(lambda link: None, patience_s=0.5, deaf_to=1000)
+
+    def test_timeout_in_spite_of_heartbeats(self):
+        def answer(link):
+            for _ in range(100):
+                link.sendall(frame(b"H"))
+                threading.Event().wait(0.05)
+
+        with self.assertRaises(JobTimeout):
+            self.run_port(answer, patience_s=2.0, timeout_s=0.5)
+
+    def test_closed(self):
+        with self.assertRaises(PortClosed):
+            self.run_port(lambda link: link.shutdown(socket.SHUT_RDWR))
+
+
+class FakeLab:
+    """Stands in for an emulated host where only the runner is judged."""
+
+    host = types.SimpleNamespace(pid=lambda: 1)
+
+    def cleanup(self):
+        """Nothing to clean."""
+
+    def diagnostics(self):
+        return "diagnostics"
+
+    def down(self):
+        """Nothing to stop."""
+
+
+class FakeRunnerOfScenarios(scenario.Runner):
+    """Boots nothing."""
+
+    def ensure_host(self, test):
+        self.lab = FakeLab()
+
+
+def run_scenario(**functions):
+    """Runs functions as the tests of a scenario; returns (ok, TAP text, runner)."""
+    module = types.SimpleNamespace(**functions)
+    tests = [scenario.Test("fake", module, name) for name in functions if name.startswith("test_")]
+    args = types.SimpleNamespace(build=None, keep=False)
+    runner, text = FakeRunnerOfScenarios(args), io.StringIO()
+    with contextlib.redirect_stdout(text):
+        is_ok = runner.run_all(tests)
+    return is_ok, text.getvalue(), runner
+
+
+class ScenarioRunner(unittest.TestCase):
+    def test_passed_failed_skipped(self):
+        def passes(_lab):
+            pass
+
+        def fails(_lab):
+            raise AssertionError("the reason")
+
+        def breaks(_lab):
+            raise KeyError("unforeseen")
+
+        def skips(_lab):
+            raise homelab.Skip("no such\ndevice")
+
+        is_ok, text, runner = run_scenario(test_a=passes, test_b=fails, test_c=breaks, test_d=skips)
+        self.assertFalse(is_ok)
+        self.assertEqual((runner.passed, runner.failed, runner.skipped), (1, 2, 1))
+        self.assertIn("1..4\n", text)
+        self.assertIn("\nok 1 - fake:a\n", text)
+        self.assertIn("# AssertionError: the reason\n# diagnostics\nnot ok 2 - fake:b\n", text)
+        self.assertIn("KeyError: 'unforeseen'", text)
+        self.assertIn("\nok 4 - fake:d # SKIP no such device\n", text)
+
+    def test_failed_assertion_is_final(self):
+        calls = []
+
+        def flaky(_lab):
+            calls.append(1)
+            assert len(calls) > 1, "first time"
+
+        is_ok, _, runner = run_scenario(test_a=flaky)
+        self.assertEqual((is_ok, len(calls), runner.retried), (False, 1, 0))
+
+    def test_known_hiccup_is_tried_once_more_and_counted(self):
+        calls = []
+
+        def once(_lab):
+            calls.append(1)
+            if len(calls) == 1:
+                raise LabDied("int3", is_hiccup=True)
+
+        is_ok, text, runner = run_scenario(test_a=once)
+        self.assertEqual((is_ok, len(calls), runner.retried), (True, 2, 1))
+        self.assertIn("once more after: int3", text)
+
+        def always(_lab):
+            raise LabDied("int3", is_hiccup=True)
+
+        is_ok, _, runner = run_scenario(test_a=always)
+        self.assertEqual((is_ok, runner.failed), (False, 1))
+
+    def test_other_death_is_final(self):
+        calls = []
+
+        def dies(_lab):
+            calls.append(1)
+            raise LabDied("panic", is_hiccup=False)
+
+        is_ok, text, _ = run_scenario(test_a=dies)
+        self.assertEqual((is_ok, len(calls)), (False, 1))
+        self.assertIn("# panic\nnot ok 1", text)
+
+    def test_overlong_test_fails(self):
+        def sleeps(_lab):
+            threading.Event().wait(5)
+
+        is_ok, text, _ = run_scenario(TIMEOUT_S=0.2, test_a=sleeps)
+        self.assertFalse(is_ok)
+        self.assertIn("TIMEOUT_S", text)
+
+    def test_needs_build(self):
+        is_ok, text, _ = run_scenario(NEEDS_BUILD=True, test_a=lambda lab: None)
+        self.assertTrue(is_ok)
+        self.assertIn("# SKIP needs a build", text)
+
+    def test_unknown_names(self):
+        with self.assertRaisesRegex(LabError, "nosuch.*there are: .*lab"):
+            scenario.select(["nosuch"])
+        with self.assertRaisesRegex(LabError, "no test 'nosuch'; it has: nodes_are"):
+            scenario.select(["lab:nosuch"])
+
+
+class SmallThings(unittest.TestCase):
+    def test_cpu_list(self):
+        for text, expected in (("", set()), ("3", {3}), ("0-2,5\n", {0, 1, 2, 5})):
+            self.assertEqual(homelab.parse_cpu_list(text), expected)
+        with self.assertRaises(ValueError):
+            homelab.parse_cpu_list("a-b")
+
+    def test_quote(self):
+        self.assertEqual(shell_quote("it's"), "'it'\\''s'")
+
+    def test_lab_name(self):
+        for name in ("", "../x", "a b", "-x", "x" * 33):
+            with self.assertRaises(LabError):
+                Host(name)
+
+    def test_not_up(self):
+        with tempfile.TemporaryDirectory() as folder:
+            host = Host("none")
+            host.run_dir = folder
+            with self.assertRaisesRegex(LabError, "not up"):
+                host.run("true")
+            self.assertEqual(host.status()["state"], "down")
+            self.assertFalse(host.down())
+
+    def test_domain_xml(self):
+        text = homelab.domain_xml("g", vcpus=3, cells=(32, 64), shared=True, numatune="0-1", cpuset="1")
+        for part in ("<memory unit='MiB'>96<", "cpus='0-1' memory='32'", "cpus='2-2' memory='64'", "memfd",
+                     "nodeset='0-1'", "cpuset='1'>3<"):
+            self.assertIn(part, text)
+
+
+if __name__ == "__main__":
+    unittest.main()
