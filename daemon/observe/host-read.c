@@ -426,8 +426,10 @@ bool hn_host_reader_read(HnHostReader *reader, HnHost **ret_host, uint64_t **ret
     busy_ns = g_new0(uint64_t, host->n_nodes);
     if (!read_busy(reader, host, busy_ns, error))
         return false;
-    if (!hn_host_validate(host, error))
+    if (!hn_host_validate(host, error)) {
+        drop_topology(reader); /* read it anew next time, whatever it was */
         return false;
+    }
     *ret_host = g_steal_pointer(&host);
     if (ret_busy_ns)
         *ret_busy_ns = g_steal_pointer(&busy_ns);

@@ -63,15 +63,19 @@ bool hn_root_is_live(const HnRoot *root)
 
 static int open_below(const HnRoot *root, const char *path, int flags)
 {
-    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC | O_NONBLOCK)};
+    /* O_PATH opens nothing that could block, and openat2 refuses flags without a meaning. */
+    int all_flags = flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK);
+    struct open_how how = {
+        .flags = (uint64_t)all_flags,
+        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+    };
 
     while (*path == '/')
         path++;
     if (*path == '\0')
         path = ".";
     if (root->is_live)
-        return openat(root->fd, path, flags | O_CLOEXEC | O_NONBLOCK);
-    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+        return openat(root->fd, path, all_flags);
     return (int)syscall(SYS_openat2, root->fd, path, &how, sizeof how);
 }
 
