@@ -87,7 +87,7 @@ static void measure(const HnTable *table, uint32_t *widths)
     }
 }
 
-/* Takes columns off the widest shrinkable column until the line fits or nothing can give way. */
+/* Takes columns off the widest shrinkable column (the last of equals: names stand first) until the line fits or nothing can give way. */
 static void shrink(const HnTable *table, uint32_t *widths, uint32_t width)
 {
     while (total_columns(widths, table->n_columns) > width) {
@@ -95,7 +95,7 @@ static void shrink(const HnTable *table, uint32_t *widths, uint32_t width)
         for (uint32_t i = 0; i < table->n_columns; i++) {
             uint32_t min_columns = table->columns[i].min_columns;
             bool can_shrink = min_columns > 0 && widths[i] > min_columns;
-            if (can_shrink && (widest == UINT32_MAX || widths[i] > widths[widest]))
+            if (can_shrink && (widest == UINT32_MAX || widths[i] >= widths[widest]))
                 widest = i;
         }
         if (widest == UINT32_MAX)

@@ -42,15 +42,16 @@ void hn_cli_print_host(const HnCli *cli, json_object *reply)
 {
     const char *host_name = hn_reply_string(reply, "host-name");
     const char *summary = hn_reply_string(reply, "summary");
-    g_autofree char *rate = hn_text_bytes((uint64_t)hn_reply_int(reply, "moving-bytes-per-sec", 0));
+    int64_t bytes_per_sec = hn_reply_int(reply, "moving-bytes-per-sec", 0);
+    g_autofree char *rate = hn_text_bytes((uint64_t)MAX(bytes_per_sec, 0));
+    g_autofree char *moving = bytes_per_sec > 0 ? g_strdup_printf(", moving %s/s", rate) : g_strdup("");
     g_autofree char *head = g_strdup_printf(
-        "%s: homenoded %s, %s%s%s%s; score %" G_GINT64_FORMAT "%s%s", host_name ? host_name : "?",
+        "%s: homenoded %s, %s%s%s%s; score %" G_GINT64_FORMAT "%s", host_name ? host_name : "?",
         hn_reply_string(reply, "version") ? hn_reply_string(reply, "version") : "?",
         hn_reply_string(reply, "backend") ? hn_reply_string(reply, "backend") : "?",
         hn_reply_bool(reply, "is-connected") ? " connected" : " not connected",
         hn_reply_bool(reply, "is-dry-run") ? ", dry run" : "", hn_reply_bool(reply, "is-paused") ? ", paused" : "",
-        hn_reply_int(reply, "score-now", 0), hn_reply_int(reply, "moving-bytes-per-sec", 0) > 0 ? ", moving " : "",
-        hn_reply_int(reply, "moving-bytes-per-sec", 0) > 0 ? rate : "");
+        hn_reply_int(reply, "score-now", 0), moving);
     hn_cli_print_wrapped(cli, 0, head);
     if (summary && *summary)
         hn_cli_print_wrapped(cli, 0, summary);

@@ -4,12 +4,15 @@
  */
 #include "cli.h"
 
-/* "Home:         0" */
+#define FIELD_COLUMNS 19 /* indent, title, blank */
+
+/* "  Home:            0", the value wrapped under itself */
 static void print_field(const HnCli *cli, const char *title, const char *value)
 {
     g_autofree char *clean = hn_text_clean(value && *value ? value : "-");
     g_autofree char *label = g_strdup_printf("%s:", title);
-    g_print("  %-16s %s\n", label, clean);
+    g_autofree char *wrapped = hn_text_wrap(clean, FIELD_COLUMNS, hn_cli_style(cli)->width);
+    g_print("  %-16s %s", label, wrapped + FIELD_COLUMNS);
 }
 
 static void take_field(const HnCli *cli, const char *title, char *value)
