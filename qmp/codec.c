@@ -42,11 +42,27 @@ typedef enum {
     IN_HEX,      /* → IN_STRING after four bytes */
 } Text;
 
+/* Outside strings: what is being spelled. RFC 8259, section 6; json-c alone takes "13-1.5e3" for
+ * different things depending on where a chunk ends. Any non-token byte → NOTHING. */
+typedef enum {
+    NOTHING,    /* → LITERAL by a letter; → MINUS, ZERO or INTEGER */
+    LITERAL,    /* true, false, null: json-c knows how they are spelled */
+    MINUS,      /* → ZERO or INTEGER */
+    ZERO,       /* → POINT or EXPONENT */
+    INTEGER,    /* → POINT or EXPONENT */
+    POINT,      /* → FRACTION */
+    FRACTION,   /* → EXPONENT */
+    EXPONENT,   /* → SIGN or POWER */
+    SIGN,       /* → POWER */
+    POWER,
+} Token;
+
 typedef struct {
     guint depth;
     guint values;
     size_t bytes; /* of this message so far */
     Text text;
+    Token token;
     guint8 hex_left;
     gboolean is_hex_zero;
     guint8 utf8_left; /* continuation bytes still due */
@@ -118,11 +134,11 @@ hn_qmp_codec_free(HnQmpCodec *codec)
 }
 
 /* What a byte means outside strings. */
-enum { BAD, SPACE, TOKEN, COMMA, QUOTE, OPEN, CLOSE };
+enum { BAD, SPACE, TOKEN, COLON, COMMA, QUOTE, OPEN, CLOSE };
 
 static const guint8 byte_class[256] = {
     ['\t'] = SPACE, ['\n'] = SPACE, ['\r'] = SPACE, [' '] = SPACE, ['"'] = QUOTE, [','] = COMMA,
-    [':'] = TOKEN,  ['{'] = OPEN,   ['['] = OPEN,   ['}'] = CLOSE, [']'] = CLOSE,
+    [':'] = COLON,  ['{'] = OPEN,   ['['] = OPEN,   ['}'] = CLOSE, [']'] = CLOSE,
     /* numbers, and the letters of true, false and null */
     ['0' ... '9'] = TOKEN, ['+'] = TOKEN, ['-'] = TOKEN, ['.'] = TOKEN, ['E'] = TOKEN,
     ['a'] = TOKEN, ['e'] = TOKEN, ['f'] = TOKEN, ['l'] = TOKEN, ['n'] = TOKEN, ['r'] = TOKEN,
@@ -227,13 +243,66 @@ scan_string_byte(Scan *scan, guint8 byte)
     return SCAN_MORE;
 }
 
+/* One more byte of a literal or number; it is of class TOKEN. */
+static gboolean
+scan_token_byte(Token *token, guint8 byte)
+{
+    gboolean is_digit = g_ascii_isdigit(byte);
+    gboolean is_exponent = byte == 'e' || byte == 'E';
+
+    switch (*token) {
+    case NOTHING:
+        *token = byte == '-' ? MINUS : byte == '0' ? ZERO : is_digit ? INTEGER : LITERAL;
+        return *token != LITERAL || g_ascii_islower(byte);
+    case LITERAL:
+        return g_ascii_islower(byte);
+    case MINUS:
+        *token = byte == '0' ? ZERO : INTEGER;
+        return is_digit;
+    case INTEGER:
+        if (is_digit)
+            return TRUE;
+        G_GNUC_FALLTHROUGH;
+    case ZERO:
+        *token = byte == '.' ? POINT : EXPONENT;
+        return byte == '.' || is_exponent;
+    case POINT:
+        *token = FRACTION;
+        return is_digit;
+    case FRACTION:
+        if (is_digit)
+            return TRUE;
+        *token = EXPONENT;
+        return is_exponent;
+    case EXPONENT:
+        *token = is_digit ? POWER : SIGN;
+        return is_digit || byte == '+' || byte == '-';
+    case SIGN:
+        *token = POWER;
+        return is_digit;
+    case POWER:
+        return is_digit;
+    }
+    return FALSE;
+}
+
 /* One byte outside strings. */
 static ScanResult
 scan_plain_byte(Scan *scan, const HnQmpLimits *limits, guint8 byte)
 {
-    switch (byte_class[byte]) {
+    guint8 class = byte_class[byte];
+
+    if (class == TOKEN)
+        return scan_token_byte(&scan->token, byte) ? SCAN_MORE : SCAN_BAD_BYTE;
+    if (scan->token != NOTHING) {
+        if (scan->token == MINUS || scan->token == POINT || scan->token == EXPONENT ||
+            scan->token == SIGN)
+            return SCAN_BAD_BYTE;
+        scan->token = NOTHING;
+    }
+    switch (class) {
     case SPACE:
-    case TOKEN:
+    case COLON:
         return SCAN_MORE;
     case QUOTE:
         scan->text = IN_STRING;
