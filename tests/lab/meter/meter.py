@@ -369,6 +369,12 @@ def socket_path(host):
     return os.path.join(host.run_dir, 'meter.sock')
 
 
+def api_of_version(version):
+    """The plugin interface that QEMU of this version (a tuple) is known to accept: 10.0 takes 2 to 4, 11.1
+    at least 7. For versions between them ask plugin_file(), which tries."""
+    return 7 if version >= (11, 0) else 4
+
+
 def plugin_file(emulator, build_dir):
     """The plugin in a build folder that this emulator (emulator.Emulator) accepts: it is tried."""
     tried = []
@@ -377,8 +383,8 @@ def plugin_file(emulator, build_dir):
         if not os.path.exists(path):
             raise MeterError(f'{path} is not there; build it: meson compile -C {build_dir}')
         # Without its socket the plugin refuses in words of its own, but only after the version check.
-        done = subprocess.run([*emulator.argv, '-nodefaults', '-no-user-config', '-machine', 'none', '-display', 'none',
-                               '-accel', 'tcg', '-plugin', path],
+        done = subprocess.run([*emulator.argv, '-nodefaults', '-no-user-config', '-machine', 'none',
+                               '-display', 'none', '-accel', 'tcg', '-plugin', path],
                               env={**os.environ, **emulator.env}, stdin=subprocess.DEVNULL, text=True,
                               capture_output=True, timeout=60, check=False)
         if 'meter: needs socket=' in done.stderr:
