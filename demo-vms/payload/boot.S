@@ -6,12 +6,12 @@
  * Theory of operation: QEMU's -kernel loads 32-bit ELF images that carry a multiboot header and
  * enters them in flat protected mode. The bootstrap processor builds identity tables of 2 MiB pages
  * for the first 4 GiB and enters long mode. Application processors start in real mode in a page
- * copied below 1 MiB, load the same tables and call ap_main() on the stack that ap_stack names; they
- * are started one at a time, so one variable is enough.
+ * copied below 1 MiB, load the same tables and call ap_main() on the stack that ap_stack names;
+ * they are started one at a time, so one variable is enough.
  *
  * No path here returns from an interrupt with IRET: KVM hosts that emulate instructions cannot do
- * that outside real mode. The only interruptible place of the program is the HLT in wait_halt(), and
- * the timer entry unwinds the frame by hand. Nothing here may use memory beyond the image.
+ * that outside real mode. The only interruptible place of the program is the HLT in wait_halt(),
+ * and the timer entry unwinds the frame by hand. Nothing here may use memory beyond the image.
  */
 
 #define MULTIBOOT_MAGIC 0x1BADB002
@@ -141,7 +141,7 @@ wait_halt:
         cli
         ret
 
-/* The local APIC timer: acknowledge, then leave the frame as IRET would, interrupts still closed. */
+/* The local APIC timer: acknowledge, then leave the frame as IRET would, interrupts closed. */
         .globl isr_timer
 isr_timer:
         movl $LAPIC_EOI, %eax

@@ -39,7 +39,7 @@ static inline uint64_t cpu_tsc(void)
     uint32_t low, high;
 
     __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (uint64_t) high << 32 | low;
+    return (uint64_t)high << 32 | low;
 }
 
 static inline void cpu_pause(void)

@@ -19,7 +19,7 @@ bool layout_make(const Options *options, const RamMap *ram, unsigned n_vcpus, ui
     uint64_t top = ram_top_offset(ram);
     uint64_t top_mib = top / MIB_BYTES;
     uint64_t lowest_mib = (own_end + MIB_BYTES - 1) / MIB_BYTES;
-    unsigned n_used = options->vcpus != 0 ? (unsigned) options->vcpus : n_vcpus;
+    unsigned n_used = options->vcpus != 0 ? (unsigned)options->vcpus : n_vcpus;
     uint64_t room_mib, ws_mib, smallest_bytes;
     Layout layout = {.ram = *ram, .pattern = options->pattern};
 
@@ -65,7 +65,7 @@ Range layout_part(Range area, unsigned rank, unsigned n_parts)
 {
     uint64_t n_pages = (area.end - area.start) / PAGE_BYTES;
 
-    return (Range) {
+    return (Range){
         .start = area.start + n_pages * rank / n_parts * PAGE_BYTES,
         .end = area.start + n_pages * (rank + 1) / n_parts * PAGE_BYTES,
     };
@@ -76,24 +76,24 @@ Slice layout_slice(const Layout *layout, unsigned vcpu, uint64_t phase)
     unsigned n = layout->n_vcpus;
     unsigned n_lower = (n + 1) / 2;
 
-    switch ((Pattern) layout->pattern) {
+    switch ((Pattern)layout->pattern) {
     case PATTERN_SHARED:
     case PATTERN_NUMA01:
-        return (Slice) {.offsets = layout->ws, .rank = vcpu, .n_sharers = n};
+        return (Slice){.offsets = layout->ws, .rank = vcpu, .n_sharers = n};
     case PATTERN_HALF:
         if (vcpu < n_lower) {
-            return (Slice) {layout_part(layout->ws, 0, 2), vcpu, n_lower};
+            return (Slice){layout_part(layout->ws, 0, 2), vcpu, n_lower};
         }
-        return (Slice) {layout_part(layout->ws, 1, 2), vcpu - n_lower, n - n_lower};
+        return (Slice){layout_part(layout->ws, 1, 2), vcpu - n_lower, n - n_lower};
     case PATTERN_PHASE:
-        return (Slice) {layout_part(layout->ws, (unsigned) ((vcpu + phase) % n), n), 0, 1};
+        return (Slice){layout_part(layout->ws, (unsigned)((vcpu + phase) % n), n), 0, 1};
     case PATTERN_PRIVATE:
     case PATTERN_IDLE_WAKE:
     case PATTERN_THREAD_ALLOC:
     case PATTERN_NUMA02:
         break;
     }
-    return (Slice) {layout_part(layout->ws, vcpu, n), 0, 1};
+    return (Slice){layout_part(layout->ws, vcpu, n), 0, 1};
 }
 
 unsigned layout_resolve(const RamMap *ram, Range offsets, Range ret_ranges[MAX_RANGES])

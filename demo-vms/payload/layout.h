@@ -3,18 +3,18 @@
  * Purpose: which guest-physical bytes belong to which vCPU under a pattern: the truth that tests of
  * the placement agent compare with.
  *
- * Theory of operation: guest RAM may have a hole below 4 GiB, so the program counts in RAM offsets: an
- * offset equals the guest-physical address (GPA) below the hole and skips the hole above it. A layout
- * is three adjacent areas (working set, cold, rest); a slice is a part of the working set cut at 4 KiB,
- * in whole pages, the larger slices last. Slices become GPA ranges only at the end. Pure: no I/O, no
- * time; linked into the guest and into unit tests.
+ * Theory of operation: guest RAM may have a hole below 4 GiB, so the program counts in RAM offsets:
+ * an offset equals the guest-physical address (GPA) below the hole and skips the hole above it. A
+ * layout is three adjacent areas (working set, cold, rest); a slice is a part of the working set
+ * cut at 4 KiB, in whole pages, the larger slices last. Slices become GPA ranges only at the end.
+ * Pure: no I/O, no time; linked into the guest and into unit tests.
  */
 #ifndef DEMO_LAYOUT_H
 #define DEMO_LAYOUT_H
 
 #include "options.h"
 
-#define MAX_VCPUS  64
+#define MAX_VCPUS 64
 #define MAX_RANGES 8
 
 /* [start, end) in bytes; GPAs or RAM offsets, as the holder says. */
@@ -61,9 +61,8 @@ unsigned layout_resolve(const RamMap *ram, Range offsets, Range ret_ranges[MAX_R
 void layout_add_ranges(Text *text, const char *key, const RamMap *ram, Range offsets);
 
 /*
- * The position-th of n_words words (n_words ≥ 1, position counted from 0) in the order that seed ≠ 0
- * gives. *state starts at 0 with each sweep; each call returns the next index, each index exactly
- * once per sweep. Full-period linear congruential generator modulo the next power of two (Hull and
+ * The index of the next of n_words ≥ 1 words in the order that a seed other than 0 gives. *state
+ * starts at 0 with each sweep; n_words calls return each index exactly once. Full-period linear congruential generator modulo the next power of two (Hull and
  * Dobell 1962: multiplier ≡ 1 mod 4, odd increment), skipping values out of range.
  */
 uint64_t layout_next_index(uint64_t seed, uint64_t n_words, uint64_t *state);

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Purpose: serial line, exceptions, RAM map, page tables, stopping. Contract in machine.h; processors
- * and time in smp.c.
+ * Purpose: serial line, exceptions, RAM map, page tables, stopping. Contract in machine.h;
+ * processors and time in smp.c.
  */
 #include "machine.h"
 
 #include "cpu.h"
 #include "smp.h"
 
-#define COM1              0x3F8
-#define COM_LINE_STATUS   (COM1 + 5)
-#define COM_THR_EMPTY     0x20
-#define COM_FIFO_BYTES    16
-#define PORT_DEBUG_EXIT   0x501  /* QEMU isa-debug-exit, its default port */
-#define PORT_PM1A_CONTROL 0x604  /* where SeaBIOS puts it on pc and q35 */
-#define PM1A_SOFT_OFF     0x2000
+#define COM1 0x3F8
+#define COM_LINE_STATUS (COM1 + 5)
+#define COM_THR_EMPTY 0x20
+#define COM_FIFO_BYTES 16
+#define PORT_DEBUG_EXIT 0x501   /* QEMU isa-debug-exit, its default port */
+#define PORT_PM1A_CONTROL 0x604 /* where SeaBIOS puts it on pc and q35 */
+#define PM1A_SOFT_OFF 0x2000
 
 #define MULTIBOOT_LOADER_MAGIC 0x2BADB002
-#define MULTIBOOT_HAS_CMDLINE  0x04
-#define MULTIBOOT_HAS_MMAP     0x40
-#define MULTIBOOT_RAM          1
+#define MULTIBOOT_HAS_CMDLINE 0x04
+#define MULTIBOOT_HAS_MMAP 0x40
+#define MULTIBOOT_RAM 1
 
-#define GIB_BYTES  ((uint64_t) 1 << 30)
+#define GIB_BYTES ((uint64_t)1 << 30)
 #define TABLE_GIBS 512 /* what one page-pointer table can map */
 
 typedef struct __attribute__((packed)) {
@@ -54,7 +54,7 @@ static IdtGate idt[256];
 /* An address as a pointer; all RAM is identity-mapped. */
 static void *at(uint64_t gpa)
 {
-    return (void *) gpa;
+    return (void *)gpa;
 }
 
 void machine_print(const char *line)
@@ -97,14 +97,14 @@ void exception_report(uint64_t vector, const uint64_t *frame)
 
 static void set_gate(unsigned vector, const char *entry)
 {
-    uint64_t offset = (uint64_t) entry;
+    uint64_t offset = (uint64_t)entry;
 
-    idt[vector] = (IdtGate) {
-        .offset_low = (uint16_t) offset,
+    idt[vector] = (IdtGate){
+        .offset_low = (uint16_t)offset,
         .selector = 0x18, /* the 64-bit code segment of boot.S */
         .type = 0x8E,     /* present interrupt gate: interrupts stay closed */
-        .offset_mid = (uint16_t) (offset >> 16),
-        .offset_high = (uint32_t) (offset >> 32),
+        .offset_mid = (uint16_t)(offset >> 16),
+        .offset_high = (uint32_t)(offset >> 32),
     };
 }
 
@@ -113,7 +113,7 @@ void machine_load_idt(void)
     struct __attribute__((packed)) {
         uint16_t limit;
         uint64_t base;
-    } pointer = {sizeof idt - 1, (uint64_t) idt};
+    } pointer = {sizeof idt - 1, (uint64_t)idt};
 
     cpu_load_idt(&pointer);
 }
@@ -158,7 +158,7 @@ static void add_ram(RamMap *ram, uint64_t start, uint64_t end)
     for (i = ram->n_ranges; i > 0 && ram->ranges[i - 1].start > start; i--) {
         ram->ranges[i] = ram->ranges[i - 1];
     }
-    ram->ranges[i] = (Range) {start, end};
+    ram->ranges[i] = (Range){start, end};
     ram->n_ranges++;
 }
 
@@ -188,7 +188,7 @@ bool machine_read_loader(RamMap *ret_ram, char *command_line, size_t size_bytes)
 
 uint64_t machine_map_ram(const RamMap *ram)
 {
-    uint64_t free_gpa = (uint64_t) image_end;
+    uint64_t free_gpa = (uint64_t)image_end;
     uint64_t top = ram->ranges[ram->n_ranges - 1].end;
 
     /* The first 4 GiB are mapped by boot.S. */

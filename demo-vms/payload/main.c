@@ -3,8 +3,8 @@
  * Purpose: the bare-metal demo guest: a known memory access pattern on every vCPU.
  *
  * Theory of operation: read the loader's data, parse the command line, lay memory out, print the
- * truth, start the other processors, become worker 0. Everything that can be refused is refused here,
- * with one line, before any other processor runs.
+ * truth, start the other processors, become worker 0. Everything that can be refused is refused
+ * here, with one line, before any other processor runs.
  */
 #include "cpu.h"
 #include "layout.h"
@@ -57,5 +57,5 @@ void bsp_main(void)
         }
     }
     worker_run(0);
-    machine_end((End) options.end);
+    machine_end((End)options.end);
 }

@@ -3,8 +3,8 @@
 #include "options.h"
 
 /* Order as the enums in options.h. */
-static const char *const pattern_names[] = {"private",   "shared", "half",         "phase",
-                                            "idle-wake", "numa01", "thread-alloc", "numa02", NULL};
+static const char *const pattern_names[] = {
+    "private", "shared", "half", "phase", "idle-wake", "numa01", "thread-alloc", "numa02", NULL};
 static const char *const access_names[] = {"write", "read", "rw", NULL};
 static const char *const touch_names[] = {"ws", "all", "none", NULL};
 static const char *const first_names[] = {"own", "cpu0", "interleave", NULL};
@@ -14,11 +14,11 @@ static const char *const stride_names[] = {"line", "page", NULL};
 
 typedef struct {
     const char *key;
-    size_t offset_bytes;       /* of the member in Options */
-    const char *const *names;  /* accepted words, or NULL for a plain number */
-    const uint64_t *values;    /* what the words stand for, or NULL: their index */
-    uint64_t low, high;        /* bounds of a number; high 0: words only */
-    uint64_t multiple;         /* a number must be a multiple of this */
+    size_t offset_bytes;      /* of the member in Options */
+    const char *const *names; /* accepted words, or NULL for a plain number */
+    const uint64_t *values;   /* what the words stand for, or NULL: their index */
+    uint64_t low, high;       /* bounds of a number; high 0: words only */
+    uint64_t multiple;        /* a number must be a multiple of this */
     uint64_t preset;
 } OptionRule;
 
@@ -26,7 +26,7 @@ static const uint64_t stride_values[] = {64, 4096};
 
 #define MEMBER(name) offsetof(Options, name)
 
-/* Default stride: one word per cache line, so that a sweep misses once per line as real code does. */
+/* Default stride: one word per cache line, so that a sweep misses once per line. */
 static const OptionRule rules[] = {
     {"pattern", MEMBER(pattern), pattern_names, NULL, 0, 0, 1, PATTERN_PRIVATE},
     {"access", MEMBER(access), access_names, NULL, 0, 0, 1, ACCESS_WRITE},
@@ -54,7 +54,7 @@ static const OptionRule rules[] = {
 
 static uint64_t *member_of(Options *options, const OptionRule *rule)
 {
-    return (uint64_t *) ((char *) options + rule->offset_bytes);
+    return (uint64_t *)((char *)options + rule->offset_bytes);
 }
 
 /* Starts the refusal; the caller then appends what is allowed. */
@@ -120,18 +120,18 @@ static bool parse_word(Options *options, const char *word, size_t n_bytes, uint6
         key_bytes++;
     }
     value = word + key_bytes + (key_bytes < n_bytes);
-    value_bytes = (size_t) (word + n_bytes - value);
+    value_bytes = (size_t)(word + n_bytes - value);
 
     for (unsigned i = 0; i < N_RULES; i++) {
         if (!text_is(word, key_bytes, rules[i].key)) {
             continue;
         }
-        if (*seen & (uint64_t) 1 << i) {
+        if (*seen & (uint64_t)1 << i) {
             allowed = refuse(error, word, key_bytes, value, value_bytes);
             text_add(&allowed, "each key once");
             return false;
         }
-        *seen |= (uint64_t) 1 << i;
+        *seen |= (uint64_t)1 << i;
         if (!parse_value(&rules[i], value, value_bytes, member_of(options, &rules[i]))) {
             allowed = refuse(error, word, key_bytes, value, value_bytes);
             add_allowed(&allowed, &rules[i]);
@@ -190,7 +190,7 @@ bool options_parse(const char *line, Options *ret_options, OptionError *ret_erro
         while (*p != '\0' && !is_blank(*p)) {
             p++;
         }
-        if (!parse_word(ret_options, word, (size_t) (p - word), &seen, ret_error)) {
+        if (!parse_word(ret_options, word, (size_t)(p - word), &seen, ret_error)) {
             return false;
         }
     }

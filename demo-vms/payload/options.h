@@ -2,26 +2,27 @@
 /*
  * Purpose: the guest's command line as a value, and the one refusal it can end in.
  *
- * Theory of operation: words `key=value` separated by blanks, looked up in one table that holds each
- * key's kind, bounds and place in Options. The loader puts the file name in front: everything up to
- * a lone `--` is skipped, or the first word if there is none. Bounds that need the machine (RAM size,
- * number of vCPUs) are checked by layout.h. Pure: linked into the guest and into unit tests.
+ * Theory of operation: words `key=value` separated by blanks, looked up in one table that holds
+ * each key's kind, bounds and place in Options. The loader puts the file name in front: everything
+ * up to a lone `--` is skipped, or the first word if there is none. Bounds that need the machine
+ * (RAM size, number of vCPUs) are checked by layout.h. Pure: linked into the guest and into unit
+ * tests.
  */
 #ifndef DEMO_OPTIONS_H
 #define DEMO_OPTIONS_H
 
 #include "text.h"
 
-#define MIB_BYTES  ((uint64_t) 1 << 20)
-#define PAGE_BYTES ((uint64_t) 4096)
+#define MIB_BYTES ((uint64_t)1 << 20)
+#define PAGE_BYTES ((uint64_t)4096)
 
 typedef enum {
-    PATTERN_PRIVATE,      /* vCPU i sweeps slice i of n */
-    PATTERN_SHARED,       /* every vCPU sweeps the whole working set */
-    PATTERN_HALF,         /* lower half of the vCPUs: lower half of it; the others: the upper half */
-    PATTERN_PHASE,        /* private, and every phase_s seconds slices rotate by one vCPU */
-    PATTERN_IDLE_WAKE,    /* private, after idle_s seconds asleep; again after busy_s if not 0 */
-    PATTERN_NUMA01,       /* autonuma-benchmark numa01: every vCPU sweeps everything */
+    PATTERN_PRIVATE,   /* vCPU i sweeps slice i of n */
+    PATTERN_SHARED,    /* every vCPU sweeps the whole working set */
+    PATTERN_HALF,      /* lower half of the vCPUs: lower half of it; the others: the upper half */
+    PATTERN_PHASE,     /* private, and every phase_s seconds slices rotate by one vCPU */
+    PATTERN_IDLE_WAKE, /* private, after idle_s seconds asleep; again after busy_s if not 0 */
+    PATTERN_NUMA01,    /* autonuma-benchmark numa01: every vCPU sweeps everything */
     PATTERN_THREAD_ALLOC, /* its THREAD_ALLOC: one sweep of everything, then private slices */
     PATTERN_NUMA02,       /* its numa02: vCPU 0 touches all of it first, then private slices */
 } Pattern;
@@ -41,7 +42,7 @@ typedef struct {
     uint64_t cold_mib; /* directly above the working set */
     uint64_t stride_bytes;
     uint64_t duty_percent;
-    uint64_t period_ms; /* of the duty cycle */
+    uint64_t period_ms;    /* of the duty cycle */
     uint64_t rate_per_sec; /* touches per vCPU, 0: no limit */
     uint64_t phase_s;
     uint64_t idle_s;

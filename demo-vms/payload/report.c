@@ -47,7 +47,7 @@ void report_truth(const Options *options, const Layout *layout, const Stats *sta
         text_key_decimal(&text, "busy_s", options->busy_s);
     }
     text_key_decimal(&text, "tsc_khz", machine_tsc_khz());
-    text_key_hex(&text, "stats", (uint64_t) stats);
+    text_key_hex(&text, "stats", (uint64_t)stats);
     layout_add_ranges(&text, "ws", &layout->ram, layout->ws);
     layout_add_ranges(&text, "cold", &layout->ram, layout->cold);
     layout_add_ranges(&text, "rest", &layout->ram, layout->rest);

@@ -3,42 +3,43 @@
  * Purpose: find, start and time the processors. Contract in machine.h.
  *
  * Theory of operation: local APICs through their MMIO page (xAPIC mode, ids below 255). Time is the
- * TSC, measured once against the PIT: both ends of the interval are the tightest of several readings
- * (TSC, PIT, TSC), so that a preempted vCPU does not spoil it. Sleeping arms the one-shot APIC timer
- * and halts; the TSC decides when the sleep is over, so the APIC timer need only be roughly right.
+ * TSC, measured once against the PIT: both ends of the interval are the tightest of several
+ * readings (TSC, PIT, TSC), so that a preempted vCPU does not spoil it. Sleeping arms the one-shot
+ * APIC timer and halts; the TSC decides when the sleep is over, so the APIC timer need only be
+ * roughly right.
  */
 #include "smp.h"
 
 #include "cpu.h"
 #include "machine.h"
 
-#define LAPIC_BASE         0xFEE00000u
-#define LAPIC_SPURIOUS     0x0F0
-#define LAPIC_TASK_PRIO    0x080
-#define LAPIC_ICR_LOW      0x300
-#define LAPIC_ICR_HIGH     0x310
-#define LAPIC_LVT_TIMER    0x320
-#define LAPIC_LVT_LINT0    0x350
-#define LAPIC_TIMER_START  0x380
-#define LAPIC_TIMER_NOW    0x390
+#define LAPIC_BASE 0xFEE00000u
+#define LAPIC_SPURIOUS 0x0F0
+#define LAPIC_TASK_PRIO 0x080
+#define LAPIC_ICR_LOW 0x300
+#define LAPIC_ICR_HIGH 0x310
+#define LAPIC_LVT_TIMER 0x320
+#define LAPIC_LVT_LINT0 0x350
+#define LAPIC_TIMER_START 0x380
+#define LAPIC_TIMER_NOW 0x390
 #define LAPIC_TIMER_DIVIDE 0x3E0
-#define LAPIC_ENABLE       0x100
-#define LAPIC_MASKED       0x10000
+#define LAPIC_ENABLE 0x100
+#define LAPIC_MASKED 0x10000
 #define LAPIC_DIVIDE_BY_16 0x3
-#define ICR_INIT           0x4500
-#define ICR_STARTUP        0x4600
-#define ICR_PENDING        0x1000
+#define ICR_INIT 0x4500
+#define ICR_STARTUP 0x4600
+#define ICR_PENDING 0x1000
 
-#define PIT_HZ       1193182u
+#define PIT_HZ 1193182u
 #define PIT_CHANNEL2 0x42
-#define PIT_COMMAND  0x43
+#define PIT_COMMAND 0x43
 #define PORT_SPEAKER 0x61 /* bit 0: gate of PIT channel 2; bit 5: its output */
 
-#define TRAMPOLINE_GPA ((uint64_t) 0x8000) /* below the loader's data at 0x9000 */
-#define STACK_BYTES    4096
+#define TRAMPOLINE_GPA ((uint64_t)0x8000) /* below the loader's data at 0x9000 */
+#define STACK_BYTES 4096
 
-#define FW_CFG_SELECT  0x510
-#define FW_CFG_DATA    0x511
+#define FW_CFG_SELECT 0x510
+#define FW_CFG_DATA 0x511
 #define FW_CFG_NB_CPUS 5
 
 /* From boot.S. */
@@ -58,7 +59,7 @@ static volatile bool has_started;
 
 static volatile uint32_t *lapic(unsigned offset)
 {
-    return (volatile uint32_t *) (uint64_t) (LAPIC_BASE + offset);
+    return (volatile uint32_t *)(uint64_t)(LAPIC_BASE + offset);
 }
 
 void smp_init_vcpu(void)
@@ -89,10 +90,10 @@ static ClockPair read_clocks(void)
         cpu_out8(PIT_COMMAND, 0x80); /* latch channel 2 */
         width = cpu_tsc() - before;
         pit = cpu_in8(PIT_CHANNEL2);
-        pit |= (uint16_t) (cpu_in8(PIT_CHANNEL2) << 8);
+        pit |= (uint16_t)(cpu_in8(PIT_CHANNEL2) << 8);
         if (width < best_width) {
             best_width = width;
-            best = (ClockPair) {before + width / 2, pit};
+            best = (ClockPair){before + width / 2, pit};
         }
     }
     return best;
@@ -103,18 +104,18 @@ static uint64_t measure_tsc_khz(void)
 {
     ClockPair first, last;
 
-    cpu_out8(PORT_SPEAKER, (uint8_t) ((cpu_in8(PORT_SPEAKER) & ~0x02) | 0x01));
+    cpu_out8(PORT_SPEAKER, (uint8_t)((cpu_in8(PORT_SPEAKER) & ~0x02) | 0x01));
     cpu_out8(PIT_COMMAND, 0xB0); /* channel 2, both bytes, mode 0: output rises at zero */
     cpu_out8(PIT_CHANNEL2, 0xFF);
     cpu_out8(PIT_CHANNEL2, 0xFF);
     first = read_clocks();
     do {
         last = read_clocks();
-    } while ((uint16_t) (first.pit - last.pit) < PIT_HZ * 30 / 1000);
+    } while ((uint16_t)(first.pit - last.pit) < PIT_HZ * 30 / 1000);
     if (cpu_in8(PORT_SPEAKER) & 0x20) {
         return 0;
     }
-    return (last.tsc - first.tsc) * PIT_HZ / (uint16_t) (first.pit - last.pit) / 1000;
+    return (last.tsc - first.tsc) * PIT_HZ / (uint16_t)(first.pit - last.pit) / 1000;
 }
 
 void machine_calibrate(void)
@@ -161,7 +162,7 @@ void machine_sleep_until(uint64_t deadline_tsc, Wait how)
         /* A second at a time keeps the product small; one tick more so as not to wake early. */
         ticks = deadline_tsc - now < tsc_khz * 1000 ? deadline_tsc - now : tsc_khz * 1000;
         ticks = ticks * lapic_khz / tsc_khz + 1;
-        *lapic(LAPIC_TIMER_START) = ticks < UINT32_MAX ? (uint32_t) ticks : UINT32_MAX;
+        *lapic(LAPIC_TIMER_START) = ticks < UINT32_MAX ? (uint32_t)ticks : UINT32_MAX;
         wait_halt();
     }
 }
@@ -186,16 +187,16 @@ static bool same_bytes(const char *a, const char *b, size_t n_bytes)
 static const AcpiHeader *find_madt(void)
 {
     for (uint64_t gpa = 0xE0000; gpa < 0x100000; gpa += 16) {
-        const char *root_pointer = (const char *) gpa;
+        const char *root_pointer = (const char *)gpa;
         const AcpiHeader *rsdt;
 
         if (!same_bytes(root_pointer, "RSD PTR ", 8)) {
             continue;
         }
-        rsdt = (const AcpiHeader *) (uint64_t) *(const uint32_t *) (root_pointer + 16);
+        rsdt = (const AcpiHeader *)(uint64_t) * (const uint32_t *)(root_pointer + 16);
         for (uint32_t at = sizeof *rsdt; at + 4 <= rsdt->length; at += 4) {
             const AcpiHeader *table =
-                (const AcpiHeader *) (uint64_t) *(const uint32_t *) ((const char *) rsdt + at);
+                (const AcpiHeader *)(uint64_t) * (const uint32_t *)((const char *)rsdt + at);
 
             if (same_bytes(table->signature, "APIC", 4)) {
                 return table;
@@ -226,8 +227,8 @@ unsigned machine_find_vcpus(uint8_t ret_apic_ids[MAX_VCPUS])
     unsigned n = 0, n_present;
 
     if (madt != NULL) {
-        const uint8_t *entry = (const uint8_t *) madt + sizeof *madt + 8;
-        const uint8_t *end = (const uint8_t *) madt + madt->length;
+        const uint8_t *entry = (const uint8_t *)madt + sizeof *madt + 8;
+        const uint8_t *end = (const uint8_t *)madt + madt->length;
 
         for (; entry + 8 <= end && entry[1] >= 2; entry += entry[1]) {
             if (entry[0] == 0 && (entry[4] & 1)) { /* local APIC, enabled */
@@ -241,7 +242,7 @@ unsigned machine_find_vcpus(uint8_t ret_apic_ids[MAX_VCPUS])
     cpu_out16(FW_CFG_SELECT, FW_CFG_NB_CPUS);
     n_present = cpu_in8(FW_CFG_DATA);
     for (unsigned id = 0; id < n_present; id++) {
-        n = insert_id(ret_apic_ids, n, (uint8_t) id);
+        n = insert_id(ret_apic_ids, n, (uint8_t)id);
     }
     return n;
 }
@@ -266,7 +267,7 @@ static void spin_us(uint64_t us)
 
 static void send_ipi(uint8_t apic_id, uint32_t command)
 {
-    *lapic(LAPIC_ICR_HIGH) = (uint32_t) apic_id << 24;
+    *lapic(LAPIC_ICR_HIGH) = (uint32_t)apic_id << 24;
     *lapic(LAPIC_ICR_LOW) = command;
     while (*lapic(LAPIC_ICR_LOW) & ICR_PENDING) {
         cpu_pause();
@@ -275,25 +276,25 @@ static void send_ipi(uint8_t apic_id, uint32_t command)
 
 bool machine_start_vcpu(uint8_t apic_id, unsigned vcpu, void (*entry)(unsigned vcpu))
 {
-    char *trampoline = (char *) TRAMPOLINE_GPA;
+    char *trampoline = (char *)TRAMPOLINE_GPA;
     uint64_t deadline;
 
-    for (size_t i = 0; i < (size_t) (trampoline_end - trampoline_start); i++) {
+    for (size_t i = 0; i < (size_t)(trampoline_end - trampoline_start); i++) {
         trampoline[i] = trampoline_start[i];
     }
     starting_vcpu = vcpu;
     starting_entry = entry;
-    ap_stack = (uint64_t) stacks[vcpu] + STACK_BYTES;
+    ap_stack = (uint64_t)stacks[vcpu] + STACK_BYTES;
     has_started = false;
     __asm__ volatile("" : : : "memory");
 
     send_ipi(apic_id, ICR_INIT);
     spin_us(10000);
     deadline = cpu_tsc() + tsc_khz * 5000;
-    send_ipi(apic_id, ICR_STARTUP | (uint32_t) (TRAMPOLINE_GPA >> 12));
+    send_ipi(apic_id, ICR_STARTUP | (uint32_t)(TRAMPOLINE_GPA >> 12));
     spin_us(200);
     if (!has_started) { /* the second one the start-up protocol asks for; ignored once running */
-        send_ipi(apic_id, ICR_STARTUP | (uint32_t) (TRAMPOLINE_GPA >> 12));
+        send_ipi(apic_id, ICR_STARTUP | (uint32_t)(TRAMPOLINE_GPA >> 12));
     }
     while (!has_started) {
         if (cpu_tsc() > deadline) {

@@ -5,7 +5,7 @@
 #ifndef DEMO_SMP_H
 #define DEMO_SMP_H
 
-#define VECTOR_TIMER    0x40
+#define VECTOR_TIMER 0x40
 #define VECTOR_SPURIOUS 0xFF
 
 /* Switches this vCPU's local APIC on with a quiet one-shot timer. */

@@ -5,7 +5,7 @@
 Text text_begin(char *buffer, size_t size_bytes)
 {
     buffer[0] = '\0';
-    return (Text) { .buffer = buffer, .size_bytes = size_bytes };
+    return (Text){.buffer = buffer, .size_bytes = size_bytes};
 }
 
 void text_add_bytes(Text *text, const char *bytes, size_t n_bytes)
@@ -91,7 +91,7 @@ bool text_parse_decimal(const char *word, size_t n_bytes, uint64_t *ret_value)
         return false;
     }
     for (size_t i = 0; i < n_bytes; i++) {
-        unsigned digit = (unsigned char) word[i] - (unsigned) '0';
+        unsigned digit = (unsigned char)word[i] - (unsigned)'0';
 
         if (digit > 9 || __builtin_mul_overflow(value, 10, &value) ||
             __builtin_add_overflow(value, digit, &value)) {

@@ -3,8 +3,8 @@
  * Purpose: build short lines of text in a caller's buffer, without a C library.
  *
  * Theory of operation: a Text is a cursor over a fixed buffer. Appending past the end keeps what
- * fits and sets is_cut, so a caller checks once at the end. The buffer is always terminated. Must not
- * allocate or do I/O: it is linked into the bare-metal guest and into the ordinary unit tests.
+ * fits and sets is_cut, so a caller checks once at the end. The buffer is always terminated. Must
+ * not allocate or do I/O: it is linked into the bare-metal guest and into the ordinary unit tests.
  */
 #ifndef DEMO_TEXT_H
 #define DEMO_TEXT_H
@@ -36,7 +36,7 @@ void text_key_hex(Text *text, const char *key, uint64_t value);
 /* Compares n_bytes of word with the terminated string name. */
 bool text_is(const char *word, size_t n_bytes, const char *name);
 
-/* Reads an unsigned decimal number that fills the word exactly; false if it does not or overflows. */
+/* Reads an unsigned decimal number that fills the word exactly; false if it does not. */
 bool text_parse_decimal(const char *word, size_t n_bytes, uint64_t *ret_value);
 
 #endif

@@ -8,9 +8,9 @@
 
 /* Between two looks at the clock. Where KVM emulates each instruction a touch costs about 10 us, so
  * a block stays well below the shortest useful duty period. */
-#define BLOCK_TOUCHES    256
+#define BLOCK_TOUCHES 256
 #define INTERLEAVE_BYTES (2 * MIB_BYTES) /* one huge page of the host */
-#define BARRIER_POLL_MS  5
+#define BARRIER_POLL_MS 5
 
 /* Where a vCPU stands in its sweep. */
 typedef struct {
@@ -55,33 +55,34 @@ const Stats *worker_stats(void)
     return &stats;
 }
 
-/* ---- the touches themselves: one memory access per word and access kind, all else in registers ---- */
+/* ---- the touches themselves: one memory access per word and access kind, all else in registers
+ * ---- */
 
 static void touch_write(uint64_t gpa, uint64_t n, uint64_t stride, uint64_t tag)
 {
     for (; n > 0; n--, gpa += stride) {
-        *(volatile uint64_t *) gpa = tag;
+        *(volatile uint64_t *)gpa = tag;
     }
 }
 
 static void touch_read(uint64_t gpa, uint64_t n, uint64_t stride)
 {
     for (; n > 0; n--, gpa += stride) {
-        (void) *(volatile uint64_t *) gpa;
+        (void)*(volatile uint64_t *)gpa;
     }
 }
 
 static void touch_rw(uint64_t gpa, uint64_t n, uint64_t stride, uint64_t tag)
 {
     for (; n > 0; n--, gpa += stride) {
-        (void) *(volatile uint64_t *) gpa;
-        *(volatile uint64_t *) gpa = tag;
+        (void)*(volatile uint64_t *)gpa;
+        *(volatile uint64_t *)gpa = tag;
     }
 }
 
 static void touch(uint64_t gpa, uint64_t n, uint64_t tag)
 {
-    switch ((Access) opt->access) {
+    switch ((Access)opt->access) {
     case ACCESS_WRITE:
         touch_write(gpa, n, opt->stride_bytes, tag);
         break;
@@ -166,7 +167,7 @@ static void first_touch_range(Worker *worker, Range offsets)
 
     for (unsigned i = 0; i < n; i++) {
         for (uint64_t gpa = pieces[i].start; gpa < pieces[i].end; gpa += PAGE_BYTES) {
-            *(volatile uint64_t *) gpa = worker->tag;
+            *(volatile uint64_t *)gpa = worker->tag;
             worker->stats->first_touches++;
             if (gpa / PAGE_BYTES % BLOCK_TOUCHES == 0) {
                 report_tick(worker->vcpu);
@@ -178,7 +179,7 @@ static void first_touch_range(Worker *worker, Range offsets)
 /* own is the part of the area that FIRST_OWN gives this vCPU. */
 static void first_touch_area(Worker *worker, Range area, Range own)
 {
-    switch ((First) opt->first) {
+    switch ((First)opt->first) {
     case FIRST_OWN:
         first_touch_range(worker, own);
         break;
@@ -192,7 +193,7 @@ static void first_touch_area(Worker *worker, Range area, Range own)
              start += lay->n_vcpus * INTERLEAVE_BYTES) {
             uint64_t end = start + INTERLEAVE_BYTES;
 
-            first_touch_range(worker, (Range) {start, end < area.end ? end : area.end});
+            first_touch_range(worker, (Range){start, end < area.end ? end : area.end});
         }
         break;
     }
@@ -213,7 +214,7 @@ static void first_touch(Worker *worker)
 
 static void nap(const Worker *worker, uint64_t ms)
 {
-    machine_sleep_until(cpu_tsc() + ms * khz, (Wait) opt->wait);
+    machine_sleep_until(cpu_tsc() + ms * khz, (Wait)opt->wait);
     report_tick(worker->vcpu);
 }
 
@@ -257,7 +258,7 @@ static void rest(const Worker *worker, uint64_t until_tsc)
     if (worker->vcpu == 0 && until_tsc > cpu_tsc() + piece) {
         until_tsc = cpu_tsc() + piece;
     }
-    machine_sleep_until(until_tsc, (Wait) opt->wait);
+    machine_sleep_until(until_tsc, (Wait)opt->wait);
 }
 
 /* Books n touches against the rate limit; a debt older than a second is forgiven, not caught up. */
@@ -276,7 +277,7 @@ static void account_rate(Worker *worker, uint64_t n, uint64_t now)
 static bool next_sweep(Worker *worker)
 {
     worker->stats->sweeps++;
-    worker->tag = WORD_TAG | (uint64_t) worker->vcpu << WORD_VCPU_SHIFT |
+    worker->tag = WORD_TAG | (uint64_t)worker->vcpu << WORD_VCPU_SHIFT |
                   ((worker->stats->sweeps + 1) & WORD_SWEEPS_MASK);
     if (opt->sweeps != 0 && worker->stats->sweeps >= opt->sweeps) {
         return false;
@@ -333,7 +334,7 @@ void worker_run(unsigned vcpu)
     Worker worker = {
         .vcpu = vcpu,
         .stats = &stats.vcpu[vcpu],
-        .tag = WORD_TAG | (uint64_t) vcpu << WORD_VCPU_SHIFT,
+        .tag = WORD_TAG | (uint64_t)vcpu << WORD_VCPU_SHIFT,
     };
 
     worker.stats->state = STATE_TOUCH;
@@ -343,9 +344,8 @@ void worker_run(unsigned vcpu)
     worker.start_tsc = cpu_tsc();
     worker.rate_next_tsc = worker.start_tsc;
     worker.tag |= 1;
-    cursor_set(&worker.cursor, opt->pattern == PATTERN_THREAD_ALLOC
-                                   ? lay->ws
-                                   : layout_slice(lay, vcpu, 0).offsets);
+    cursor_set(&worker.cursor,
+               opt->pattern == PATTERN_THREAD_ALLOC ? lay->ws : layout_slice(lay, vcpu, 0).offsets);
     report_event(vcpu, "start");
     work(&worker);
     worker.stats->state = STATE_DONE;

@@ -2,11 +2,11 @@
 /*
  * Purpose: what every vCPU does after start-up, and the counters it leaves in memory.
  *
- * Theory of operation: each vCPU first-touches its part of memory, waits for the others, then works in
- * blocks of some hundred touches and looks at the TSC between blocks: phase changes, sleeping for
- * duty, rate or idleness, and (vCPU 0 only) the progress line. No locks: each vCPU writes one cache
- * line of statistics and nothing else outside the layout. Time is counted from the moment each vCPU
- * passed the barrier, so TSCs need not agree.
+ * Theory of operation: each vCPU first-touches its part of memory, waits for the others, then works
+ * in blocks of some hundred touches and looks at the TSC between blocks: phase changes, sleeping
+ * for duty, rate or idleness, and (vCPU 0 only) the progress line. No locks: each vCPU writes one
+ * cache line of statistics and nothing else outside the layout. Time is counted from the moment
+ * each vCPU passed the barrier, so TSCs need not agree.
  *
  * Allowed states: BOOT → TOUCH → BUSY ⇄ IDLE, BUSY → DONE.
  */
@@ -39,8 +39,8 @@ typedef struct {
  * Every word the pattern stores tells who stored it and when: 0x484E in the top 16 bits ("HN"), the
  * vCPU in the next 16, the number of its sweep counted from 1 in the low 32; 0 there: first touch.
  */
-#define WORD_TAG         ((uint64_t) 0x484E << 48)
-#define WORD_VCPU_SHIFT  32
+#define WORD_TAG ((uint64_t)0x484E << 48)
+#define WORD_VCPU_SHIFT 32
 #define WORD_SWEEPS_MASK UINT32_MAX
 
 /* Hands options and layout, which must outlive the workers, to all of them. origin_tsc is time 0 of

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Purpose: the demo guest's pure parts (command line, layout) on the host: every accepted and refused
- * form, and the properties that make its slices a truth to test against.
+ * Purpose: the demo guest's pure parts (command line, layout) on the host: every accepted and
+ * refused form, and the properties that make its slices a truth to test against.
  */
 #include <glib.h>
 #include <string.h>
 
 #include "layout.h"
 
-#define GPA_4G ((uint64_t) 4 << 30)
+#define GPA_4G ((uint64_t)4 << 30)
 
 /* A q35-like guest: 6 GiB, 2 of them below the hole. */
 static const RamMap ram_with_hole = {
@@ -186,7 +186,7 @@ static void test_resolve_around_hole(void)
     layout_add_ranges(&text, "cold", &ram_with_hole, layout.cold);
     g_assert_cmpstr(buffer, ==, " cold=0x17b000000-0x17b800000");
     text = text_begin(buffer, sizeof buffer);
-    layout_add_ranges(&text, "none", &ram_with_hole, (Range) {5, 5});
+    layout_add_ranges(&text, "none", &ram_with_hole, (Range){5, 5});
     g_assert_cmpstr(buffer, ==, " none=none");
 }
 

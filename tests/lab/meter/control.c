@@ -23,14 +23,13 @@ static void refuse(GString *answer, const char *what, const char *word, const ch
 {
     g_string_append_printf(answer, "{\"ok\":false,\"error\":\"%s: '", what);
     for (unsigned i = 0; word[i] != '\0' && i < 40; i++) {
-        g_string_append_c(answer, g_ascii_isgraph(word[i]) && word[i] != '"' && word[i] != '\\'
-                                      ? word[i]
-                                      : '?');
+        g_string_append_c(
+            answer, g_ascii_isgraph(word[i]) && word[i] != '"' && word[i] != '\\' ? word[i] : '?');
     }
     g_string_append_printf(answer, "'; allowed: %s\"}", allowed);
 }
 
-/* "FIRST" or "FIRST-END" in decimal or 0x hexadecimal; END is exclusive and defaults to FIRST + 1. */
+/* "FIRST" or "FIRST-END", decimal or 0x hexadecimal; END is exclusive, by default FIRST + 1. */
 static bool parse_span(const char *word, guint64 *ret_first, guint64 *ret_end)
 {
     g_auto(GStrv) parts = g_strsplit(word, "-", 2);
@@ -39,8 +38,8 @@ static bool parse_span(const char *word, guint64 *ret_first, guint64 *ret_end)
     for (unsigned i = 0; parts[i] != NULL; i++) {
         bool is_hex = g_str_has_prefix(parts[i], "0x");
 
-        if (!g_ascii_string_to_unsigned(parts[i] + (is_hex ? 2 : 0), is_hex ? 16 : 10, 0, G_MAXUINT64,
-                                        values[i], NULL)) {
+        if (!g_ascii_string_to_unsigned(parts[i] + (is_hex ? 2 : 0), is_hex ? 16 : 10, 0,
+                                        G_MAXUINT64, values[i], NULL)) {
             return false;
         }
     }
@@ -67,7 +66,7 @@ static void execute_pages(const Control *control, char **words, unsigned n_words
     }
     for (unsigned i = 2; i < n_words; i++) {
         if (!parse_span(words[i], &first, &end) ||
-            !meter_announce_pages(control->meter, (unsigned) MIN(guest, UINT_MAX), first, end)) {
+            !meter_announce_pages(control->meter, (unsigned)MIN(guest, UINT_MAX), first, end)) {
             refuse(answer, "pages", words[i], "page numbers in the host's memory; guest 1..63");
             return;
         }
@@ -87,9 +86,9 @@ static void execute_numbers(const Control *control, char **words, unsigned n_wor
     }
     is_ok = is_ok &&
             (is_node ? values[2] < METER_NO_NODE &&
-                           meter_set_node(control->meter, values[0], values[1], (unsigned) values[2])
+                           meter_set_node(control->meter, values[0], values[1], (unsigned)values[2])
                      : values[0] < METER_MAX_GUESTS &&
-                           meter_announce_range(control->meter, (unsigned) values[0], values[1],
+                           meter_announce_range(control->meter, (unsigned)values[0], values[1],
                                                 values[2]));
     if (!is_ok) {
         refuse(answer, words[0], n_words > 1 ? words[1] : "",
@@ -135,7 +134,7 @@ static void serve_client(const Control *control, FILE *client)
         g_string_truncate(answer, 0);
         control_execute(control, line, answer);
         g_string_append_c(answer, '\n');
-        if (send(fileno(client), answer->str, answer->len, MSG_NOSIGNAL) != (ssize_t) answer->len) {
+        if (send(fileno(client), answer->str, answer->len, MSG_NOSIGNAL) != (ssize_t)answer->len) {
             return;
         }
     }
@@ -179,12 +178,13 @@ bool control_start(const Control *control, const char *path)
         return false;
     }
     unlink(path);
-    if (bind(listener, (struct sockaddr *) &address, sizeof address) != 0 || listen(listener, 4) != 0) {
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(listener, 4) != 0) {
         close(listener);
         return false;
     }
     server = g_new0(Server, 1);
-    *server = (Server) {.control = control, .listener = listener};
+    *server = (Server){.control = control, .listener = listener};
     errno = pthread_create(&thread, NULL, serve, server);
     if (errno != 0) {
         close(listener);

@@ -75,7 +75,7 @@ bool meter_set_node(Meter *meter, uint64_t start, uint64_t end, unsigned node)
         (start | end) & ((1 << MIB_SHIFT) - 1)) {
         return false;
     }
-    memset(meter->node_of_mib + (start >> MIB_SHIFT), (int) node, (end - start) >> MIB_SHIFT);
+    memset(meter->node_of_mib + (start >> MIB_SHIFT), (int)node, (end - start) >> MIB_SHIFT);
     return true;
 }
 
@@ -85,16 +85,17 @@ bool meter_announce_pages(Meter *meter, unsigned guest, uint64_t first_page, uin
         end_page > meter->n_pages) {
         return false;
     }
-    memset(meter->guest_of_page + first_page, (int) guest, end_page - first_page);
+    memset(meter->guest_of_page + first_page, (int)guest, end_page - first_page);
     return true;
 }
 
 bool meter_announce_range(Meter *meter, unsigned guest, uint64_t start, uint64_t end)
 {
-    if (guest == 0 || guest >= METER_MAX_GUESTS || start >= end || meter->n_ranges == METER_MAX_RANGES) {
+    if (guest == 0 || guest >= METER_MAX_GUESTS || start >= end ||
+        meter->n_ranges == METER_MAX_RANGES) {
         return false;
     }
-    meter->ranges[meter->n_ranges] = (MeterRange) {start, end, guest};
+    meter->ranges[meter->n_ranges] = (MeterRange){start, end, guest};
     __atomic_store_n(&meter->n_ranges, meter->n_ranges + 1, __ATOMIC_RELEASE);
     return true;
 }
@@ -164,7 +165,8 @@ static void add_space(GString *json, const Meter *meter, unsigned space)
                            meter->roots[space]);
     for (unsigned guest = 1; guest < METER_MAX_GUESTS; guest++) {
         if (meter->votes[space][guest] != 0) {
-            g_string_append_printf(json, "%s\"%u\":%u", separator, guest, meter->votes[space][guest]);
+            g_string_append_printf(json, "%s\"%u\":%u", separator, guest,
+                                   meter->votes[space][guest]);
             separator = ",";
         }
     }

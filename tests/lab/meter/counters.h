@@ -2,15 +2,15 @@
 /*
  * Purpose: what the meter counts: accesses of each vCPU of the emulated host, by guest and node.
  *
- * Theory of operation: a *space* is the address space of one process of the emulated host, known by the
- * root of its page table: a KVM guest runs in the space of its VMM. Space 0 is everything else. Each
- * vCPU has counters of its own, which only its thread writes; readers take them as they are (64-bit
- * loads are whole). A direct-mapped cache of line tags per vCPU stands for a processor's cache: only a
- * miss counts as a memory access, because a hit would not reach any node.
+ * Theory of operation: a *space* is the address space of one process of the emulated host, known by
+ * the root of its page table: a KVM guest runs in the space of its VMM. Space 0 is everything else.
+ * Each vCPU has counters of its own, which only its thread writes; readers take them as they are
+ * (64-bit loads are whole). A direct-mapped cache of line tags per vCPU stands for a processor's
+ * cache: only a miss counts as a memory access, because a hit would not reach any node.
  *
- * Which guest a space is, is found by votes: the reader announces some physical pages of each guest, and a
- * counted access to an announced page is a vote of its space. Nothing here knows of QEMU: it is linked
- * into unit tests as well.
+ * Which guest a space is, is found by votes: the reader announces some physical pages of each
+ * guest, and a counted access to an announced page is a vote of its space. Nothing here knows of
+ * QEMU: it is linked into unit tests as well.
  */
 #ifndef METER_COUNTERS_H
 #define METER_COUNTERS_H
@@ -19,12 +19,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define METER_MAX_VCPUS  64
-#define METER_MAX_NODES  16  /* the last one: memory that no node range holds */
+#define METER_MAX_VCPUS 64
+#define METER_MAX_NODES 16   /* the last one: memory that no node range holds */
 #define METER_MAX_SPACES 128 /* the last one: all that found no place */
 #define METER_MAX_GUESTS 64  /* announced; 0 is none */
 #define METER_MAX_RANGES 64
-#define METER_NO_NODE    (METER_MAX_NODES - 1)
+#define METER_NO_NODE (METER_MAX_NODES - 1)
 #define METER_LINE_SHIFT 6
 #define METER_PAGE_SHIFT 12
 #define METER_VOTES_ENOUGH 1024 /* per space: no look-ups beyond */
@@ -52,8 +52,8 @@ typedef struct {
 
 typedef struct {
     MeterVcpu *vcpus[METER_MAX_VCPUS]; /* made when the vCPU appears */
-    uint64_t n_lines;                  /* of each tag cache, a power of two; 0: count every access */
-    uint64_t roots[METER_MAX_SPACES];  /* page table roots; 0: free; index 0 unused */
+    uint64_t n_lines;                 /* of each tag cache, a power of two; 0: count every access */
+    uint64_t roots[METER_MAX_SPACES]; /* page table roots; 0: free; index 0 unused */
     uint32_t votes[METER_MAX_SPACES][METER_MAX_GUESTS];
     uint32_t n_votes[METER_MAX_SPACES];
     uint8_t *node_of_mib; /* physical address >> 20 → node */
@@ -64,8 +64,9 @@ typedef struct {
     unsigned n_ranges; /* written last, read first */
 } Meter;
 
-/* Zeroed counters for physical addresses below max_phys_bytes and caches of cache_bytes per vCPU (a power
- * of two of at least one line, or 0 to count every access). NULL if cache_bytes is not one. */
+/* Zeroed counters for physical addresses below max_phys_bytes and caches of cache_bytes per vCPU (a
+ * power of two of at least one line, or 0 to count every access). NULL if cache_bytes is not one.
+ */
 Meter *meter_new(uint64_t max_phys_bytes, uint64_t cache_bytes);
 void meter_free(Meter *meter);
 
@@ -92,7 +93,8 @@ void meter_forget(Meter *meter);
  * An access by a vCPU in a space: true if it counts, that is if it misses the tag cache; then its
  * physical address must be given to meter_count().
  */
-static inline bool meter_is_miss(const Meter *meter, MeterVcpu *vcpu, unsigned space, uint64_t vaddr)
+static inline bool meter_is_miss(const Meter *meter, MeterVcpu *vcpu, unsigned space,
+                                 uint64_t vaddr)
 {
     uint64_t line = vaddr >> METER_LINE_SHIFT, tag;
     uint64_t *slot;
@@ -102,7 +104,7 @@ static inline bool meter_is_miss(const Meter *meter, MeterVcpu *vcpu, unsigned s
         return true;
     }
     /* A canonical address has 57 - 6 significant bits; the space fills the top. Never 0. */
-    tag = (line & (((uint64_t) 1 << 52) - 1)) | (uint64_t) (space + 1) << 52;
+    tag = (line & (((uint64_t)1 << 52) - 1)) | (uint64_t)(space + 1) << 52;
     slot = &vcpu->tags[line & (meter->n_lines - 1)];
     if (*slot == tag) {
         return false;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Purpose: the meter for programs that want one number over time: the share of local accesses of their guests.
+"""Purpose: the meter for programs that want one number over time: the share of local accesses of guests.
 
-Theory of operation. LabMeter knows a lab before it is up (for the plugin's argument), connects when it is, and
-from follow() on samples once a second in a thread. Shares over a time are formed from sums of
+Theory of operation. LabMeter knows a lab before it is up (for the plugin's argument), connects when it is,
+and from follow() on samples once a second in a thread. Shares over a time are formed from sums of
 accesses, not from averages of shares, so that a guest that accesses more counts more.
 
 It must not stop the lab; an emulator that goes away ends the series and is left to the lab to report.

@@ -2,18 +2,20 @@
 /*
  * Purpose: the locality meter as a TCG plugin of the emulator that runs the emulated NUMA host.
  *
- * Theory of operation: the emulator shows a plugin every load and store of every emulated vCPU with its
- * virtual and, through its TLB, its host-physical address. Guests inside the emulated host run by AMD SVM:
- * between VMRUN and the instruction behind it, the vCPU executes guest code, and virtual addresses are
- * the guest's own. So VMRUN is recognised when it is translated and gets a callback that reads CR3: the
- * page table root of the VMM's process, which names the guest. The instruction behind VMRUN gets a callback
- * that ends guest mode; global interrupts are off there, so nothing else of the host can run before it. Blocks
- * translated in guest mode are kept apart by the emulator (the mode is part of a block's key), so only
- * they get memory callbacks: the host's own code, VMMs included, runs at full speed and is not counted.
+ * Theory of operation: the emulator shows a plugin every load and store of every emulated vCPU with
+ * its virtual and, through its TLB, its host-physical address. Guests inside the emulated host run
+ * by AMD SVM: between VMRUN and the instruction behind it, the vCPU executes guest code, and
+ * virtual addresses are the guest's own. So VMRUN is recognised when it is translated and gets a
+ * callback that reads CR3: the page table root of the VMM's process, which names the guest. The
+ * instruction behind VMRUN gets a callback that ends guest mode; global interrupts are off there,
+ * so nothing else of the host can run before it. Blocks translated in guest mode are kept apart by
+ * the emulator (the mode is part of a block's key), so only they get memory callbacks: the host's
+ * own code, VMMs included, runs at full speed and is not counted.
  *
- * Arming and disarming drop all translations (qemu_plugin_reset), so that a disarmed meter costs nothing; the
- * callbacks of VMRUN stay. Each vCPU needs a thread of its own (tcg,thread=multi). Arguments: socket=PATH
- * (needed), cache-kib=N (default 256, 0: count every access), armed=on|off (default off), max-gib=N.
+ * Arming and disarming drop all translations (qemu_plugin_reset), so that a disarmed meter costs
+ * nothing; the callbacks of VMRUN stay. Each vCPU needs a thread of its own (tcg,thread=multi).
+ * Arguments: socket=PATH (needed), cache-kib=N (default 256, 0: count every access), armed=on|off
+ * (default off), max-gib=N.
  */
 #include "counters.h"
 #include "control.h"
@@ -24,14 +26,15 @@
 #include <string.h>
 #include <time.h>
 
-#define VMRUN_BYTES     3
+#define VMRUN_BYTES 3
 #define MAX_VMRUN_SITES 16
-#define CR3_ROOT_MASK   0x000FFFFFFFFFF000u /* without PCID and flags */
-#define FLUSH_WAIT_MS   5000
-#define GIB_SHIFT       30
+#define CR3_ROOT_MASK 0x000FFFFFFFFFF000u /* without PCID and flags */
+#define FLUSH_WAIT_MS 5000
+#define GIB_SHIFT 30
 
 METER_EXPORT int qemu_plugin_version = QEMU_PLUGIN_API;
-METER_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv);
+METER_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc,
+                                     char **argv);
 
 /* What belongs to one vCPU's thread alone. */
 typedef struct {
@@ -53,8 +56,8 @@ static __thread Thread *self; /* for translation, which is not told the vCPU */
 /* Addresses of instructions behind VMRUN. */
 static uint64_t vmrun_ends[MAX_VMRUN_SITES];
 
-static bool is_armed;          /* as asked for */
-static bool is_flush_wanted;   /* some vCPU thread is to call qemu_plugin_reset() */
+static bool is_armed;        /* as asked for */
+static bool is_flush_wanted; /* some vCPU thread is to call qemu_plugin_reset() */
 static unsigned n_flushes_done;
 
 static void register_callbacks(void);
@@ -132,7 +135,8 @@ static void remember_vmrun_end(uint64_t vaddr)
 
 /* ---- memory ---- */
 
-static void on_memory(unsigned vcpu_index, qemu_plugin_meminfo_t info, uint64_t vaddr, void *userdata)
+static void on_memory(unsigned vcpu_index, qemu_plugin_meminfo_t info, uint64_t vaddr,
+                      void *userdata)
 {
     Thread *thread = &threads[vcpu_index];
     unsigned space = thread->space, guest;
@@ -177,8 +181,8 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
     size_t n = qemu_plugin_tb_n_insns(tb);
     bool is_guest = self != NULL && self->space != 0;
-    bool is_counted = __atomic_load_n(&is_armed, __ATOMIC_RELAXED) &&
-                      (is_guest || meter_has_ranges(meter));
+    bool is_counted =
+        __atomic_load_n(&is_armed, __ATOMIC_RELAXED) && (is_guest || meter_has_ranges(meter));
 
     flush_if_wanted();
     for (size_t i = 0; i < n; i++) {
@@ -220,7 +224,7 @@ static void init_vcpu(unsigned vcpu_index)
     step = g_array_get_element_size(registers);
     for (guint i = 0; i < registers->len; i++) {
         const qemu_plugin_reg_descriptor *descriptor =
-            (const qemu_plugin_reg_descriptor *) (registers->data + (gsize) i * step);
+            (const qemu_plugin_reg_descriptor *)(registers->data + (gsize)i * step);
 
         if (strcmp(descriptor->name, "cr3") == 0) {
             thread->cr3 = descriptor->handle;
@@ -314,21 +318,25 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
         if (g_str_has_prefix(argv[i], "socket=")) {
             socket_path = argv[i] + strlen("socket=");
         } else if (g_str_has_prefix(argv[i], "cache-kib=") &&
-                   g_ascii_string_to_unsigned(argv[i] + strlen("cache-kib="), 10, 0, 65536, &cache_kib,
-                                              NULL)) {
+                   g_ascii_string_to_unsigned(argv[i] + strlen("cache-kib="), 10, 0, 65536,
+                                              &cache_kib, NULL)) {
             continue;
         } else if (g_str_has_prefix(argv[i], "max-gib=") &&
-                   g_ascii_string_to_unsigned(argv[i] + strlen("max-gib="), 10, 1, 4096, &max_gib, NULL)) {
+                   g_ascii_string_to_unsigned(argv[i] + strlen("max-gib="), 10, 1, 4096, &max_gib,
+                                              NULL)) {
             continue;
         } else if (strcmp(argv[i], "armed=on") == 0 || strcmp(argv[i], "armed=off") == 0) {
             is_armed = strcmp(argv[i], "armed=on") == 0;
         } else {
-            fprintf(stderr, "meter: argument '%s'; allowed: socket=PATH cache-kib=0..65536 "
-                            "max-gib=1..4096 armed=on|off\n", argv[i]);
+            fprintf(stderr,
+                    "meter: argument '%s'; allowed: socket=PATH cache-kib=0..65536 "
+                    "max-gib=1..4096 armed=on|off\n",
+                    argv[i]);
             return 1;
         }
     }
-    if (socket_path == NULL || !info->system_emulation || strcmp(info->target_name, "x86_64") != 0) {
+    if (socket_path == NULL || !info->system_emulation ||
+        strcmp(info->target_name, "x86_64") != 0) {
         fprintf(stderr, "meter: needs socket=PATH and the system emulation of x86_64\n");
         return 1;
     }
@@ -340,7 +348,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     }
     plugin_id = id;
     control.meter = meter;
-    insns = (qemu_plugin_u64) {qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
+    insns = (qemu_plugin_u64){qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
     if (!control_start(&control, socket_path)) {
         fprintf(stderr, "meter: socket %s: %s\n", socket_path, strerror(errno));
         return 1;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Purpose: the part of QEMU's TCG plugin interface that the meter uses, for interface versions 4 (QEMU
- * 10.x) and 7 (11.1 and later); distributions do not package QEMU's own header.
+ * Purpose: the part of QEMU's TCG plugin interface that the meter uses, for interface versions 4
+ * (QEMU 10.x) and 7 (11.1 and later); distributions do not package QEMU's own header.
  *
- * Theory of operation: prototypes of symbols that the emulator exports, resolved when it loads the plugin.
- * QEMU_PLUGIN_API chooses between the two; from version 7 on, callbacks carry user data instead of
- * the plugin's id. Only declarations may stand here.
+ * Theory of operation: prototypes of symbols that the emulator exports, resolved when it loads the
+ * plugin. QEMU_PLUGIN_API chooses between the two; from version 7 on, callbacks carry user data
+ * instead of the plugin's id. Only declarations may stand here.
  */
 #ifndef METER_QEMU_API_H
 #define METER_QEMU_API_H
@@ -81,8 +81,8 @@ int qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *b
 
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, qemu_plugin_tb_trans_cb_t cb);
 void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb,
-                                                       enum qemu_plugin_op op, qemu_plugin_u64 entry,
-                                                       uint64_t imm);
+                                                       enum qemu_plugin_op op,
+                                                       qemu_plugin_u64 entry, uint64_t imm);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
                                             qemu_plugin_vcpu_udata_cb_t cb,
                                             enum qemu_plugin_cb_flags flags, void *userdata);

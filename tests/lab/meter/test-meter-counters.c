@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Purpose: the meter's counters and control protocol without an emulator: what counts, for whom and on
- * which node; what is refused.
+ * Purpose: the meter's counters and control protocol without an emulator: what counts, for whom and
+ * on which node; what is refused.
  */
 #include <glib.h>
 #include <json-c/json.h>
@@ -12,8 +12,8 @@
 
 #include "control.h"
 
-#define MIB ((uint64_t) 1 << 20)
-#define GIB ((uint64_t) 1 << 30)
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
 
 static bool armed;
 
@@ -244,7 +244,7 @@ static void test_socket(void)
     g_strlcpy(address.sun_path, path, sizeof address.sun_path);
     for (unsigned round = 0; round < 2; round++) { /* one client after the other */
         fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        g_assert_cmpint(connect(fd, (struct sockaddr *) &address, sizeof address), ==, 0);
+        g_assert_cmpint(connect(fd, (struct sockaddr *)&address, sizeof address), ==, 0);
         g_assert_cmpint(write(fd, "forget\n", 7), ==, 7);
         n = read(fd, answer, sizeof answer - 1);
         g_assert_cmpint(n, >, 0);

@@ -104,8 +104,8 @@ def test_counts_every_touch(lab):
     """A guest that says how many words it touched: the meter must have counted as many, each a miss."""
     sweeps, ws_mib = 12, 16
     touches = sweeps * ws_mib * (1 << 20) // LINE_BYTES
-    guest = start(lab, "counted", "pattern=idle-wake", "idle=10", f"ws={ws_mib}", f"sweeps={sweeps}", "end=halt",
-                  cpuset="0", nodeset="0")
+    guest = start(lab, "counted", "pattern=idle-wake", "idle=10", f"ws={ws_mib}", f"sweeps={sweeps}",
+                  "end=halt", cpuset="0", nodeset="0")
     lab.wait_until(lambda: "event=idle" in guest.serial(), 60, "the guest to idle")
     with meter.for_host(lab.host) as reader:
         reader.announce()
@@ -130,9 +130,10 @@ def test_follows_memory_and_vcpus(lab):
         reader.announce()
         reader.arm()
         # (memory comes from node, goes to node, vCPU's node): expected share
-        for source, target, node, expected in ((1, 0, 0, 1.0), (0, 1, 0, 0.0), (0, 1, 1, 1.0), (1, 0, 1, 0.0)):
-            lab.sh(f"virsh -q vcpupin mover 0 {lab.cpus_of_node(node)} --live; migratepages {pid} {source} {target}",
-                   timeout_s=120)
+        for source, target, node, expected in ((1, 0, 0, 1.0), (0, 1, 0, 0.0), (0, 1, 1, 1.0),
+                                               (1, 0, 1, 0.0)):
+            lab.sh(f"virsh -q vcpupin mover 0 {lab.cpus_of_node(node)} --live; "
+                   f"migratepages {pid} {source} {target}", timeout_s=120)
             bytes_there = guest.share_on(target)
             share = reader.measure(SECONDS).guests["mover"].local_share
             series.append(share)
@@ -174,7 +175,7 @@ def test_tcg_guest_by_its_mapping(lab):
 
 
 def test_modelled_time_tells_remote_from_local(lab):
-    """The same guest with its memory near and far: modelled time per touch in the ratio that the model says."""
+    """The same guest with its memory near and far: modelled time per touch differs as the model says."""
     guest = start(lab, "model", "ws=16", "rate=100000", cpuset=lab.cpus_of_node(0), nodeset="0-1",
                   numa_mode="interleave")
     wait_for_work(lab, guest)
@@ -214,5 +215,6 @@ def test_slowdown(lab):
             reader.arm()
             ratios.append(free / speed())
         reader.disarm()
-    show(f"disarmed is {statistics.median(ratios):.2f} times as fast as armed (of {[f'{r:.2f}' for r in ratios]})")
+    show(f"disarmed is {statistics.median(ratios):.2f} times as fast as armed, of "
+         + ", ".join(f"{ratio:.2f}" for ratio in ratios))
     assert statistics.median(ratios) < 4, ratios
