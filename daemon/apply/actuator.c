@@ -116,7 +116,7 @@ static void ended_run_free(gpointer data)
     run_free(data, hn_syscalls_kernel());
 }
 
-HnActuator *hn_actuator_new_full(HnBackend *backend, HnRoot *root, HnJournal *journal, const HnLimits *limits,
+HnActuator *hn_actuator_new_full(HnBackend *backend, const HnRoot *root, HnJournal *journal, const HnLimits *limits,
                                  HnOutcomeFunc func, void *user_data, const HnSyscalls *syscalls)
 {
     HnActuator *actuator = g_new0(HnActuator, 1);
@@ -142,7 +142,7 @@ HnActuator *hn_actuator_new_full(HnBackend *backend, HnRoot *root, HnJournal *jo
     return actuator;
 }
 
-HnActuator *hn_actuator_new(HnBackend *backend, HnRoot *root, HnJournal *journal, const HnLimits *limits,
+HnActuator *hn_actuator_new(HnBackend *backend, const HnRoot *root, HnJournal *journal, const HnLimits *limits,
                             HnOutcomeFunc func, void *user_data)
 {
     return hn_actuator_new_full(backend, root, journal, limits, func, user_data, NULL);
@@ -204,7 +204,7 @@ static void drop_strangers(HnActuator *actuator, const HnSnapshot *snapshot)
     }
 }
 
-static void observe_all(HnActuator *actuator, const HnSnapshot *snapshot)
+void hn_actuator_observe(HnActuator *actuator, const HnSnapshot *snapshot)
 {
     const HnSyscalls *sys = actuator->control.sys;
 
@@ -223,7 +223,7 @@ void hn_actuator_submit(HnActuator *actuator, const HnPlan *plan, const HnSnapsh
     const bool is_stale = plan->generation < actuator->last_generation;
     HnRun *run;
 
-    observe_all(actuator, snapshot);
+    hn_actuator_observe(actuator, snapshot);
     if (plan->actions->len == 0)
         return;
     run = g_new0(HnRun, 1);

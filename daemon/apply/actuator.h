@@ -42,10 +42,10 @@ typedef struct HnActuator HnActuator;
 typedef void (*HnOutcomeFunc)(const HnOutcome *outcome, const char *sentence, void *user_data);
 
 /* Backend, root and journal are borrowed and must outlive the actuator; limits are copied. */
-HnActuator *hn_actuator_new(HnBackend *backend, HnRoot *root, HnJournal *journal, const HnLimits *limits,
+HnActuator *hn_actuator_new(HnBackend *backend, const HnRoot *root, HnJournal *journal, const HnLimits *limits,
                             HnOutcomeFunc func, void *user_data);
 /* The same with another kernel (tests): a captured root is then acted upon through these calls. */
-HnActuator *hn_actuator_new_full(HnBackend *backend, HnRoot *root, HnJournal *journal, const HnLimits *limits,
+HnActuator *hn_actuator_new_full(HnBackend *backend, const HnRoot *root, HnJournal *journal, const HnLimits *limits,
                                  HnOutcomeFunc func, void *user_data, const HnSyscalls *syscalls);
 /* Ends all work after the kernel or libvirt call now running (no outcomes any more) and joins the threads.
  * Restores nothing: hn_actuator_release_wait() comes first where that is wanted. */
@@ -55,6 +55,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnActuator, hn_actuator_free)
 /* Takes what it needs from both; they may be freed at once. A plan older than the last one is refused whole
  * (each action SUPERSEDED). */
 void hn_actuator_submit(HnActuator *actuator, const HnPlan *plan, const HnSnapshot *snapshot);
+
+/* Optional, once a round, also when there is no plan: what the guests' run delay is while nothing moves, against
+ * which back-off then measures. (hn_actuator_submit() does it too.) */
+void hn_actuator_observe(HnActuator *actuator, const HnSnapshot *snapshot);
 
 /* Uuids with work waiting or running, ascending: hn_decide()'s `in_flight`. Free with g_strfreev. */
 char **hn_actuator_in_flight(HnActuator *actuator);

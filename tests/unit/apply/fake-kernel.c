@@ -420,6 +420,14 @@ guint fake_kernel_count(FakeKernel *kernel, int node)
     return count;
 }
 
+void fake_kernel_set_free(FakeKernel *kernel, int node, uint64_t free_bytes)
+{
+    g_rec_mutex_lock(&kernel->lock);
+    kernel->free_bytes[node] = free_bytes;
+    write_meminfo(kernel, node);
+    g_rec_mutex_unlock(&kernel->lock);
+}
+
 void fake_kernel_exit(FakeKernel *kernel)
 {
     g_rec_mutex_lock(&kernel->lock);

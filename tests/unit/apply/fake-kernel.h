@@ -35,6 +35,7 @@ void fake_kernel_set_pinned(FakeKernel *kernel, guint first, guint n, guint call
 void fake_kernel_set_shared(FakeKernel *kernel, guint first, guint n);
 guint fake_kernel_count(FakeKernel *kernel, int node);
 
+void fake_kernel_set_free(FakeKernel *kernel, int node, uint64_t free_bytes);
 void fake_kernel_exit(FakeKernel *kernel);                  /* the process ends */
 void fake_kernel_exit_after(FakeKernel *kernel, guint n_moves);
 void fake_kernel_restart(FakeKernel *kernel, uint64_t start_ticks); /* another process under the same pid */

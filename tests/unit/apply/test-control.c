@@ -51,6 +51,12 @@ static void assert_pins(World *world, const char *expected)
     g_assert_cmpstr(pins, ==, expected);
 }
 
+static void assert_pins_after_faults(World *world, const char *expected)
+{
+    hn_fake_heal(world->inner);
+    assert_pins(world, expected);
+}
+
 static void assert_journal(World *world, bool has_file)
 {
     g_autofree char *path = g_build_filename(world->journal_dir, WORLD_UUID, NULL);
@@ -367,7 +373,7 @@ static void test_failing_fences(void)
 
             hn_fake_fail(world->inner, ops[op], NULL, backend_errors[i].code, "told to", 1);
             assert_end(fence_to(world, "1", 1000, 0), backend_errors[i].reason, "told to");
-            assert_pins(world, UNPINNED);
+            assert_pins_after_faults(world, UNPINNED);
             assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
             assert_pins(world, UNPINNED);
             assert_journal(world, false);
@@ -409,6 +415,66 @@ static void test_failing_affinity(void)
         assert_pins(world, ON_NODE_1);
         world_free(world);
     }
+}
+
+/* ---- killed at any instant ---- */
+
+typedef struct {
+    World *world;
+    GPtrArray *pins;     /* what was in force at each instant … */
+    GPtrArray *journals; /* … and what was written down; NULL: no file */
+} Instants;
+
+static void note_instant(void *user_data)
+{
+    Instants *instants = user_data;
+    g_autofree char *path = g_build_filename(instants->world->journal_dir, WORLD_UUID, NULL);
+    char *text = NULL;
+
+    g_file_get_contents(path, &text, NULL, NULL);
+    g_ptr_array_add(instants->pins, world_pins(instants->world));
+    g_ptr_array_add(instants->journals, text);
+}
+
+/* Pins, a second home, a fence, and the release, stopped before and after every call that changes something: from
+ * each of these instants a new daemon finds back to what was. */
+static void test_killed_anywhere(void)
+{
+    World *world = world_new();
+    Instants instants = {world, g_ptr_array_new_with_free_func(g_free), g_ptr_array_new_with_free_func(g_free)};
+
+    world_admin_pins(world, 1, "0-3");
+    world->domain->vcpus[1].is_admin_pinned = true;
+    world->hook = note_instant;
+    world->hook_data = &instants;
+    assert_end(pin_to(world, 2), HN_REASON_DONE, NULL);
+    assert_end(pin_to(world, 1), HN_REASON_DONE, NULL);
+    assert_end(fence_to(world, "0", 1000, 0), HN_REASON_DONE, NULL);
+    assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
+    world->hook = NULL;
+    g_test_message("%u instants", instants.pins->len);
+    g_assert_cmpuint(instants.pins->len, >=, 30);
+    for (guint i = 0; i < instants.pins->len; i++) {
+        g_autofree char *path = g_build_filename(world->journal_dir, WORLD_UUID, NULL);
+        g_autofree char *after = NULL;
+        g_autoptr(GString) all = NULL;
+
+        world_set_pins(world, instants.pins->pdata[i]);
+        if (instants.journals->pdata[i])
+            g_assert_true(g_file_set_contents(path, instants.journals->pdata[i], -1, NULL));
+        world_reopen_journal(world);
+        assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
+        after = world_pins(world);
+        all = g_string_new(after);
+        g_string_replace(all, "nodeset:-", "nodeset:0-3", 0);
+        g_string_replace(all, ":-", ":0-7", 0);
+        g_test_message("%s -> %s", (char *)instants.pins->pdata[i], after);
+        g_assert_cmpstr(all->str, ==, "0:0-7 1:0-3 2:0-7 3:0-7 emulator:0-7 io1:0-7 nodeset:0-3");
+        assert_journal(world, false);
+    }
+    g_ptr_array_unref(instants.pins);
+    g_ptr_array_unref(instants.journals);
+    world_free(world);
 }
 
 /* A thread that only looks like a vhost thread by its number is left alone. */
@@ -458,6 +524,7 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/faults/restores", test_failing_restores);
     g_test_add_func("/apply/faults/fences", test_failing_fences);
     g_test_add_func("/apply/faults/affinity", test_failing_affinity);
+    g_test_add_func("/apply/faults/killed-anywhere", test_killed_anywhere);
     g_test_add_func("/apply/faults/unwritable-journal", test_unwritable_journal);
     return g_test_run();
 }

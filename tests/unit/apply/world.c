@@ -25,6 +25,12 @@ static bool wrapped_get(HnBackend *backend, const char *uuid, HnDomainInfo **ret
     return inner->ops->get(inner, uuid, ret_info, error);
 }
 
+static void call_hook(World *world)
+{
+    if (world->hook)
+        world->hook(world->hook_data);
+}
+
 static void follow(World *world, int32_t tid, const HnCpuset *cpus)
 {
     g_autofree char *text = hn_cpuset_format(cpus);
@@ -38,9 +44,11 @@ static bool wrapped_pin_vcpu(HnBackend *backend, const char *uuid, uint32_t vcpu
 {
     World *world = world_of(backend);
 
+    call_hook(world);
     if (!world->inner->ops->pin_vcpu(world->inner, uuid, vcpu, cpus, error))
         return false;
     follow(world, WORLD_TID(vcpu), cpus);
+    call_hook(world);
     return true;
 }
 
@@ -48,9 +56,11 @@ static bool wrapped_pin_emulator(HnBackend *backend, const char *uuid, const HnC
 {
     World *world = world_of(backend);
 
+    call_hook(world);
     if (!world->inner->ops->pin_emulator(world->inner, uuid, cpus, error))
         return false;
     follow(world, WORLD_PID, cpus);
+    call_hook(world);
     return true;
 }
 
@@ -59,16 +69,22 @@ static bool wrapped_pin_iothread(HnBackend *backend, const char *uuid, uint32_t 
 {
     World *world = world_of(backend);
 
-    return world->inner->ops->pin_iothread(world->inner, uuid, iothread, cpus, error);
+    call_hook(world);
+    if (!world->inner->ops->pin_iothread(world->inner, uuid, iothread, cpus, error))
+        return false;
+    call_hook(world);
+    return true;
 }
 
 static bool wrapped_set_nodeset(HnBackend *backend, const char *uuid, const HnCpuset *node_ids, GError **error)
 {
     World *world = world_of(backend);
 
+    call_hook(world);
     if (!world->inner->ops->set_nodeset(world->inner, uuid, node_ids, error))
         return false;
     fake_kernel_allow(world->kernel, (uint32_t)node_ids->words[0]);
+    call_hook(world);
     return true;
 }
 
@@ -261,7 +277,6 @@ char *world_pins(World *world)
     GString *out = g_string_new(NULL);
     const HnIothreadInfo *iothread;
 
-    hn_fake_heal(world->inner);
     g_assert_true(world->inner->ops->get(world->inner, WORLD_UUID, &info, NULL));
     for (guint i = 0; i < info->vcpus->len; i++) {
         const HnVcpuInfo *vcpu = &g_array_index(info->vcpus, HnVcpuInfo, i);
@@ -288,4 +303,38 @@ void world_restart_domain(World *world)
 {
     hn_fake_put_domain(world->inner, make_info());
     fake_kernel_restart(world->kernel, WORLD_START + 1000);
+}
+
+static void take_pin(const char *text, bool *ret_has, HnCpuset *ret_set)
+{
+    *ret_has = strcmp(text, "-") != 0;
+    if (*ret_has)
+        *ret_set = world_set(text);
+}
+
+void world_set_pins(World *world, const char *pins)
+{
+    HnDomainInfo *info = make_info();
+    g_auto(GStrv) words = g_strsplit(pins, " ", -1);
+
+    for (guint i = 0; words[i]; i++) {
+        const char *value = strchr(words[i], ':') + 1;
+        bool has_nodeset;
+
+        if (i < WORLD_VCPUS) {
+            HnVcpuInfo *vcpu = &g_array_index(info->vcpus, HnVcpuInfo, i);
+
+            take_pin(value, &vcpu->has_pin, &vcpu->pin);
+        } else if (g_str_has_prefix(words[i], "emulator")) {
+            take_pin(value, &info->has_emulator_pin, &info->emulator_pin);
+        } else if (g_str_has_prefix(words[i], "io1")) {
+            HnIothreadInfo *iothread = &g_array_index(info->iothreads, HnIothreadInfo, 0);
+
+            take_pin(value, &iothread->has_pin, &iothread->pin);
+        } else {
+            take_pin(value, &has_nodeset, &info->numatune_nodes);
+            info->numatune_mode = has_nodeset ? HN_NUMATUNE_RESTRICTIVE : HN_NUMATUNE_NONE;
+        }
+    }
+    hn_fake_put_domain(world->inner, info);
 }

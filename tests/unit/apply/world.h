@@ -31,6 +31,9 @@ typedef struct {
     HnDomain *domain;   /* in the snapshot */
     HnControl control;
     bool is_affinity_ignored; /* pins succeed, but do not come into force */
+    /* Before and after each changing call of the back end. */
+    void (*hook)(void *user_data);
+    void *hook_data;
 } World;
 
 World *world_new(void);
@@ -46,5 +49,7 @@ char *world_pins(World *world);
 HnCpuset world_set(const char *text);
 /* As the admin would, by virsh. */
 void world_admin_pins(World *world, uint32_t vcpu, const char *cpus);
+/* Exactly these pins and nodeset, whatever was before (format of world_pins()). */
+void world_set_pins(World *world, const char *pins);
 /* The domain ends and starts again under the same uuid, name and pid: another process. */
 void world_restart_domain(World *world);
