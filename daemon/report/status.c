@@ -11,7 +11,7 @@ const char *hn_status_word(const HnDomainStatus *status)
 {
     const HnVerdict *verdict = status->verdict;
 
-    if (verdict->reason == HN_REASON_BAD_METADATA)
+    if (verdict->reason == HN_REASON_BAD_METADATA || status->domain->wish.invalid)
         return "invalid";
     if (status->is_released)
         return "released";

@@ -22,7 +22,9 @@ static void set_up(Fixture *fixture, gconstpointer unused)
 {
     fixture->snapshot = example_snapshot();
     fixture->plan = example_plan();
-    ((HnDomain *)g_ptr_array_index(fixture->snapshot->domains, 0))->state = HN_STATE_RUNNING;
+    HnDomain *domain = g_ptr_array_index(fixture->snapshot->domains, 0);
+    domain->state = HN_STATE_RUNNING;
+    g_clear_pointer(&domain->wish.invalid, g_free);
     fixture->account = (HnAccount){.n_moves = 3, .bytes_moved = 4096, .has_decision = true,
                                    .decision_reason = HN_REASON_DONE, .decision = (char *)"Moved <all> of it.",
                                    .decided_unix_s = 0, .run_delay_permille = 120, .used_mcpu = 1750};
@@ -67,6 +69,7 @@ static void test_words(Fixture *fixture, gconstpointer unused)
     HnDomainStatus status = fixture->statuses[0];
     HnVerdict verdict = *status.verdict;
     HnDomain domain = *status.domain;
+    domain.wish.invalid = NULL;
     status.verdict = &verdict;
     status.domain = &domain;
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -80,6 +83,8 @@ static void test_words(Fixture *fixture, gconstpointer unused)
         status.moving.is_active = cases[i].is_moving;
         g_assert_cmpstr(hn_status_word(&status), ==, cases[i].word);
     }
+    domain.wish.invalid = (char *)"wrong"; /* whatever else may be the reason */
+    g_assert_cmpstr(hn_status_word(&status), ==, "invalid");
 }
 
 static void test_xml(Fixture *fixture, gconstpointer unused)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A client of the control sockets and a daemon under test, for integration tests.
+
+Knows the wire format only (JSON lines); what a verb answers is the tests' business.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+
+class CommandError(Exception):
+    """An error reply: its class and its sentence."""
+
+    def __init__(self, error):
+        super().__init__(error["desc"])
+        self.kind = error["class"]
+
+
+class Client:
+    """One connection to a control socket."""
+
+    def __init__(self, path, timeout_s=20):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout_s)
+        self.socket.connect(path)
+        self.lines = self.socket.makefile("rw", newline="\n", encoding="utf-8")
+        self.events = []
+        assert "QMP" in self._read()
+        self.call("qmp_capabilities")
+
+    def _read(self):
+        line = self.lines.readline()
+        if not line:
+            raise EOFError("the daemon closed the connection")
+        return json.loads(line)
+
+    def call(self, name, **arguments):
+        """The value returned; '_' in argument names stands for '-'."""
+        command = {"execute": name}
+        if arguments:
+            command["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
+        self.lines.write(json.dumps(command) + "\n")
+        self.lines.flush()
+        while True:
+            reply = self._read()
+            if "event" in reply:
+                self.events.append(reply)
+            elif "error" in reply:
+                raise CommandError(reply["error"])
+            else:
+                return reply["return"]
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+
+class Daemon:
+    """A homenoded with a runtime directory of its own."""
+
+    def __init__(self, program, *arguments, runtime_dir=None, config=None):
+        self.directory = tempfile.TemporaryDirectory(prefix="homenoded-")
+        self.runtime_dir = runtime_dir or os.path.join(self.directory.name, "run")
+        self.config_file = os.path.join(self.directory.name, "homenode.conf")
+        self.log_file = os.path.join(self.directory.name, "log")
+        if config is not None:
+            self.write_config(config)
+            arguments += ("--config", self.config_file)
+        self.argv = [program, "--runtime-dir", self.runtime_dir, "--log-level", "debug", *arguments]
+        self.process = None
+
+    def write_config(self, text):
+        with open(self.config_file, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def log(self):
+        with open(self.log_file, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def start(self):
+        with open(self.log_file, "ab") as log:
+            # pylint: disable=consider-using-with
+            self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        wait_for(lambda: self.process.poll() is not None or self.can_connect(), "the control socket")
+        if self.process.poll() is not None:
+            raise AssertionError(f"homenoded ended with {self.process.returncode}:\n{self.log()}")
+        return self
+
+    def can_connect(self):
+        path = os.path.join(self.runtime_dir, "control-ro")
+        with socket.socket(socket.AF_UNIX) as probe:
+            return os.path.exists(path) and probe.connect_ex(path) == 0
+
+    def client(self, is_read_only=False):
+        return Client(os.path.join(self.runtime_dir, "control-ro" if is_read_only else "control"))
+
+    def call(self, name, **arguments):
+        client = self.client()
+        try:
+            return client.call(name, **arguments)
+        finally:
+            client.close()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self):
+        """Ends it as systemd would; its exit status."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+    def close(self):
+        self.kill()
+        self.directory.cleanup()
+
+
+def wait_for(condition, what, timeout_s=20):
+    """Waits until condition() is true and returns its value."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+        time.sleep(0.05)
