@@ -110,5 +110,7 @@ void hn_cli_print_host(const HnCli *cli, json_object *reply);
 HnTable *hn_cli_domain_table(json_object *reply);
 /* The history entries that are the member `key` of the reply. */
 void hn_cli_print_history(const HnCli *cli, json_object *reply, const char *key);
+/* When a verdict or an alternative has paid for itself: "2.5 s", "never", NULL if nothing moves. Caller frees. */
+char *hn_cli_format_payback(json_object *move);
 /* "0 -> 1" with what is known: home now and wanted. Caller frees. */
 char *hn_cli_format_move(const char *from, const char *to, const HnStyle *style);

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#define GAP 2 /* blanks between columns */
+#define GAP 2         /* blanks between columns */
+#define LAST_RESORT 4 /* a column is cut down to this when nothing else can give way */
 
 typedef struct {
     char *text;
@@ -87,13 +88,14 @@ static void measure(const HnTable *table, uint32_t *widths)
     }
 }
 
-/* Takes columns off the widest shrinkable column (the last of equals: names stand first) until the line fits or nothing can give way. */
-static void shrink(const HnTable *table, uint32_t *widths, uint32_t width)
+/* Takes columns off the widest shrinkable column (the last of equals: names stand first) until the line
+ * fits or nothing can give way. A minimum above `floor` counts as `floor`. */
+static void shrink(const HnTable *table, uint32_t *widths, uint32_t width, uint32_t floor)
 {
     while (total_columns(widths, table->n_columns) > width) {
         uint32_t widest = UINT32_MAX;
         for (uint32_t i = 0; i < table->n_columns; i++) {
-            uint32_t min_columns = table->columns[i].min_columns;
+            uint32_t min_columns = MIN(table->columns[i].min_columns, floor);
             bool can_shrink = min_columns > 0 && widths[i] > min_columns;
             if (can_shrink && (widest == UINT32_MAX || widths[i] >= widths[widest]))
                 widest = i;
@@ -127,9 +129,13 @@ static void fit(const HnTable *table, uint32_t *widths, uint32_t width)
         memcpy(widths, natural, sizeof *widths * table->n_columns);
         if (width == 0)
             return;
-        shrink(table, widths, width);
-        if (total_columns(widths, table->n_columns) <= width || !drop_one(table, natural))
+        shrink(table, widths, width, UINT32_MAX);
+        if (total_columns(widths, table->n_columns) <= width)
             return;
+        if (!drop_one(table, natural)) {
+            shrink(table, widths, width, LAST_RESORT);
+            return;
+        }
     }
 }
 

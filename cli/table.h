@@ -10,7 +10,7 @@
 typedef struct {
     const char *title;
     bool is_number;       /* right-aligned */
-    uint32_t min_columns; /* it may be cut down to this; 0: never cut */
+    uint32_t min_columns; /* it may be cut down to this, below only as a last resort; 0: never cut */
     uint32_t rank;        /* if room is short the highest rank goes first; 0: stays always */
 } HnColumn;
 

@@ -18,13 +18,12 @@ static void print_alternatives(const HnCli *cli, json_object *reply)
     static const HnColumn columns[] = {
         {"NODE", false, 0, 0}, {"SCORE", true, 0, 0},  {"COST", true, 0, 0},    {"REMOTE", true, 0, 3},
         {"CPU", true, 0, 3},   {"MOVE", true, 0, 0},   {"TIME", true, 0, 4},    {"PAYBACK", true, 0, 2},
-        {"REASON", false, 12, 0},
+        {"REASON", false, 20, 0},
     };
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(reply, "alternatives"); i++) {
         json_object *each = hn_reply_at(reply, "alternatives", i);
         json_object *cost = hn_reply_object(each, "cost-after");
-        int64_t payback_ms = hn_reply_int(each, "payback-ms", -1);
         hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT "%s", hn_reply_int(each, "node", -1),
                                              hn_reply_bool(each, "is-home") ? " (home)" : ""),
                       HN_COLOUR_NONE);
@@ -39,8 +38,7 @@ static void print_alternatives(const HnCli *cli, json_object *reply)
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(each, "bytes-to-move", 0)), HN_COLOUR_NONE);
         hn_table_take(table, hn_text_duration_ms((uint64_t)hn_reply_int(each, "move-ms", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, payback_ms < 0 ? g_strdup("never") : hn_text_duration_ms((uint64_t)payback_ms),
-                      HN_COLOUR_NONE);
+        hn_table_take(table, hn_cli_format_payback(each), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(each, "reason"), HN_COLOUR_NONE);
     }
     if (hn_table_rows(table) > 0) {

@@ -7,8 +7,8 @@
 void hn_cli_print_history(const HnCli *cli, json_object *reply, const char *key)
 {
     static const HnColumn columns[] = {
-        {"TIME", false, 0, 0}, {"KIND", false, 0, 2}, {"NAME", false, 8, 0},      {"HOME", false, 0, 0},
-        {"BYTES", true, 0, 3}, {"REASON", false, 0, 1}, {"WHAT", false, 16, 0},
+        {"TIME", false, 0, 0}, {"KIND", false, 0, 1}, {"NAME", false, 12, 0},      {"HOME", false, 0, 0},
+        {"BYTES", true, 0, 3}, {"REASON", false, 0, 2}, {"WHAT", false, 34, 0},
     };
     const HnStyle *style = hn_cli_style(cli);
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));

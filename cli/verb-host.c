@@ -9,7 +9,7 @@ static void print_nodes(const HnCli *cli, json_object *reply)
     static const HnColumn columns[] = {
         {"NODE", true, 0, 0},    {"CPUS", false, 6, 0},  {"CORES", true, 0, 8},  {"GUESTS", true, 0, 0},
         {"DEMAND", true, 0, 0},  {"OTHER", true, 0, 6},  {"MEMORY", true, 0, 0}, {"FREE", true, 0, 0},
-        {"GUEST", true, 0, 4},   {"LOCAL", true, 0, 3},  {"DISTANCE", false, 6, 5}, {"ROLE", false, 4, 7},
+        {"GUEST", true, 0, 4},   {"LOCAL", true, 0, 3},  {"DISTANCE", false, 6, 5}, {"ROLE", false, 0, 2},
     };
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(reply, "nodes"); i++) {

@@ -7,9 +7,9 @@
 HnTable *hn_cli_domain_table(json_object *reply)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 8, 0},    {"MODE", false, 0, 6},    {"HOME", false, 4, 0},   {"LOCAL", true, 0, 0},
+        {"NAME", false, 16, 0},    {"MODE", false, 0, 6},    {"HOME", false, 4, 0},   {"LOCAL", true, 0, 0},
         {"ACCESS", true, 0, 2},   {"VCPUS", true, 0, 7},    {"CPU", true, 0, 3},     {"MEMORY", true, 0, 5},
-        {"SCORE", true, 0, 8},    {"MOVES", true, 0, 9},    {"STATUS", false, 0, 0}, {"REASON", false, 9, 4},
+        {"SCORE", true, 0, 8},    {"MOVES", true, 0, 9},    {"STATUS", false, 0, 0}, {"REASON", false, 18, 4},
     };
     HnTable *table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(reply, "domains"); i++) {

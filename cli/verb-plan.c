@@ -27,18 +27,25 @@ static char *format_homes(json_object *verdict, const char *key)
     return g_string_free(homes, FALSE);
 }
 
+char *hn_cli_format_payback(json_object *move)
+{
+    int64_t payback_ms = hn_reply_int(move, "payback-ms", -1);
+    if (hn_reply_int(move, "bytes-to-move", 0) == 0)
+        return NULL;
+    return payback_ms < 0 ? g_strdup("never") : hn_text_duration_ms((uint64_t)payback_ms);
+}
+
 static void print_verdicts(const HnCli *cli, json_object *plan)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 8, 0},  {"HOME", false, 0, 0}, {"SCORE", false, 0, 0},   {"LOCAL", true, 0, 4},
-        {"MOVE", true, 0, 0},   {"TIME", true, 0, 3},  {"PAYBACK", true, 0, 5}, {"REASON", false, 12, 0},
+        {"NAME", false, 16, 0}, {"HOME", false, 0, 0}, {"SCORE", false, 0, 0},   {"LOCAL", true, 0, 4},
+        {"MOVE", true, 0, 0},   {"TIME", true, 0, 3},  {"PAYBACK", true, 0, 5}, {"REASON", false, 18, 0},
     };
     const HnStyle *style = hn_cli_style(cli);
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(plan, "verdicts"); i++) {
         json_object *verdict = hn_reply_at(plan, "verdicts", i);
         bool will_act = hn_reply_bool(verdict, "will-act");
-        int64_t payback_ms = hn_reply_int(verdict, "payback-ms", -1);
         int64_t local = hn_reply_int(verdict, "bytes-local-permille", -1);
         g_autofree char *now = format_homes(verdict, "home-now");
         g_autofree char *wanted = format_homes(verdict, "home-wanted");
@@ -48,10 +55,11 @@ static void print_verdicts(const HnCli *cli, json_object *plan)
         hn_table_take(table, hn_cli_format_move(now, wanted, style), will_act ? HN_COLOUR_BUSY : HN_COLOUR_NONE);
         hn_table_take(table, hn_cli_format_move(score_now, score_after, style), HN_COLOUR_NONE);
         hn_table_take(table, hn_text_permille(local), hn_colour_of_share(local));
+        bool has_bytes = hn_reply_int(verdict, "bytes-to-move", 0) > 0;
         hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(verdict, "bytes-to-move", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_duration_ms((uint64_t)hn_reply_int(verdict, "move-ms", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, payback_ms < 0 ? g_strdup("never") : hn_text_duration_ms((uint64_t)payback_ms),
+        hn_table_take(table, has_bytes ? hn_text_duration_ms((uint64_t)hn_reply_int(verdict, "move-ms", 0)) : NULL,
                       HN_COLOUR_NONE);
+        hn_table_take(table, hn_cli_format_payback(verdict), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(verdict, "reason"), HN_COLOUR_NONE);
     }
     hn_cli_print_table(cli, table);

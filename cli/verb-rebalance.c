@@ -36,8 +36,8 @@ static void show_progress(const HnCli *cli, json_object *job)
 static void print_job(const HnCli *cli, json_object *job)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 8, 0}, {"STATE", false, 0, 0}, {"MOVED", true, 0, 1}, {"REASON", false, 0, 2},
-        {"WHAT", false, 16, 0},
+        {"NAME", false, 12, 0}, {"STATE", false, 0, 0}, {"MOVED", true, 0, 1}, {"REASON", false, 0, 2},
+        {"WHAT", false, 34, 0},
     };
     const char *summary = hn_reply_string(job, "summary");
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));

@@ -9,7 +9,7 @@
 static HnExit print_keys(HnCli *cli, json_object *reply, const char *wanted)
 {
     static const HnColumn columns[] = {
-        {"KEY", false, 0, 0}, {"VALUE", false, 8, 0}, {"DEFAULT", false, 0, 2}, {"MEANING", false, 16, 1},
+        {"KEY", false, 0, 0}, {"VALUE", false, 8, 0}, {"DEFAULT", false, 0, 2}, {"MEANING", false, 24, 1},
     };
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(reply, "keys"); i++) {

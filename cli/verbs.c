@@ -8,6 +8,10 @@ const HnVerb hn_verbs[] = {
     {"list", "", "Domains with home, locality and state, one line each", NULL, false, hn_verb_list},
     {"status", "[DOMAIN…]", "The host and its domains, or everything about single domains", NULL, false,
      hn_verb_status},
+    {"top", "", "Nodes and domains, live",
+     "Keys: h n l a c m s sort by home, name, local, accesses, CPU, memory, status; r reverses;\n"
+     "space refreshes; arrows scroll; q quits.",
+     false, hn_verb_top},
     {"host", "", "NUMA nodes: CPUs, memory, load, distances", NULL, false, hn_verb_host},
     {"plan", "[DOMAIN…]", "What would be done now, and what it would cost; changes nothing",
      "With domains or --node: what `rebalance` with the same arguments would do.", false, hn_verb_plan},

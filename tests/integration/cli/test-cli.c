@@ -226,7 +226,7 @@ static void test_verbs(void)
         const char *line;
         HnExit code;
         const char *calls;      /* what the daemon gets */
-        const char *pieces[8];  /* of standard output */
+        const char *pieces[9];  /* of standard output */
     } cases[] = {
         {"list", 0, "query-domains {}\n",
          {"NAME", "web", "99.8%", "98.7%", "moving", "database-with-a-rather-long-name", "bad-metadata", "1.99"}},
@@ -240,11 +240,11 @@ static void test_verbs(void)
           "2 vCPUs, demand 1.99, used 1.95, waiting 12.0%", "2026-03-01 16:04:59 locality-gain"}},
         {"host", 0, "query-host {}\n", {"DISTANCE", "3.98", "4 domains, 2 at home"}},
         {"plan", 0, "query-plan {}\n",
-         {"1 of 4 domains is to move", "72 now, 97 after", "0 → 2", "41 → 99", "127M", "2.5 s", "move-memory", "never"}},
+         {"1 of 4 domains is to move", "72 now, 97 after", "0 → 2", "41 → 99", "127M", "2.5 s", "move-memory", "64 ms"}},
         {"plan web batch --node 2", 0, "query-plan {\"domains\":[\"web\",\"batch\"],\"node\":2}\n", {"Score"}},
         {"explain web", 0, "explain {\"domain\":\"web\"}\n",
          {"home 0, bytes local 99.8%", "Why here", "Node 0 holds 99.8 %", "- More than 1.2 CPUs", "120.0 ms/s",
-          "gain-below-threshold", "2 → 0"}},
+          "gain-below-threshold", "never", "2 → 0"}},
         {"rebalance", 0, "rebalance {}\n", {"Started as job 7"}},
         {"rebalance web --node 2", 0, "rebalance {\"domains\":[\"web\"],\"node\":2}\n", {"job 7"}},
         {"rebalance web --wait", 0, "rebalance {\"domains\":[\"web\"]}\nquery-job {\"job\":7}\nquery-job {\"job\":7}\n",
@@ -378,6 +378,11 @@ static void test_usage(void)
          "homenode history: --limit 0 is not allowed: use 1 or more; see 'homenode history --help'\n"},
         {"snapshot --last 0",
          "homenode snapshot: --last 0 is not allowed: use 1 or more; see 'homenode snapshot --help'\n"},
+        {"top", "homenode top: it needs a terminal: use 'homenode status'; see 'homenode top --help'\n"},
+        {"top --json", "homenode top: --json does not go with it: use 'homenode status --json'; "
+                       "see 'homenode top --help'\n"},
+        {"top -i 0", "homenode top: --interval 0 is not allowed: use 0.1 to 3600 seconds; "
+                     "see 'homenode top --help'\n"},
         {"set a b c", "homenode set: unexpected argument 'c'; see 'homenode set --help'\n"},
     };
     Daemon *daemon = daemon_start();
@@ -512,6 +517,71 @@ static void test_help(void)
     }
 }
 
+/* Every verb and option that --help knows is in the manual. */
+static void test_manual(void)
+{
+    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "..", "docs", "man", "homenode.1", NULL);
+    g_autofree char *source = NULL;
+    g_auto(GStrv) escaped = NULL;
+    g_autoptr(GRegex) option = g_regex_new("(?:^|\\s)(--[a-z-]+)", G_REGEX_MULTILINE, 0, NULL);
+    g_assert_true(g_file_get_contents(path, &source, NULL, NULL));
+    escaped = g_strsplit(source, "\\-", -1);
+    g_autofree char *manual = g_strjoinv("-", escaped);
+    for (const HnVerb *verb = hn_verbs; verb->name; verb++) {
+        g_autofree char *line = g_strconcat(verb->name, " --help", NULL);
+        g_auto(Result) help = run(NULL, NULL, line);
+        g_autoptr(GMatchInfo) match = NULL;
+        assert_contains(manual, verb->name);
+        g_regex_match(option, help.out, 0, &match);
+        g_assert_true(g_match_info_matches(match));
+        for (; g_match_info_matches(match); g_match_info_next(match, NULL)) {
+            g_autofree char *name = g_match_info_fetch(match, 1);
+            assert_contains(manual, name);
+        }
+    }
+}
+
+/* Completion in a real bash: words of the program, names of the daemon. */
+static void test_completion(void)
+{
+    static const struct {
+        const char *words, *expected; /* `homenode` and what is typed; candidates, sorted */
+    } cases[] = {
+        {"homenode re", "rebalance release resume"},
+        {"homenode help di", "disable"},
+        {"homenode rebalance --t", "--timeout"},
+        {"homenode --socket DIR explain ", "batch database-with-a-rather-long-name legacy typo web"},
+        {"homenode --socket DIR enable web b", "batch"},
+        {"homenode --socket DIR release x", ""},
+        {"homenode --socket DIR set pl", "placement.min-gain"},
+        {"homenode rebalance --node ", ""},
+    };
+    g_autofree char *bash = g_find_program_in_path("bash");
+    if (!bash) {
+        g_test_skip("there is no bash");
+        return;
+    }
+    Daemon *daemon = daemon_start();
+    g_autofree char *script =
+        g_test_build_filename(G_TEST_DIST, "..", "data", "completions", "homenode.bash", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_auto(GStrv) parts = g_strsplit(cases[i].words, "DIR", 2);
+        g_autofree char *words = g_strjoinv(daemon->dir, parts);
+        g_autofree char *command = g_strdup_printf(
+            "homenode() { \"$HOMENODE\" \"$@\"; }; source '%s'; line='%s'; read -ra COMP_WORDS <<< \"$line\";"
+            "[[ $line == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _homenode;"
+            "printf '%%s\\n' \"${COMPREPLY[@]}\" | sort | xargs",
+            script, words);
+        const char *argv[] = {bash, "--norc", "-c", command, NULL};
+        g_autofree char *out = NULL, *err = NULL;
+        g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &out, &err, NULL, NULL));
+        g_test_message("%s", words);
+        g_assert_cmpstr(err, ==, "");
+        g_assert_cmpstr(g_strstrip(out), ==, cases[i].expected);
+    }
+    daemon_stop(daemon);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -524,5 +594,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/no-daemon", test_no_daemon);
     g_test_add_func("/cli/snapshot-to-file", test_snapshot_to_file);
     g_test_add_func("/cli/help", test_help);
+    g_test_add_func("/cli/manual", test_manual);
+    g_test_add_func("/cli/completion", test_completion);
     return g_test_run();
 }

@@ -59,7 +59,7 @@ static void test_layout(void)
                   "database  -\n");
     assert_layout(table, (HnStyle){.width = 8, .is_utf8 = true}, "NAME\nweb\ndatabase\n");
     /* What must stay stays, even if that is too wide. */
-    assert_layout(table, (HnStyle){.width = 3, .is_utf8 = true}, "NAME\nweb\ndatab…\n");
+    assert_layout(table, (HnStyle){.width = 3, .is_utf8 = true}, "NAME\nweb\ndat…\n");
 }
 
 static void test_colour(void)
