@@ -40,11 +40,11 @@ int64_t hn_cost_remote(const uint8_t *distance, uint32_t n_nodes, uint32_t home,
     return cap(factor * ((far << 20) / all) >> 20, HN_MAX_ITEM_COST);
 }
 
-/* mass * excess * factor / 2^24, cut off. */
-static int64_t stretched(int64_t mass, int64_t excess, int64_t factor)
+/* mass * eighths / 8 * factor / 2^24, cut off. */
+static int64_t stretched(int64_t mass, int64_t eighths, int64_t factor)
 {
-    unsigned __int128 product = (unsigned __int128)(uint64_t)MIN(mass, MAX_MCPU) * (uint64_t)MIN(excess, MAX_MCPU);
-    unsigned __int128 cost = product * (uint64_t)factor >> 24;
+    unsigned __int128 product = (unsigned __int128)(uint64_t)MIN(mass, MAX_MCPU) * (uint64_t)MIN(eighths, MAX_MCPU);
+    unsigned __int128 cost = product * (uint64_t)factor >> 27;
 
     return cost > (unsigned __int128)HN_MAX_NODE_COST ? HN_MAX_NODE_COST : (int64_t)cost;
 }
@@ -54,13 +54,13 @@ int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t w
     int64_t excess = load_mcpu > node->capacity_mcpu ? load_mcpu - node->capacity_mcpu : 0;
 
     /* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part. */
-    return MIN(stretched(weighted_mcpu, excess + load_mcpu / SOFT_DIVISOR, node->contention_factor),
+    return MIN(stretched(weighted_mcpu, 8 * excess + load_mcpu * 8 / SOFT_DIVISOR, node->contention_factor),
                HN_MAX_NODE_COST / 2);
 }
 
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu)
 {
-    return MIN(stretched(weighted_mcpu, demand_mcpu + demand_mcpu / SOFT_DIVISOR, node->contention_factor),
+    return MIN(stretched(weighted_mcpu, 8 * demand_mcpu + demand_mcpu * 8 / SOFT_DIVISOR, node->contention_factor),
                HN_MAX_ITEM_COST);
 }
 
@@ -68,7 +68,7 @@ int64_t hn_cost_bandwidth(const HnModelNode *node, int64_t draw_mib, int64_t bou
 {
     if (node->bandwidth_mib == 0 || draw_mib <= node->bandwidth_mib)
         return 0;
-    return MIN(stretched(bound_mcpu, draw_mib - node->bandwidth_mib, node->bandwidth_factor),
+    return MIN(stretched(bound_mcpu, 8 * (draw_mib - node->bandwidth_mib), node->bandwidth_factor),
                HN_MAX_NODE_COST / 2);
 }
 
@@ -281,13 +281,44 @@ int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
            a->node_cost[position];
 }
 
+/* What a share of the item's load adds to a node as it is. */
+static int64_t added(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille)
+{
+    const HnItem *it = &a->model->items[item];
+
+    return node_cost(a, n, a->load_mcpu[n] + it->demand_mcpu * permille / 1000,
+                     a->weighted_mcpu[n] + it->weighted_mcpu * permille / 1000,
+                     a->bound_mcpu[n] + it->bound_mcpu * permille / 1000,
+                     a->draw_mib[n] + it->draw_mib * permille / 1000) - a->node_cost[n];
+}
+
+int64_t hn_assignment_node_cost(const HnAssignment *a, uint32_t n, int64_t load_mcpu, int64_t weighted_mcpu,
+                                int64_t bound_mcpu, int64_t draw_mib)
+{
+    return node_cost(a, n, a->load_mcpu[n] + load_mcpu, a->weighted_mcpu[n] + weighted_mcpu,
+                     a->bound_mcpu[n] + bound_mcpu, a->draw_mib[n] + draw_mib);
+}
+
+int64_t hn_assignment_enter_bare(const HnAssignment *a, uint32_t item, uint32_t state)
+{
+    const HnModel *m = a->model;
+    int64_t delta = hn_model_unary(m, item, state);
+
+    if (state < m->n_nodes || !m->items[item].is_floating)
+        return delta + added(a, item, hn_model_position(m, item, state), 1000);
+    for (uint32_t n = 0; n < m->n_nodes; n++)
+        if (share_of(m, item, n) > 0)
+            delta += added(a, item, n, share_of(m, item, n));
+    return delta;
+}
+
 int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state)
 {
     const HnModel *m = a->model;
     const HnItem *it = &m->items[item];
     bool is_out = a->state[item] == hn_model_out(m);
     uint32_t own = is_out ? UINT32_MAX : hn_model_position(m, item, a->state[item]);
-    int64_t delta = hn_model_unary(m, item, state) + company_cost(a, item, state, own);
+    int64_t delta = company_cost(a, item, state, own);
     int64_t present = 0; /* permille of the item's own load that is on the node now */
 
     if (a->state[item] == m->n_nodes && it->is_floating)
@@ -295,16 +326,14 @@ int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state
     else if (own == state)
         present = 1000;
     if (present == 0)
-        return delta + node_cost(a, state, a->load_mcpu[state] + it->demand_mcpu,
-                                 a->weighted_mcpu[state] + it->weighted_mcpu,
-                                 a->bound_mcpu[state] + it->bound_mcpu, a->draw_mib[state] + it->draw_mib) -
-               a->node_cost[state];
+        return delta + hn_assignment_enter_bare(a, item, state);
     int64_t load = a->load_mcpu[state] - it->demand_mcpu * present / 1000;
     int64_t weighted = a->weighted_mcpu[state] - it->weighted_mcpu * present / 1000;
     int64_t bound = a->bound_mcpu[state] - it->bound_mcpu * present / 1000;
     int64_t draw = a->draw_mib[state] - it->draw_mib * present / 1000;
-    return delta + node_cost(a, state, load + it->demand_mcpu, weighted + it->weighted_mcpu,
-                             bound + it->bound_mcpu, draw + it->draw_mib) -
+    return delta + hn_model_unary(m, item, state) +
+           node_cost(a, state, load + it->demand_mcpu, weighted + it->weighted_mcpu, bound + it->bound_mcpu,
+                     draw + it->draw_mib) -
            node_cost(a, state, load, weighted, bound, draw);
 }
 
@@ -343,14 +372,19 @@ int64_t hn_assignment_move(HnAssignment *a, uint32_t item, uint32_t state)
 bool hn_assignment_has_room(const HnAssignment *a, const HnAssignment *before, uint32_t item)
 {
     const HnModel *m = a->model;
-    uint32_t kind = m->items[item].kind;
+    const HnItem *it = &m->items[item];
+    const int64_t *stay = &m->stay_bytes[(size_t)item * m->n_nodes], *used = a->used_bytes[it->kind];
+    uint32_t state = a->state[item];
 
-    for (uint32_t n = 0; n < m->n_nodes; n++) {
-        bool is_there = a->state[item] == m->n_nodes ? m->stay_bytes[(size_t)item * m->n_nodes + n] > 0
-                                                     : a->state[item] == n;
-        if (is_there && a->used_bytes[kind][n] > MAX(m->nodes[n].capacity_bytes[kind], before->used_bytes[kind][n]))
-            return false;
+    if (state < m->n_nodes) {
+        if (used[state] <= m->nodes[state].capacity_bytes[it->kind])
+            return true;
+        /* Beyond the reserve already; it adds nothing to that if all it needs is there. */
+        return it->need_bytes <= stay[state] && used[state] <= before->used_bytes[it->kind][state];
     }
+    for (uint32_t n = 0; n < m->n_nodes; n++)
+        if (stay[n] > 0 && used[n] > MAX(m->nodes[n].capacity_bytes[it->kind], before->used_bytes[it->kind][n]))
+            return false;
     return true;
 }
 
@@ -400,6 +434,22 @@ int64_t hn_assignment_total(const HnAssignment *a)
             sum += (__int128)(members * (members - 1) / 2 - together) * m->group_pair_ns[g];
         else
             sum += (__int128)together * HN_ANTI_NS_PER_SEC;
+    }
+    return clamp_cost(sum);
+}
+
+int64_t hn_assignment_missing_company(const HnAssignment *part, const HnAssignment *full)
+{
+    const HnModel *m = full->model;
+    __int128 sum = 0;
+
+    for (uint32_t g = 0; g < m->n_groups; g++) {
+        int64_t all = 0, present = 0;
+        for (uint32_t n = 0; n < m->n_nodes; n++) {
+            all += full->group_count[(size_t)g * m->n_nodes + n];
+            present += part->group_count[(size_t)g * m->n_nodes + n];
+        }
+        sum += (__int128)(all * (all - 1) / 2 - present * (present - 1) / 2) * m->group_pair_ns[g];
     }
     return clamp_cost(sum);
 }

@@ -54,6 +54,11 @@ bool hn_assignment_fits(const HnAssignment *assignment, uint32_t item, uint32_t 
 /* Change of the total if the item left (first half) and then entered `state` (second half). */
 int64_t hn_assignment_leave(const HnAssignment *assignment, uint32_t item);
 int64_t hn_assignment_enter(const HnAssignment *assignment, uint32_t item, uint32_t state);
+/* Cost of a node if these amounts were added to what is on it. */
+int64_t hn_assignment_node_cost(const HnAssignment *assignment, uint32_t node, int64_t load_mcpu, int64_t weighted_mcpu,
+                                int64_t bound_mcpu, int64_t draw_mib);
+/* The second half without company, for an item that is out; a lower bound of it for any larger loads. */
+int64_t hn_assignment_enter_bare(const HnAssignment *assignment, uint32_t item, uint32_t state);
 static inline int64_t hn_assignment_delta(const HnAssignment *assignment, uint32_t item, uint32_t state)
 {
     return hn_assignment_leave(assignment, item) + hn_assignment_enter(assignment, item, state);
@@ -66,6 +71,8 @@ bool hn_assignment_has_room(const HnAssignment *assignment, const HnAssignment *
 /* The total over all items and nodes. The parts of items are rounded down each, so their sum may fall
  * short of it by a few nanoseconds. */
 int64_t hn_assignment_total(const HnAssignment *assignment);
+/* Cost of the pairs of groups that `part` lacks because items are out, counted as apart. */
+int64_t hn_assignment_missing_company(const HnAssignment *part, const HnAssignment *full);
 /* The part of one item: its unary terms, its share of its nodes' contention, its company. */
 void hn_assignment_item_cost(const HnAssignment *assignment, uint32_t item, HnCost *ret_cost);
 void hn_cost_add(HnCost *sum, const HnCost *part);

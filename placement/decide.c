@@ -61,6 +61,7 @@ static void apply_standing(const HnRound *round, HnEntry *entry, const HnStandin
 
     entry->forced_node = s->forced_node;
     entry->is_fixed = s->is_frozen;
+    entry->has_hysteresis = !s->is_forced && !s->is_initial && !record->is_undoing;
     if (s->is_in_flight)
         entry->wanted = record->clients;
     if (s->is_home_frozen && s->split->n_clients == 1)

@@ -52,8 +52,6 @@ void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces, 
 /* gate.c: takes the search's wish in round->wished and leaves in round->target what repays and is
  * confirmed; updates proposals in the past. */
 void hn_gate(HnRound *round);
-/* Least gain worth a change of this domain. */
-int64_t hn_gate_threshold(const HnRound *round, const HnStanding *standing);
 /* Whether an assignment changes anything for a domain: a home, or memory to bring home. */
 bool hn_gate_is_change(const HnRound *round, const HnAssignment *assignment, const HnStanding *standing);
 

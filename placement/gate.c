@@ -2,16 +2,16 @@
 /*
  * The gate between what would be better and what is worth doing.
  *
- * The search answers "what is best"; the gate asks of each domain's change what it brings on its own: the
- * cost with the change against the cost without it, all others as they are. What brings less than the
- * threshold is put back; what remains must have been proposed in confirm_rounds rounds in a row. Putting
+ * The minimum gain is part of the search's objective: a home other than today's costs the threshold, so a
+ * set of changes is only ever found if it brings more than the thresholds of all its members together.
+ * The gate then asks of each domain's change what it brings on its own: the cost with it against the cost
+ * without it, all others as they are. What brings nothing is put back; what remains must have been proposed
+ * in confirm_rounds rounds in a row. Putting
  * back is only possible while the old place is still free; where it is not (another change needs the
  * room), the two stand or fall together.
  */
 #include "decide.h"
 
-/* Five thousandths of a CPU: below this nothing is worth a pin call, however idle the domain. */
-#define FLOOR_NS_PER_SEC INT64_C(5000000)
 #define MAX_SWEEPS 8
 
 int32_t hn_round_home(const HnRound *round, const HnAssignment *a, const HnStanding *s, uint32_t client)
@@ -40,23 +40,6 @@ bool hn_gate_is_change(const HnRound *round, const HnAssignment *a, const HnStan
     return false;
 }
 
-static bool is_home_change(const HnRound *round, const HnAssignment *a, const HnStanding *s)
-{
-    for (uint32_t c = 0; c < s->split->n_clients; c++)
-        if (hn_round_home(round, a, s, c) != s->split->clients[c].home_now)
-            return true;
-    return false;
-}
-
-int64_t hn_gate_threshold(const HnRound *round, const HnStanding *s)
-{
-    int64_t weighted_mcpu = 0;
-
-    for (uint32_t c = 0; c < s->split->n_clients; c++)
-        weighted_mcpu += round->model->items[s->first_item + c].weighted_mcpu;
-    return MAX(weighted_mcpu * round->policy->min_gain_permille * 1000, FLOOR_NS_PER_SEC);
-}
-
 /* Puts a domain back to where it is today; returns the change of the total. */
 static int64_t put_back(const HnRound *round, HnAssignment *a, const HnStanding *s)
 {
@@ -76,13 +59,24 @@ static bool has_room(const HnRound *round, const HnAssignment *a, const HnStandi
     return true;
 }
 
-/* What a domain's change must bring. One that completes a home it already has asks for no minimum, only
- * for a gain: it is the second half of a decision already made. */
-static int64_t asked_of(const HnRound *round, const HnStanding *s)
+/* What a domain's change must bring in the search's own measure, which holds the threshold already: more
+ * than nothing; forced and first homes, anything. */
+static int64_t asked_of(const HnStanding *s)
 {
-    if (s->is_forced || s->is_initial)
-        return INT64_MIN / 2;
-    return is_home_change(round, round->target, s) ? s->threshold_ns : 1;
+    return s->is_forced || s->is_initial ? INT64_MIN / 256 : 1;
+}
+
+/* Hysteresis that the domain's change pays in the search's measure; its gain is what it brings besides. */
+static int64_t paid_for(const HnRound *round, const HnStanding *s)
+{
+    int64_t sum = 0;
+
+    for (uint32_t c = 0; c < s->split->n_clients; c++) {
+        uint32_t state = hn_round_state(round, round->wished, s, c);
+        const HnItem *item = &round->model->items[s->first_item + c];
+        sum += state < round->model->n_nodes && (int32_t)state != item->home_now ? item->change_ns : 0;
+    }
+    return sum;
 }
 
 static void drop(HnStanding *s)
@@ -106,7 +100,7 @@ static bool prune_together(HnRound *round, HnStanding *s)
 {
     g_autoptr(HnAssignment) trial = hn_assignment_copy(round->target);
     g_autoptr(GPtrArray) members = g_ptr_array_new();
-    int64_t asked = asked_of(round, s), loss = put_back(round, trial, s);
+    int64_t asked = asked_of(s), loss = put_back(round, trial, s);
     bool fits = false;
 
     g_ptr_array_add(members, s);
@@ -115,13 +109,13 @@ static bool prune_together(HnRound *round, HnStanding *s)
         if (other == s || !other->is_changed || !takes_place_of(round, other, s))
             continue;
         loss += put_back(round, trial, other);
-        asked = MAX(asked, INT64_MIN / 2) + MAX(asked_of(round, other), INT64_MIN / 2);
+        asked = MAX(asked + asked_of(other), INT64_MIN / 2);
         g_ptr_array_add(members, other);
         fits = true;
         for (guint i = 0; i < members->len; i++)
             fits &= has_room(round, trial, g_ptr_array_index(members, i));
     }
-    s->gain_ns = loss;
+    s->gain_ns = loss + paid_for(round, s);
     if (!fits || loss >= asked)
         return false;
     hn_assignment_set(round->target, trial);
@@ -135,8 +129,8 @@ static bool prune_one(HnRound *round, HnStanding *s)
     int64_t loss = put_back(round, round->target, s);
 
     if (has_room(round, round->target, s)) {
-        s->gain_ns = loss;
-        if (loss < asked_of(round, s)) {
+        s->gain_ns = loss + paid_for(round, s);
+        if (loss < asked_of(s)) {
             drop(s);
             return true;
         }
@@ -200,13 +194,33 @@ static void hold_unconfirmed(HnRound *round)
             }
         }
     }
+    /* What is left was part of something larger; alone it must not make things worse. */
+    if (hn_assignment_total(round->target) <= hn_assignment_total(round->before))
+        return;
+    for (uint32_t k = 0; k < round->n_domains; k++) {
+        HnStanding *s = &round->standings[round->order[k]];
+        if (!s->is_changed || !s->is_confirmed || s->is_forced || s->is_initial)
+            continue;
+        put_back(round, round->target, s);
+        s->is_confirmed = false;
+    }
+    for (uint32_t k = 0; k < round->n_domains; k++) {
+        HnStanding *s = &round->standings[round->order[k]];
+        if (s->is_changed && s->is_confirmed && !has_room(round, round->target, s)) {
+            put_back(round, round->target, s);
+            s->is_confirmed = false;
+        }
+    }
 }
 
 void hn_gate(HnRound *round)
 {
     for (uint32_t k = 0; k < round->n_domains; k++) {
         HnStanding *s = &round->standings[k];
-        s->threshold_ns = hn_gate_threshold(round, s);
+        int64_t weighted_mcpu = 0;
+        for (uint32_t c = 0; c < s->split->n_clients; c++)
+            weighted_mcpu += round->model->items[s->first_item + c].weighted_mcpu;
+        s->threshold_ns = hn_model_threshold(weighted_mcpu, round->policy);
         s->is_changed = !s->is_frozen && hn_gate_is_change(round, round->target, s);
     }
     prune(round);

@@ -15,6 +15,8 @@
 /* What one fully memory-bound CPU draws at most, where nobody measures it: 9.4 GiB/s per node of 12
  * threads (AutoNUMA's tables, 2012). */
 #define DRAW_MIB_PER_CPU 800
+/* Five thousandths of a CPU: below this nothing is worth a pin call, however idle the domain. */
+#define FLOOR_NS_PER_SEC INT64_C(5000000)
 #define MAX_DEMAND_MCPU (INT64_C(1) << 32)
 
 uint64_t hn_model_bytes_to_move(const HnSplit *split, uint32_t client, uint32_t n_nodes, uint32_t home,
@@ -153,6 +155,11 @@ HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state)
     return terms;
 }
 
+int64_t hn_model_threshold(int64_t weighted_mcpu, const HnPolicy *policy)
+{
+    return MAX(weighted_mcpu * policy->min_gain_permille * 1000, FLOOR_NS_PER_SEC);
+}
+
 static void fill_unary(HnModel *model, uint32_t item)
 {
     const HnItem *it = &model->items[item];
@@ -162,6 +169,8 @@ static void fill_unary(HnModel *model, uint32_t item)
         if (state == model->n_nodes || (it->allowed >> state & 1) || it->initial == state)
             terms = hn_model_terms(model, item, state);
         __int128 sum = (__int128)terms.remote_ns + terms.moving_ns + terms.device_ns + terms.roaming_ns;
+        if (state < model->n_nodes && (int32_t)state != it->home_now)
+            sum += it->change_ns;
         model->unary[(size_t)item * (model->n_nodes + 1) + state] = sum > HN_MAX_ITEM_COST ? HN_MAX_ITEM_COST : (int64_t)sum;
     }
 }
@@ -209,6 +218,14 @@ static void fill_share(HnModel *model, uint32_t item, const HnClient *client)
         it->is_roomy |= (client->allowed >> n & 1) && client->n_vcpus <= model->host->nodes[n].n_cores;
     for (uint32_t r = 0; r < model->n_nodes; r++)
         share[r] = it->is_floating ? client->share_permille[model->node_index[r]] : 0;
+    if (it->is_floating) { /* rounding must not lose load */
+        uint32_t most = 0, sum = 0;
+        for (uint32_t r = 0; r < model->n_nodes; r++) {
+            sum += share[r];
+            most = share[r] > share[most] ? r : most;
+        }
+        share[most] = (uint16_t)(share[most] + 1000 - MIN(sum, 1000));
+    }
     it->home_now = it->is_floating ? -1 : (int8_t)model->node_rank[client->home_now];
     it->stay_node = (int8_t)model->node_rank[client->main_node];
 }
@@ -283,6 +300,7 @@ static void fill_item(HnModel *model, uint32_t item, const HnEntry *entry, GHash
     it->anti = number_of(antis, split->domain->wish.anti_group);
     fill_share(model, item, client);
     fill_demand(model, item, split, client);
+    it->change_ns = entry->has_hysteresis ? hn_model_threshold(it->weighted_mcpu, model->policy) : 0;
 }
 
 HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *splits, uint32_t n_splits,

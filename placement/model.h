@@ -41,6 +41,7 @@ typedef struct {
     int64_t weighted_mcpu; /* demand * weight / 100 */
     int64_t bound_mcpu;    /* of the weighted demand: waits for memory */
     int64_t draw_mib;      /* per second from the memory controllers of its node */
+    int64_t change_ns;     /* hysteresis: added to every home other than today's */
     int64_t need_bytes;    /* at its home: movable memory and growth */
     int32_t group, anti;   /* index of its (anti-)affinity group, -1 */
     uint32_t kin_first, kin_count; /* items of the same domain, itself among them */
@@ -60,7 +61,7 @@ typedef struct {
     HnModelNode nodes[HN_MAX_NODES];
     uint8_t *distance;   /* [n_nodes * n_nodes], canonical */
     HnItem *items;       /* [n_items], canonical */
-    int64_t *unary;      /* [n_items * (n_nodes + 1)]: sum of HnTerms; last column: stay */
+    int64_t *unary;      /* [n_items * (n_nodes + 1)]: sum of HnTerms and change_ns; last column: stay */
     int64_t *stay_bytes; /* [n_items * n_nodes]: movable and growth, where they are counted while it stays */
     uint16_t *share;     /* [n_items * n_nodes] permille of its load while it stays */
     int64_t *group_pair_ns; /* [n_groups]: cost of one pair of members apart */
@@ -74,6 +75,7 @@ typedef struct {
     const HnPastClient *wanted; /* not NULL: it is on its way to these homes (its `wanted` fields) */
     int32_t forced_node;        /* host index; HN_NODE_NONE: free */
     HnNodemask forbidden;       /* host indices it may not go to (marked worse) */
+    bool has_hysteresis;        /* a change of home must bring the policy's minimum gain */
 } HnEntry;
 
 /* Builds the model; `entries` has one element per split. `other_mcpu` [n_nodes, host order] is load that
@@ -107,6 +109,9 @@ typedef struct {
     int64_t roaming_ns; /* unpinned vCPUs meet by chance where they are not wanted */
 } HnTerms;
 HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state);
+
+/* Least gain, in ns of stall per second, that a change of home of that (weighted) demand must bring. */
+int64_t hn_model_threshold(int64_t weighted_mcpu, const HnPolicy *policy);
 
 /* Bytes that a client would have to move to make node `home` (host index) its home; 0 if what lies
  * elsewhere is within what counts as converged, or known not to move. */

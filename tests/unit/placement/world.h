@@ -41,3 +41,17 @@ bool world_apply(World *world, const HnPlan *plan);
 int32_t world_home(const World *world, const HnDomain *domain);
 uint32_t world_local_permille(const World *world, const HnDomain *domain);
 uint64_t world_random(uint64_t *seed); /* splitmix64 */
+
+/* What random fleets look like. */
+typedef struct {
+    uint32_t min_nodes, max_nodes;
+    uint32_t n_domains;
+    uint32_t cpu_load_permille;    /* of all capacity, that all domains together ask for */
+    uint32_t memory_fill_permille; /* of all memory, that they take up */
+    uint32_t pinned_permille;      /* of domains that have a home already */
+    bool is_odd;    /* unequal nodes, sparse ids, odd distances, nodes without CPUs or memory, SMT */
+    bool has_wishes; /* nodesets, groups, pins, weights, modes, jobs, immovable memory */
+} WorldMix;
+
+/* A random world of that mix, always one that makes sense. */
+World *world_new_random(const WorldMix *mix, uint64_t *seed);
