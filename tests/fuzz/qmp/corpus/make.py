@@ -34,7 +34,7 @@ def codec():
             b'"capabilities":["oob"]}}',
             b'{"timestamp":{"seconds":1,"microseconds":2},"event":"STOP","data":{}}',
             b'{"error":{"class":"GenericError","desc":"x"},"id":1}', b'hello {} }{ ]\n{}'):
-        for piece in (0, 6):
+        for piece in (0, 9, 245):
             write("codec", bytes([piece]) + text)
 
 
