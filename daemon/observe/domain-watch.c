@@ -346,7 +346,7 @@ static uint32_t count_allowed_nodes(HnDomainWatch *watch)
 }
 
 static void judge_faults(HnDomainWatch *watch, const HnDomainInfo *info, const HnHost *host,
-                         const HnDomain *domain, HnFaultConditions *conditions)
+                         HnDomain *domain, HnFaultConditions *conditions)
 {
     conditions->is_hugetlb = domain->n_regions > 0;
     conditions->is_shmem = domain->n_regions > 0;
@@ -356,13 +356,18 @@ static void judge_faults(HnDomainWatch *watch, const HnDomainInfo *info, const H
         conditions->is_hugetlb &= backing == HN_BACKING_HUGETLB;
         conditions->is_shmem &= backing == HN_BACKING_MEMFD || backing == HN_BACKING_FILE;
     }
-    for (uint32_t i = 0; i < host->n_nodes; i++)
+    for (uint32_t i = 0; i < host->n_nodes; i++) {
         conditions->n_memory_nodes += host->nodes[i].mem_total_bytes > 0;
+        conditions->resident_bytes += domain->resident_bytes[i];
+    }
     conditions->has_balancing = watch->context->has_balancing;
     conditions->balancing_mode = watch->context->balancing_mode;
     conditions->numatune_mode = info->numatune_mode;
     conditions->n_allowed_nodes = count_allowed_nodes(watch);
     watch->impediment = hn_faults_impediment(conditions);
+    /* Left-over counts, or those of QEMU's own heap, are no evidence of the guest. */
+    for (uint32_t i = 0; watch->impediment && i < domain->n_vcpus; i++)
+        domain->vcpus[i].faults.is_valid = false;
 }
 
 HnDomain *hn_domain_watch_observe(HnDomainWatch *watch, const HnDomainInfo *info,

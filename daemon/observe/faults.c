@@ -143,13 +143,13 @@ const char *hn_faults_impediment(const HnFaultConditions *conditions)
         return "bound-policy";
     if (conditions->n_allowed_nodes == 1)
         return "one-node-nodeset";
-    if (conditions->total_faults > 0)
-        return NULL;
-    if (conditions->scan_seq == 0)
+    if (conditions->scan_seq == 0 && conditions->total_faults == 0)
         return "not-scanned-yet";
-    /* Two full scans without a fault of any thread: a running guest would have touched something.
-     */
-    if (conditions->is_shmem && conditions->scan_seq >= 2)
+    /* QEMU's own heap is scanned all the same and gives some faults (13 % of the pages of a 128 MiB
+     * guest were seen on 6.12); a guest whose RAM is scanned gives about as many per pass as it
+     * touches pages. */
+    if (conditions->is_shmem && conditions->scan_seq >= 2 &&
+        conditions->total_faults < conditions->resident_bytes / 4096 / 4)
         return "shared-memory";
     return NULL;
 }

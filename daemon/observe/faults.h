@@ -46,7 +46,8 @@ typedef struct {
     bool is_hugetlb;          /* all of its RAM */
     bool is_shmem;            /* all of its RAM is memfd or a file */
     uint64_t scan_seq;        /* highest of its threads */
-    uint64_t total_faults;    /* Σ of its threads */
+    uint64_t total_faults;    /* Σ of its threads, pages of 4 KiB */
+    uint64_t resident_bytes;  /* of its RAM */
 } HnFaultConditions;
 
 /* A stable code, or NULL if nothing stands against faults:
@@ -56,7 +57,8 @@ typedef struct {
  *   "hugetlb"           huge page pools are never scanned
  *   "bound-policy"      numatune strict, preferred or interleave binds the mapping: never scanned
  *   "one-node-nodeset"  the domain may use one node only: not scanned from 6.16 on, never migrated before
- *   "shared-memory"     memfd or file: not scanned before 7.2 (told by behaviour: scans pass, no fault)
+ *   "shared-memory"     memfd or file: not scanned before 7.2 (told by behaviour: scans pass, and what faults there are
+ *                       are fewer than a quarter of the RAM has pages: they are QEMU's own heap)
  *   "not-scanned-yet"   the kernel has not begun: wait
  */
 const char *hn_faults_impediment(const HnFaultConditions *conditions);

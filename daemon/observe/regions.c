@@ -15,6 +15,7 @@
 #define MAX_SMAPS_BYTES (64u << 20)
 #define MAX_MAPPINGS 262144u
 #define GIB ((uint64_t)1 << 30)
+#define INODE_BATCH 1024
 /* HyperTransport range of AMD hosts: QEMU ≥ 7.1 moves all memory above 4 GiB to 1 TiB when RAM
  * would reach it, but only for guests with an AMD processor (hw/i386/pc.c, AMD_HT_START). */
 #define AMD_HT_START 0xfd00000000u
@@ -268,20 +269,31 @@ static bool has_length(const Candidate *candidate, uint64_t length_bytes)
            (found_bytes > length_bytes && found_bytes - length_bytes < page_bytes);
 }
 
-/* Created earlier: a rising inode among memfds and files, a higher address among anonymous ones. */
+/* Each CPU draws inode numbers of memfds and files from a batch of its own (mm/shmem.c
+ * SHMEM_INO_BATCH, fs/inode.c LAST_INO_BATCH): within a batch they rise in the order of creation,
+ * between batches they say nothing, because QEMU may have run on another CPU in between. */
+static bool is_same_batch(const HnMapping *a, const HnMapping *b)
+{
+    return a->inode / INODE_BATCH == b->inode / INODE_BATCH;
+}
+
+/* Created earlier: the lower inode of a batch; else the higher address (mmap goes top-down). */
 static bool is_created_before(const HnMapping *a, const HnMapping *b)
 {
-    if (a->inode != 0 && b->inode != 0 && a->inode != b->inode)
+    if (a->inode != 0 && b->inode != 0 && a->inode != b->inode && is_same_batch(a, b))
         return a->inode < b->inode;
     return a->start > b->start;
 }
 
-/* The earliest created candidate of that length, and how many there are. */
-static Candidate *earliest_of_length(GArray *candidates, uint64_t length_bytes, uint32_t *ret_n)
+/* The earliest created candidate of that length, and how many there are. *ret_is_disputed:
+ * addresses say one order and inodes of different batches another. */
+static Candidate *earliest_of_length(GArray *candidates, uint64_t length_bytes, uint32_t *ret_n,
+                                     bool *ret_is_disputed)
 {
     Candidate *best = NULL;
 
     *ret_n = 0;
+    *ret_is_disputed = false;
     for (guint i = 0; i < candidates->len; i++) {
         Candidate *candidate = &g_array_index(candidates, Candidate, i);
 
@@ -290,6 +302,15 @@ static Candidate *earliest_of_length(GArray *candidates, uint64_t length_bytes, 
         (*ret_n)++;
         if (!best || is_created_before(&candidate->joined, &best->joined))
             best = candidate;
+    }
+    for (guint i = 0; best && i < candidates->len; i++) {
+        const Candidate *other = &g_array_index(candidates, Candidate, i);
+
+        if (other == best || other->is_taken || !has_length(other, length_bytes) ||
+            other->joined.inode == 0 || is_same_batch(&other->joined, &best->joined))
+            continue;
+        *ret_is_disputed |= (other->joined.inode < best->joined.inode) !=
+                            (other->joined.start > best->joined.start);
     }
     return best;
 }
@@ -369,21 +390,23 @@ static void match_all(HnRegionMap *map, GArray *candidates, const GPtrArray *mem
     /* Judge ambiguity before anything of that length is taken. */
     for (guint i = 0; i < memory->len; i++) {
         const HnMemoryInfo *expected = g_ptr_array_index(memory, i);
-        bool has_plugged;
+        bool has_plugged, is_disputed;
         uint32_t n_found, n_expected;
 
         n_expected = count_expected(memory, is_matched, expected->length_bytes, &has_plugged);
-        earliest_of_length(candidates, expected->length_bytes, &n_found);
-        is_ambiguous_length[i] = n_found > n_expected || (n_expected > 1 && has_plugged);
+        earliest_of_length(candidates, expected->length_bytes, &n_found, &is_disputed);
+        is_ambiguous_length[i] =
+            n_found > n_expected || is_disputed || (n_expected > 1 && has_plugged);
     }
     for (guint i = 0; i < memory->len; i++) {
         const HnMemoryInfo *expected = g_ptr_array_index(memory, i);
         Candidate *candidate;
         uint32_t n_found;
+        bool is_disputed;
 
         if (is_matched[i])
             continue;
-        candidate = earliest_of_length(candidates, expected->length_bytes, &n_found);
+        candidate = earliest_of_length(candidates, expected->length_bytes, &n_found, &is_disputed);
         if (!candidate)
             continue;
         candidate->is_taken = is_matched[i] = true;

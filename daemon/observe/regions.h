@@ -7,8 +7,8 @@
  * QEMU maps each memory backend separately, with a guard page after it, excludes it from fork (VmFlags
  * "dc") and asks for huge pages ("hg"): a mapping with both flags and exactly the configured length is
  * that backend. Backends in files carry their object's name; among nameless ones of equal length the
- * order of creation decides (top-down addresses, or rising inodes of memfd), which hot-plugging can break:
- * then the region is marked ambiguous.
+ * order of creation decides (rising inodes of memfds, where they are comparable, else top-down addresses),
+ * which hot-plugging can break: then, and where two signs disagree, the region is marked ambiguous.
  */
 #pragma once
 

@@ -340,8 +340,8 @@ uint64_t hn_residency_n_addresses(const HnRegion *regions, uint32_t n_regions,
 
 uint32_t hn_residency_error_permille(uint64_t n_hits, uint64_t n)
 {
-    /* The promise is 95 % in any series of runs, not on average over all: aim at 97.5 %, because 200 runs of
-     * a just-95 % interval cover the truth in fewer than 190 of them half the time. */
+    /* The promise is 95 % in any series of runs, not on average over all: aim at 97.5 %, because
+     * 200 runs of a just-95 % interval cover the truth in fewer than 190 of them half the time. */
     const double z = 2.24;
     double count = (double)n;
     double share, center, half_width, from_share;

@@ -108,12 +108,14 @@ static void test_impediment(void)
     EXPECT("bound-policy", c.numatune_mode = HN_NUMATUNE_STRICT);
     EXPECT("one-node-nodeset", c.n_allowed_nodes = 1);
     EXPECT("not-scanned-yet", c.scan_seq = 0; c.total_faults = 0);
-    EXPECT("shared-memory", c.is_shmem = true; c.total_faults = 0);
+    EXPECT("shared-memory", c.is_shmem = true; c.total_faults = 0; c.resident_bytes = 1 << 27);
+    EXPECT("shared-memory", c.is_shmem = true; c.total_faults = 3760; c.resident_bytes = 1 << 27);
 #undef EXPECT
     c = fine;
     c.numatune_mode = HN_NUMATUNE_RESTRICTIVE;
     g_assert_null(hn_faults_impediment(&c));
     c.is_shmem = true; /* a kernel that does scan it */
+    c.resident_bytes = 1 << 20;
     g_assert_null(hn_faults_impediment(&c));
 }
 

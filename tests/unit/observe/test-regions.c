@@ -148,6 +148,32 @@ static void test_memfd_cells(void)
     g_assert_cmphex(region_of_cell(&guest, 0)->hva_start, ==, 0x7f8527c00000);
     g_assert_cmpint(region_of_cell(&guest, 0)->backing, ==, HN_BACKING_MEMFD);
     g_assert_cmpint(region_of_cell(&guest, 0)->movability, ==, HN_MOVABLE_SHARED);
+    g_assert_false(region_of_cell(&guest, 0)->is_ambiguous);
+    guest_clear(&guest);
+    /* Inodes of different batches, drawn on different CPUs: they may rise by chance, as here, … */
+    guest_init(&guest, "pc-q35-10.0");
+    add_mapping(guest.smaps, 0x7f8527c00000, 64 * MIB, "rw-s", 5000,
+                "/memfd:memory-backend-memfd (deleted)", RAM);
+    add_mapping(guest.smaps, 0x7f852be00000, 64 * MIB, "rw-s", 21,
+                "/memfd:memory-backend-memfd (deleted)", RAM);
+    guest_add(&guest, "ram-node0", 0, 64 * MIB, UINT64_MAX);
+    guest_add(&guest, "ram-node1", 1, 64 * MIB, UINT64_MAX);
+    guest_match(&guest);
+    g_assert_cmphex(region_of_cell(&guest, 0)->hva_start, ==, 0x7f852be00000);
+    g_assert_false(region_of_cell(&guest, 0)->is_ambiguous);
+    guest_clear(&guest);
+    /* … or contradict the addresses: then nobody knows. */
+    guest_init(&guest, "pc-q35-10.0");
+    add_mapping(guest.smaps, 0x7f8527c00000, 64 * MIB, "rw-s", 21,
+                "/memfd:memory-backend-memfd (deleted)", RAM);
+    add_mapping(guest.smaps, 0x7f852be00000, 64 * MIB, "rw-s", 5000,
+                "/memfd:memory-backend-memfd (deleted)", RAM);
+    guest_add(&guest, "ram-node0", 0, 64 * MIB, UINT64_MAX);
+    guest_add(&guest, "ram-node1", 1, 64 * MIB, UINT64_MAX);
+    guest_match(&guest);
+    g_assert_cmphex(region_of_cell(&guest, 0)->hva_start, ==, 0x7f852be00000);
+    g_assert_true(region_of_cell(&guest, 0)->is_ambiguous);
+    g_assert_true(region_of_cell(&guest, 1)->is_ambiguous);
     guest_clear(&guest);
 }
 
