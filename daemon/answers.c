@@ -284,8 +284,11 @@ static char *why_here(const HnRound *round, const HnDomain *domain, const HnVerd
     g_autofree char *running = node_list(host, nodes_of_vcpus(domain, host));
     g_autofree char *home = hn_verdict_home(verdict, host);
 
-    g_string_append_printf(text, "Its %u vCPUs last ran on node%s %s; of its memory", domain->n_vcpus,
-                           strchr(running, ',') ? "s" : "", *running ? running : "?");
+    if (*running)
+        g_string_append_printf(text, "Its %u vCPUs last ran on node%s %s; of its memory", domain->n_vcpus,
+                               strchr(running, ',') ? "s" : "", running);
+    else
+        g_string_append(text, "Its vCPUs are not seen; of its memory");
     uint64_t total = hn_domain_resident_bytes(domain, host->n_nodes);
     for (uint32_t i = 0; i < host->n_nodes; i++) {
         uint64_t bytes = domain->resident_bytes[i];
