@@ -11,6 +11,7 @@
  */
 #include "libvirt-domain-xml.h"
 
+#include "shorten.h"
 #include "wish.h"
 
 #include <libxml/parser.h>
@@ -65,9 +66,9 @@ static bool parse_number(const char *text, const char *what, unsigned base, uint
     guint64 number;
     const char *digits = text && base == 16 && g_str_has_prefix(text, "0x") ? text + 2 : text;
     if (!digits || !g_ascii_string_to_unsigned(digits, base, 0, max, &number, NULL)) {
+        g_autofree char *shown = hn_shorten(text);
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                    "domain XML: %s is '%.40s': a number up to %" G_GUINT64_FORMAT " is expected", what,
-                    text ? text : "", max);
+                    "domain XML: %s is '%s': a number up to %" G_GUINT64_FORMAT " is expected", what, shown, max);
         return false;
     }
     *ret_number = number;
@@ -114,9 +115,10 @@ static bool parse_size(const char *text, const char *unit, const char *what, uin
         if (strcmp(unit, units[i].name) == 0)
             unit_bytes = units[i].bytes;
     if (unit_bytes == 0) {
+        g_autofree char *shown = hn_shorten(unit);
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                    "domain XML: %s has unit '%.20s': b, KiB, MiB, GiB, TiB or KB, MB, GB, TB is expected",
-                    what, unit);
+                    "domain XML: %s has unit '%s': b, KiB, MiB, GiB, TiB or KB, MB, GB, TB is expected", what,
+                    shown);
         return false;
     }
     uint64_t number;
@@ -139,8 +141,9 @@ static bool parse_identity(const xmlNode *domain, HnDomainInfo *info, GError **e
     g_autofree char *uuid = text_of(child_of(domain, "uuid"));
     info->name = text_of(child_of(domain, "name"));
     if (!info->name || !*info->name || !uuid || !g_uuid_string_is_valid(uuid)) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "domain XML: name '%s', uuid '%s': both are needed",
-                    info->name ? info->name : "", uuid ? uuid : "");
+        g_autofree char *shown_name = hn_shorten(info->name), *shown_uuid = hn_shorten(uuid);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                    "domain XML: name '%s', uuid '%s': both are needed", shown_name, shown_uuid);
         return false;
     }
     g_strlcpy(info->uuid, uuid, sizeof info->uuid);
@@ -301,9 +304,9 @@ static bool parse_numatune_mode(const xmlNode *node, HnNumatuneMode *ret_mode, G
             return true;
         }
     }
+    g_autofree char *shown = hn_shorten(name);
     g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                "domain XML: <numatune> mode '%.40s': strict, preferred, interleave or restrictive is expected",
-                name);
+                "domain XML: <numatune> mode '%s': strict, preferred, interleave or restrictive is expected", shown);
     return false;
 }
 
@@ -525,8 +528,9 @@ static bool parse_passthrough(const xmlNode *domain, HnDomainInfo *info, GError 
 static bool parse_domain(const xmlNode *domain, HnDomainInfo *info, GError **error)
 {
     if (!domain || !is_element(domain, "domain")) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "domain XML: root element <%s>: <domain> is expected",
-                    domain ? (const char *)domain->name : "");
+        g_autofree char *shown = hn_shorten(domain ? (const char *)domain->name : NULL);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+                    "domain XML: root element <%s>: <domain> is expected", shown);
         return false;
     }
     parse_metadata(domain, info);

@@ -6,6 +6,8 @@
  */
 #include "wish.h"
 
+#include "shorten.h"
+
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 #include <string.h>
@@ -138,14 +140,23 @@ static char *parse_attribute(const xmlAttr *attribute, const HnHost *host, HnWis
         xmlChar *value = xmlNodeListGetString(attribute->doc, attribute->children, 1);
         const char *text = value ? (const char *)value : "";
         g_autofree char *allowed = attributes[i].parse(text, host, wish);
-        g_autofree char *shown = g_strndup(text, 80);
+        g_autofree char *shown = hn_shorten(text);
         char *invalid = NULL;
         if (allowed)
             invalid = g_strdup_printf("placement: %s='%s' is not allowed: use %s", name, shown, allowed);
         xmlFree(value);
         return invalid;
     }
-    return g_strdup_printf("placement: unknown attribute '%.80s': use " ATTRIBUTE_NAMES, name);
+    g_autofree char *shown_name = hn_shorten(name);
+    return g_strdup_printf("placement: unknown attribute '%s': use " ATTRIBUTE_NAMES, shown_name);
+}
+
+/* format has one %s: for name, shortened. */
+static char *complain(const char *format, const xmlChar *name)
+{
+    g_autofree char *shown = hn_shorten((const char *)name);
+    g_auto(GStrv) around = g_strsplit(format, "%s", 2);
+    return g_strconcat(around[0], shown, around[1], NULL);
 }
 
 static char *parse_element(xmlDoc *doc, const HnHost *host, HnWish *wish)
@@ -154,15 +165,12 @@ static char *parse_element(xmlDoc *doc, const HnHost *host, HnWish *wish)
     if (doc->intSubset)
         return g_strdup("placement: a document type declaration is not allowed");
     if (strcmp((const char *)root->name, "placement") != 0)
-        return g_strdup_printf("placement: unknown element <%.80s>: use <placement …/>",
-                               (const char *)root->name);
+        return complain("placement: unknown element <%s>: use <placement …/>", root->name);
     if (root->ns && strcmp((const char *)root->ns->href, HN_PLACEMENT_URI) != 0)
-        return g_strdup_printf("placement: unknown namespace '%.80s': use " HN_PLACEMENT_URI,
-                               (const char *)root->ns->href);
+        return complain("placement: unknown namespace '%s': use " HN_PLACEMENT_URI, root->ns->href);
     for (const xmlNode *child = root->children; child; child = child->next) {
         if (child->type == XML_ELEMENT_NODE)
-            return g_strdup_printf("placement: unknown element <%.80s> inside: none is allowed",
-                                   (const char *)child->name);
+            return complain("placement: unknown element <%s> inside: none is allowed", child->name);
         if (child->type != XML_COMMENT_NODE && !xmlIsBlankNode(child))
             return g_strdup("placement: text inside the element is not allowed");
     }
