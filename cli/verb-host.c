@@ -67,8 +67,10 @@ void hn_cli_print_host(const HnCli *cli, json_object *reply)
         }
         hn_cli_print_wrapped(cli, 0, names->str);
     }
-    g_print("\n");
-    print_nodes(cli, reply);
+    if (hn_reply_count(reply, "nodes") > 0) {
+        g_print("\n");
+        print_nodes(cli, reply);
+    }
 }
 
 HnExit hn_verb_host(HnCli *cli, int argc, char **argv)

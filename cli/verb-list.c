@@ -34,6 +34,20 @@ HnTable *hn_cli_domain_table(json_object *reply)
     return table;
 }
 
+/* No domain: because there is none, or because nobody can be asked? */
+static HnExit print_none(HnCli *cli, const char *sentence)
+{
+    HnExit code;
+    json_object *host;
+    if (!hn_cli_call(cli, "query-host", NULL, &host, &code))
+        return code;
+    const char *summary = hn_reply_string(host, "summary");
+    bool is_connected = hn_reply_bool(host, "is-connected");
+    hn_cli_print_wrapped(cli, 0, is_connected || !summary ? sentence : summary);
+    json_object_put(host);
+    return HN_EXIT_OK;
+}
+
 HnExit hn_verb_list(HnCli *cli, int argc, char **argv)
 {
     gboolean is_managed_only = FALSE, is_names = FALSE;
@@ -60,11 +74,11 @@ HnExit hn_verb_list(HnCli *cli, int argc, char **argv)
     } else if (hn_cli_is_json(cli)) {
         hn_cli_print_json(reply);
     } else if (hn_reply_count(reply, "domains") == 0) {
-        g_print("No domain %s.\n", is_managed_only ? "has opted in" : "is running");
+        code = print_none(cli, is_managed_only ? "No domain has opted in." : "No domain is running.");
     } else {
         g_autoptr(HnTable) table = hn_cli_domain_table(reply);
         hn_cli_print_table(cli, table);
     }
     json_object_put(reply);
-    return HN_EXIT_OK;
+    return code;
 }
