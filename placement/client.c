@@ -333,6 +333,7 @@ static void fill_client(HnSplit *split, uint32_t index, const HnHost *host, uint
             client->immovable_bytes[n] += client->movable_bytes[n];
             client->movable_bytes[n] = 0;
         }
+        client->all_movable_bytes += client->movable_bytes[n];
         client->resident_bytes += client->movable_bytes[n] + client->immovable_bytes[n];
     }
     client->growth_bytes = growth_bytes;

@@ -17,6 +17,7 @@ typedef struct {
     int32_t guest_cell;
     uint64_t *movable_bytes;   /* [n_nodes] */
     uint64_t *immovable_bytes; /* [n_nodes] */
+    uint64_t all_movable_bytes;
     uint64_t resident_bytes;   /* both, summed */
     uint64_t growth_bytes;     /* reserved beyond what is resident */
     uint64_t smoothed_mcpu;

@@ -23,21 +23,31 @@ static int64_t cap(__int128 value, int64_t ceiling)
     return value > ceiling ? ceiling : (int64_t)value;
 }
 
-int64_t hn_cost_remote(const uint8_t *distance, uint32_t n_nodes, uint32_t home, const int64_t *bytes,
-                       int64_t bound_mcpu, uint32_t kappa_permille)
+void hn_spread_add(HnSpread *spread, uint32_t node, int64_t bytes, int64_t all_bytes)
 {
-    __int128 far = 0, all = 0;
-
-    for (uint32_t n = 0; n < n_nodes; n++) {
-        all += bytes[n];
-        far += (__int128)bytes[n] * (distance[home * n_nodes + n] - 10);
+    /* Both shortened alike until the shift fits: 2^43 bytes are 8 TiB. */
+    while (all_bytes >= INT64_C(1) << 43) {
+        all_bytes >>= 1;
+        bytes >>= 1;
     }
-    if (all == 0)
+    int64_t share = all_bytes > 0 ? (bytes << 20) / all_bytes : 0;
+
+    if (share == 0)
+        return;
+    spread->node[spread->count] = (uint8_t)node;
+    spread->share[spread->count++] = (int32_t)share;
+}
+
+int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t bound_mcpu, uint32_t kappa_permille)
+{
+    int64_t far = 0;
+
+    for (uint32_t i = 0; i < spread->count; i++)
+        far += (int64_t)spread->share[i] * (distances[spread->node[i]] - 10);
+    if (far == 0)
         return 0;
     /* mcpu * 1e6 ns * (distance / 10 - 1) * kappa / 1000 */
-    __int128 factor = (__int128)bound_mcpu * 100 * kappa_permille;
-    /* Shares in 2^-20: more digits than any measurement of residency has. */
-    return cap(factor * ((far << 20) / all) >> 20, HN_MAX_ITEM_COST);
+    return cap((__int128)(bound_mcpu * 100 * kappa_permille) * far >> 20, HN_MAX_ITEM_COST);
 }
 
 /* mass * eighths / 8 * factor / 2^24, cut off. */

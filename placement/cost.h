@@ -14,9 +14,18 @@
 /* What one pair of an anti-group on one node is worth avoiding: more than locality of a small guest. */
 #define HN_ANTI_NS_PER_SEC INT64_C(300000000)
 
-/* Remote access: `bound_mcpu` of memory-bound demand on node `home`, memory as in `bytes` [n_nodes]. */
-int64_t hn_cost_remote(const uint8_t *distance, uint32_t n_nodes, uint32_t home, const int64_t *bytes,
-                       int64_t bound_mcpu, uint32_t kappa_permille);
+/* Where memory lies, as shares in 2^-20 (more digits than any measurement of residency has) of the nodes
+ * that hold any. */
+typedef struct {
+    uint32_t count;
+    uint8_t node[HN_MAX_NODES];
+    int32_t share[HN_MAX_NODES];
+} HnSpread;
+
+/* Adds bytes on a node, as a share of all_bytes. */
+void hn_spread_add(HnSpread *spread, uint32_t node, int64_t bytes, int64_t all_bytes);
+/* Remote access: `bound_mcpu` of memory-bound demand on the node whose row of distances is given. */
+int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t bound_mcpu, uint32_t kappa_permille);
 /* CPU: load and weighted load of a node against its capacity. */
 int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu);
 /* Roaming: what contention on a node would differ, if unpinned demand were there as a whole or not at all

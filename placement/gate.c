@@ -28,7 +28,7 @@ uint64_t hn_round_bytes(const HnRound *round, const HnAssignment *a, const HnSta
 
     if (state == round->model->n_nodes)
         return 0;
-    return hn_model_bytes_to_move(s->split, client, round->model->n_nodes, round->model->node_index[state],
+    return hn_model_bytes_to_move(s->split, client, round->model->node_index[state],
                                   round->policy);
 }
 

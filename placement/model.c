@@ -19,16 +19,13 @@
 #define FLOOR_NS_PER_SEC INT64_C(5000000)
 #define MAX_DEMAND_MCPU (INT64_C(1) << 32)
 
-uint64_t hn_model_bytes_to_move(const HnSplit *split, uint32_t client, uint32_t n_nodes, uint32_t home,
+uint64_t hn_model_bytes_to_move(const HnSplit *split, uint32_t client, uint32_t home,
                                 const HnPolicy *policy)
 {
     const HnClient *c = &split->clients[client];
-    uint64_t away = 0;
+    uint64_t away = c->all_movable_bytes - c->movable_bytes[home];
+    uint64_t tolerated = c->resident_bytes / 1000 * (1000 - policy->converged_permille);
 
-    for (uint32_t n = 0; n < n_nodes; n++)
-        if (n != home)
-            away += c->movable_bytes[n];
-    uint64_t tolerated = (uint64_t)((unsigned __int128)c->resident_bytes * (1000 - policy->converged_permille) / 1000);
     if (split->residue_bytes / split->n_clients * 21 / 20 > tolerated)
         tolerated = split->residue_bytes / split->n_clients * 21 / 20;
     return away <= tolerated ? 0 : away;
@@ -81,15 +78,17 @@ static HnNodemask to_canonical(const HnModel *model, HnNodemask mask)
     return out;
 }
 
-/* Bytes per node with the movable part gathered on `home` (canonical), or as they are (home < 0). */
-static void bytes_when(const HnModel *model, const HnClient *client, int32_t home, int64_t *bytes)
+/* Where the client's memory is now, and where what cannot move is (the rest being at home). */
+static void spread_of(const HnModel *model, const HnClient *client, HnSpread *ret_now, HnSpread *ret_stuck)
 {
-    for (uint32_t r = 0; r < model->n_nodes; r++)
-        bytes[r] = 0;
+    ret_now->count = 0;
+    ret_stuck->count = 0;
     for (uint32_t n = 0; n < model->n_nodes; n++) {
-        uint32_t r = model->node_rank[n];
-        bytes[r] += (int64_t)client->immovable_bytes[n];
-        bytes[home >= 0 ? (uint32_t)home : r] += (int64_t)client->movable_bytes[n];
+        int64_t stuck = (int64_t)client->immovable_bytes[n], all = stuck + (int64_t)client->movable_bytes[n];
+        if (all == 0)
+            continue;
+        hn_spread_add(ret_now, model->node_rank[n], all, (int64_t)client->resident_bytes);
+        hn_spread_add(ret_stuck, model->node_rank[n], stuck, (int64_t)client->resident_bytes);
     }
 }
 
@@ -106,13 +105,12 @@ static int64_t device_cost(const HnModel *model, const HnItem *it, uint32_t rank
     return hn_cost_device(MAX(it->weighted_mcpu, 100), nearest);
 }
 
-static int64_t remote_from(const HnModel *model, const HnItem *it, uint32_t rank, const int64_t *bytes)
+static int64_t remote_from(const HnModel *model, const HnItem *it, uint32_t rank, const HnSpread *spread)
 {
-    return hn_cost_remote(model->distance, model->n_nodes, rank, bytes, it->bound_mcpu,
-                          model->policy->kappa_permille);
+    return hn_cost_remote(&model->distance[rank * model->n_nodes], spread, it->bound_mcpu, model->policy->kappa_permille);
 }
 
-static HnTerms terms_floating(const HnModel *model, uint32_t item, const int64_t *bytes)
+static HnTerms terms_floating(const HnModel *model, uint32_t item, const HnSpread *now)
 {
     const HnItem *it = &model->items[item];
     const uint16_t *share = &model->share[(size_t)item * model->n_nodes];
@@ -121,38 +119,44 @@ static HnTerms terms_floating(const HnModel *model, uint32_t item, const int64_t
     for (uint32_t r = 0; r < model->n_nodes; r++) {
         if (share[r] == 0)
             continue;
-        remote += (__int128)share[r] * remote_from(model, it, r, bytes) / 1000;
-        device += (__int128)share[r] * device_cost(model, it, r) / 1000;
+        remote += (__int128)share[r] * remote_from(model, it, r, now);
+        device += (__int128)share[r] * device_cost(model, it, r);
         if (it->is_roomy)
             roaming += (__int128)hn_cost_roaming(&model->nodes[r], it->demand_mcpu, it->weighted_mcpu) * share[r] *
-                       (1000 - share[r]) / 1000000;
+                       (1000 - share[r]);
     }
-    return (HnTerms){.remote_ns = (int64_t)remote, .device_ns = (int64_t)device, .roaming_ns = (int64_t)roaming};
+    return (HnTerms){.remote_ns = (int64_t)(remote / 1000), .device_ns = (int64_t)(device / 1000),
+                     .roaming_ns = (int64_t)(roaming / 1000000)};
+}
+
+static HnTerms terms_in(const HnModel *model, uint32_t item, uint32_t state, const HnSpread *now, const HnSpread *stuck)
+{
+    const HnItem *it = &model->items[item];
+    const HnSplit *split = &model->splits[it->split];
+    HnTerms terms = {0};
+
+    if (state == model->n_nodes && it->is_floating)
+        return terms_floating(model, item, now);
+    uint32_t position = hn_model_position(model, item, state);
+    uint64_t moving = state == model->n_nodes ? 0
+        : hn_model_bytes_to_move(split, it->client, model->node_index[state], model->policy);
+    terms.device_ns = device_cost(model, it, position);
+    terms.remote_ns = remote_from(model, it, position, now);
+    if (moving == 0)
+        return terms;
+    int64_t remote_now = terms.remote_ns;
+    terms.remote_ns = remote_from(model, it, state, stuck);
+    terms.moving_ns = hn_cost_moving(moving, split->has_big_pages, MAX(remote_now - terms.remote_ns, 0), model->policy);
+    return terms;
 }
 
 HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state)
 {
     const HnItem *it = &model->items[item];
-    const HnSplit *split = &model->splits[it->split];
-    const HnClient *client = &split->clients[it->client];
-    int64_t bytes[HN_MAX_NODES];
-    HnTerms terms = {0};
+    HnSpread now, stuck;
 
-    bytes_when(model, client, -1, bytes);
-    if (state == model->n_nodes && it->is_floating)
-        return terms_floating(model, item, bytes);
-    uint32_t position = hn_model_position(model, item, state);
-    int64_t remote_now = remote_from(model, it, position, bytes);
-    uint64_t moving = state == model->n_nodes ? 0
-        : hn_model_bytes_to_move(split, it->client, model->n_nodes, model->node_index[state], model->policy);
-    terms.device_ns = device_cost(model, it, position);
-    terms.remote_ns = remote_now;
-    if (moving == 0)
-        return terms;
-    bytes_when(model, client, (int32_t)state, bytes);
-    terms.remote_ns = remote_from(model, it, state, bytes);
-    terms.moving_ns = hn_cost_moving(moving, split->has_big_pages, MAX(remote_now - terms.remote_ns, 0), model->policy);
-    return terms;
+    spread_of(model, &model->splits[it->split].clients[it->client], &now, &stuck);
+    return terms_in(model, item, state, &now, &stuck);
 }
 
 int64_t hn_model_threshold(int64_t weighted_mcpu, const HnPolicy *policy)
@@ -163,11 +167,13 @@ int64_t hn_model_threshold(int64_t weighted_mcpu, const HnPolicy *policy)
 static void fill_unary(HnModel *model, uint32_t item)
 {
     const HnItem *it = &model->items[item];
+    HnSpread now, stuck;
 
+    spread_of(model, &model->splits[it->split].clients[it->client], &now, &stuck);
     for (uint32_t state = 0; state <= model->n_nodes; state++) {
         HnTerms terms = {0};
-        if (state == model->n_nodes || (it->allowed >> state & 1) || it->initial == state)
-            terms = hn_model_terms(model, item, state);
+        if (state == model->n_nodes || (!it->is_fixed && (it->allowed >> state & 1)) || it->initial == state)
+            terms = terms_in(model, item, state, &now, &stuck);
         __int128 sum = (__int128)terms.remote_ns + terms.moving_ns + terms.device_ns + terms.roaming_ns;
         if (state < model->n_nodes && (int32_t)state != it->home_now)
             sum += it->change_ns;

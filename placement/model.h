@@ -115,5 +115,5 @@ int64_t hn_model_threshold(int64_t weighted_mcpu, const HnPolicy *policy);
 
 /* Bytes that a client would have to move to make node `home` (host index) its home; 0 if what lies
  * elsewhere is within what counts as converged, or known not to move. */
-uint64_t hn_model_bytes_to_move(const HnSplit *split, uint32_t client, uint32_t n_nodes, uint32_t home,
+uint64_t hn_model_bytes_to_move(const HnSplit *split, uint32_t client, uint32_t home,
                                 const HnPolicy *policy);

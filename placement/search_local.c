@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define MAX_PASSES 12
+#define TWO_STARTS_ITEMS 64
 /* The exact search ends by itself within this where V log2 N <= 20 (tests/bench/placement); the limit is
  * there so that a host nobody thought of cannot stop the daemon. */
 #define MAX_VISITS_SMALL (UINT64_C(1) << 21)
@@ -139,8 +140,11 @@ void hn_search_local(HnAssignment *a)
 
     if (set_down_anew(anew, before, movable)) {
         improve(anew, before, movable);
-        /* From a host of roaming guests the first start rarely wins; where most have homes it does. */
-        improve(a, before, movable);
+        /* On large hosts full of roaming guests the first start never won: only moves are tried there. */
+        if (movable->count <= TWO_STARTS_ITEMS)
+            improve(a, before, movable);
+        else
+            pass_of_moves(a, movable);
         if (hn_assignment_total(anew) < hn_assignment_total(a))
             hn_assignment_set(a, anew);
     } else {

@@ -86,6 +86,8 @@ static bool swap_by_wish(HnAssignment *a, const HnAssignment *before, const HnMo
     memset(lists, 0xff, n_lists * N_WISHES * sizeof(Wish));
     for (uint32_t k = 0; k < movable->count; k++) {
         uint32_t item = movable->items[k], from = hn_model_position(m, item, a->state[item]);
+        if (m->items[item].is_floating && a->state[item] == m->n_nodes)
+            continue;
         int64_t now = hn_model_unary(m, item, a->state[item]);
         for (HnNodemask rest = m->items[item].allowed & ~(UINT64_C(1) << from); rest; rest &= rest - 1) {
             uint32_t to = (uint32_t)__builtin_ctzll(rest);
@@ -150,15 +152,17 @@ static bool swap_by_load(HnAssignment *a, const HnAssignment *before, const HnMo
 {
     const HnModel *m = a->model;
     g_autofree Placed *placed = g_new(Placed, movable->count + 1);
-    uint32_t start[HN_MAX_NODES + 1] = {0};
+    uint32_t start[HN_MAX_NODES + 1] = {0}, count = 0;
     bool has_moved = false;
 
     for (uint32_t k = 0; k < movable->count; k++) {
         uint32_t item = movable->items[k];
-        placed[k] = (Placed){m->items[item].demand_mcpu, item, hn_model_position(m, item, a->state[item])};
-        start[placed[k].node + 1]++;
+        if (m->items[item].is_floating && a->state[item] == m->n_nodes)
+            continue;
+        placed[count] = (Placed){m->items[item].demand_mcpu, item, hn_model_position(m, item, a->state[item])};
+        start[placed[count++].node + 1]++;
     }
-    qsort(placed, movable->count, sizeof(Placed), compare_placed);
+    qsort(placed, count, sizeof(Placed), compare_placed);
     for (uint32_t n = 0; n < m->n_nodes; n++)
         start[n + 1] += start[n];
     for (uint32_t p = 0; p < m->n_nodes; p++)

@@ -3,7 +3,7 @@
  * How fast the search is and how far from the optimum: times of the search alone and of a whole decision,
  * and gaps against the exact search run to its end, which is itself checked against plain enumeration.
  *
- *   bench-solver [SEED]
+ *   bench-solver [SEED [INSTANCES [DOMAINS NODES]]]
  */
 #include "model_of_world.h"
 #include "search.h"
@@ -205,6 +205,11 @@ int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? g_ascii_strtoull(argv[1], NULL, 0) : 1;
 
+    if (argc > 4) { /* one size only */
+        seed = 1;
+        bench_time((uint32_t)g_ascii_strtoull(argv[3], NULL, 0), (uint32_t)g_ascii_strtoull(argv[4], NULL, 0), 0, &seed);
+        return 0;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("seed %" G_GUINT64_FORMAT "\n", seed);
     check_exact(&seed);

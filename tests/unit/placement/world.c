@@ -116,7 +116,7 @@ void world_step(World *world, uint64_t elapsed_ns, uint32_t noise_permille, uint
 
 static const HnClientVerdict *client_of(const HnPlan *plan, const HnAction *action)
 {
-    const HnVerdict *verdict = hn_plan_find(plan, action->uuid);
+    const HnVerdict *verdict = g_ptr_array_index(plan->verdicts, (guint)g_ascii_strtoull(action->uuid + 24, NULL, 10));
 
     return &verdict->clients[action->client];
 }
@@ -163,7 +163,9 @@ static bool apply_move(World *world, HnDomain *domain, const HnAction *action)
 
 bool world_apply_action(World *world, const HnPlan *plan, const HnAction *action)
 {
-    HnDomain *domain = hn_snapshot_find(world->snapshot, action->uuid);
+    /* Uuids of worlds end in the domain's index. */
+    guint index = (guint)g_ascii_strtoull(action->uuid + 24, NULL, 10);
+    HnDomain *domain = g_ptr_array_index(world->snapshot->domains, index);
 
     switch (action->kind) {
     case HN_ACTION_UNFENCE:
