@@ -372,25 +372,17 @@ bool hn_actuator_owns_pin(HnActuator *actuator, const char *uuid, const char *ke
 
 bool hn_actuator_note_tunable(HnActuator *actuator, const char *uuid, const char *key, const char *value)
 {
+    const HnActDomain *domain = g_hash_table_lookup(actuator->domains, uuid);
     HnPieceKind kind;
     HnCpuset cpus;
-    HnPiece piece;
     uint32_t id;
 
+    if (domain && domain->wants_release)
+        return false; /* our own restore is told too, while the pieces are in the journal still */
     if (!key || !value || !hn_journal_parse_key(key, &kind, &id) ||
         !hn_cpuset_parse(value, strlen(value), &cpus, NULL) ||
         hn_journal_owns_pin(actuator->control.journal, uuid, key, &cpus))
         return false;
-    /* Our own restore is told too, and by then may still be in the journal. */
-    if (!hn_journal_lookup(actuator->control.journal, uuid, kind, id, &piece) ||
-        (piece.has_original && hn_cpuset_equal(&piece.original, &cpus)))
-        return false;
-    {
-        HnActDomain *domain = g_hash_table_lookup(actuator->domains, uuid);
-
-        if (domain && domain->wants_release)
-            return false;
-    }
     return hn_journal_yield(actuator->control.journal, uuid, kind, id);
 }
 

@@ -66,6 +66,7 @@ HnEnd hn_control_open(const HnControl *control, const HnIdentity *identity, HnDo
         return hn_end(info->job == HN_JOB_MIGRATION ? HN_REASON_MIGRATING : HN_REASON_DOMAIN_BUSY,
                       "a %s of the domain is in progress",
                       info->job == HN_JOB_MIGRATION ? "migration" : "save, dump, snapshot or backup");
+    info->pid = identity->pid; /* a back end that could not tell: now it is known */
     *ret_info = g_steal_pointer(&info);
     return (HnEnd){.reason = HN_REASON_DONE};
 }

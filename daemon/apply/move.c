@@ -83,6 +83,14 @@ void hn_move_end(HnMove *move, HnReason reason, char *sentence)
     move->sentence = sentence;
 }
 
+void hn_move_vanished(HnMove *move)
+{
+    g_free(move->sentence);
+    move->reason = HN_REASON_VANISHED;
+    move->sentence =
+        g_strdup_printf("process %" G_GINT64_FORMAT " ended while its memory moved", move->spec.pid);
+}
+
 /* ---- what a failed call means ---- */
 
 static void end_by_errno(HnMove *move, int err)

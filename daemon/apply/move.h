@@ -80,6 +80,10 @@ void hn_move_go(HnMove *move, const HnSyscalls *sys, uint64_t batch_bytes, HnMov
 /* Ends it from outside (vanished, superseded, node full, …); `sentence` is taken over. The first end counts. */
 void hn_move_end(HnMove *move, HnReason reason, char *sentence);
 
+/* The process has turned out to have ended: what the kernel refused for (a process without memory answers EINVAL)
+ * is no longer the reason. */
+void hn_move_vanished(HnMove *move);
+
 typedef struct {
     HnReason reason;       /* DONE, DONE_WITH_RESIDUE, or why it ended; IN_PROGRESS before that */
     const char *sentence;  /* valid until the next call with this move */

@@ -265,8 +265,15 @@ static HnMoveJob *choose(const HnMovers *movers, const Mover *mover, uint64_t no
 
 static void hand_back(HnMovers *movers, Mover *mover, HnMoveJob *job)
 {
+    const HnSyscalls *sys = movers->sys;
+    HnMoveResult result;
+
     g_queue_remove(&mover->queue, job);
     g_mutex_unlock(&movers->lock);
+    hn_move_result(job->move, &result);
+    if (result.reason == HN_REASON_KERNEL_REFUSED && job->pidfd >= 0 &&
+        sys->pidfd_is_alive(sys->user_data, job->pidfd) == 0)
+        hn_move_vanished(job->move);
     movers->func(job, movers->user_data);
     g_mutex_lock(&movers->lock);
 }

@@ -260,6 +260,8 @@ HnEnd hn_pin(const HnControl *control, const HnPinRequest *request)
         end = pin_vhost(&work);
     if (end.reason != HN_REASON_DONE)
         return end;
+    if (wanted->len == 0)
+        return hn_end(HN_REASON_DONE, "everything that is ours is on CPUs %s already", cpus);
     return hn_end(HN_REASON_DONE, "%u pieces pinned to CPUs %s%s", wanted->len, cpus,
                   work.n_admin ? ", the admin's left alone" : "");
 }

@@ -365,6 +365,21 @@ static void test_guest_dies(Fixture *f, gconstpointer data)
     g_assert_cmpuint(calls, ==, 4);
 }
 
+static void die_now(void *user_data)
+{
+    fake_kernel_exit(user_data);
+}
+
+/* A process whose memory is gone already answers EINVAL: the reason is that it ended. */
+static void test_guest_dying(Fixture *f, gconstpointer data)
+{
+    fake_kernel_on_move(f->world->kernel, 3, die_now, f->world->kernel);
+    fake_kernel_fail(f->world->kernel, FAKE_MOVE, 2, 1, EINVAL);
+    submit_move(f, 1, 2);
+    wait_for(f, 1);
+    assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_VANISHED, 1);
+}
+
 /* The process was replaced between snapshot and start: its memory is not touched. */
 static void test_reused_pid(Fixture *f, gconstpointer data)
 {
@@ -607,11 +622,15 @@ static void test_tunables(Fixture *f, gconstpointer data)
     world_admin_pins(f->world, 3, "6");
     g_assert_true(hn_actuator_note_tunable(f->actuator, WORLD_UUID, "cputune.vcpupin3", "6"));
     g_assert_false(hn_actuator_note_tunable(f->actuator, WORLD_UUID, "cputune.vcpupin3", "7"));
+    /* Setting back what he had before is his word too. */
+    g_assert_true(hn_actuator_note_tunable(f->actuator, WORLD_UUID, "cputune.vcpupin1", "0-7"));
+    world_admin_pins(f->world, 1, "0-7");
+    f->world->domain->vcpus[1].is_admin_pinned = true;
     f->world->domain->vcpus[3].is_admin_pinned = true;
     submit_home(f, 2, 4);
     wait_for(f, 4);
     assert_told(f, 2, HN_ACTION_PIN, HN_REASON_DONE, 2);
-    assert_pins(f, "0:4-5 1:4-5 2:4-5 3:6 emulator:4-5 io1:4-5 nodeset:-");
+    assert_pins(f, "0:4-5 1:0-7 2:4-5 3:6 emulator:4-5 io1:4-5 nodeset:-");
     g_assert_true(hn_actuator_release_wait(f->actuator, NULL, 5 * SEC, NULL));
     assert_pins(f, "0:0-7 1:0-7 2:0-7 3:6 emulator:0-7 io1:0-7 nodeset:-");
 }
@@ -738,6 +757,7 @@ int main(int argc, char **argv)
     ADD("migration", GINT_TO_POINTER(HN_JOB_MIGRATION), test_job);
     ADD("dump", GINT_TO_POINTER(HN_JOB_OTHER), test_job);
     ADD("guest-dies", NULL, test_guest_dies);
+    ADD("guest-dying", NULL, test_guest_dying);
     ADD("reused-pid", NULL, test_reused_pid);
     ADD("domain-stopped", NULL, test_domain_stopped);
     ADD("node-full", NULL, test_node_full);
