@@ -547,6 +547,7 @@ static void mode_changed(GObject *source, GAsyncResult *result, gpointer user_da
     HnGuest *guest = hn_guests_want(manager->guests, change->uuid, NULL);
     g_autoptr(GError) error = NULL;
 
+    manager->n_calls--;
     if (!g_task_propagate_boolean(G_TASK(result), &error)) {
         hn_qmp_request_fail(change->request, HN_QMP_CLASS_GENERIC, "%s: mode not changed: %s",
                             guest->name ? guest->name : change->uuid, error->message);
@@ -587,12 +588,14 @@ static void do_set_mode(HnQmpRequest *request, json_object *args, gpointer user_
     *change = (ModeChange){.server = server, .request = request, .mode = mode,
                            .is_persistent = bool_arg(args, "persistent")};
     g_strlcpy(change->uuid, uuid, sizeof change->uuid);
+    server->manager->n_calls++;
     g_autoptr(GTask) task = g_task_new(NULL, NULL, mode_changed, NULL);
     g_task_set_task_data(task, change, g_free);
     g_task_run_in_thread(task, change_mode);
 }
 
 typedef struct {
+    HnManager *manager;
     HnQmpRequest *request;
     HnDoctorInput input; /* strings owned */
     json_object *checks;
@@ -617,6 +620,7 @@ static void examined(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     Examination *examination = g_task_get_task_data(G_TASK(result));
     json_object *object = document();
+    examination->manager->n_calls--;
     hn_put(object, "checks", examination->checks);
     hn_qmp_request_return(examination->request, object);
 }
@@ -626,6 +630,8 @@ static void do_doctor(HnQmpRequest *request, json_object *args, gpointer user_da
     HnManager *manager = ((HnControlServer *)user_data)->manager;
     Examination *examination = g_new0(Examination, 1);
     examination->request = request;
+    examination->manager = manager;
+    manager->n_calls++;
     examination->input = (HnDoctorInput){
         .root = manager->root,
         .is_connected = manager->backend->ops->is_connected(manager->backend),

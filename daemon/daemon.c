@@ -27,6 +27,7 @@ typedef struct {
     GMainLoop *loop;
     HnManager *manager;
     int status;
+    bool is_idle; /* at the end: nothing of the back end is in use any more */
 } Life;
 
 /* ---- Options. ---------------------------------------------------------------------------------------------- */
@@ -196,11 +197,13 @@ static void serve(Life *life, const HnDaemonOptions *options)
     g_main_loop_run(life->loop);
     if (!hn_manager_stop(life->manager))
         life->status = HN_EXIT_FAILURE;
+    life->is_idle = hn_manager_is_idle(life->manager);
     hn_log(LOG_NOTICE, HN_MSG_STOPPED, "stopped");
     for (guint i = 0; i < G_N_ELEMENTS(sources); i++)
         g_clear_handle_id(&sources[i], g_source_remove);
 }
 
+/* Takes the back end, the root and config. */
 static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *root, HnConfig *config,
                     GError **error)
 {
@@ -213,18 +216,25 @@ static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *
         .is_config_optional = options->config_file == NULL,
         .is_dry_run = options->is_dry_run,
     };
-    g_autoptr(HnManager) manager = hn_manager_new(&managing, config, error);
-    if (!manager)
-        return HN_EXIT_FAILURE;
-    g_autoptr(HnControlServer) control = NULL;
-    if (!options->is_once) {
-        control = hn_control_server_new(manager, options->runtime_dir, group, error);
-        if (!control)
-            return HN_EXIT_FAILURE;
+    HnControlServer *control = NULL;
+    Life life = {.loop = g_main_loop_new(NULL, FALSE), .status = HN_EXIT_FAILURE, .is_idle = true};
+
+    life.manager = hn_manager_new(&managing, config, error);
+    if (life.manager && !options->is_once)
+        control = hn_control_server_new(life.manager, options->runtime_dir, group, error);
+    if (life.manager && (control || options->is_once)) {
+        life.status = HN_EXIT_OK;
+        serve(&life, options);
     }
-    Life life = {.loop = g_main_loop_new(NULL, FALSE), .manager = manager};
-    serve(&life, options);
+    hn_control_server_free(control);
     g_main_loop_unref(life.loop);
+    if (life.is_idle) {
+        hn_manager_free(life.manager);
+        backend->ops->free(backend);
+        hn_root_free(root);
+    } else {
+        hn_log(LOG_WARNING, NULL, "a call to the hypervisor's daemon has not come back; leaving without it");
+    }
     return life.status;
 }
 
@@ -239,20 +249,19 @@ int hn_daemon_run(const HnDaemonOptions *options, HnBackendFactory factory)
         hn_log(LOG_ERR, HN_MSG_CONFIG, "the configuration is wrong: %s", error->message);
         return HN_EXIT_CONFIG;
     }
-    g_autoptr(HnRoot) root = hn_root_open(options->sysroot ? options->sysroot : "/", &error);
+    HnRoot *root = hn_root_open(options->sysroot ? options->sysroot : "/", &error);
     if (root)
         lock = lock_runtime_dir(options->runtime_dir, &error);
     if (lock >= 0) {
         HnBackend *backend = factory(config->connect, root, options->is_dry_run, config->is_dirty_ring_allowed, &error);
-        if (backend) {
-            status = run_over(options, backend, root, g_steal_pointer(&config), &error);
-            backend->ops->free(backend);
-        }
+        if (backend)
+            status = run_over(options, backend, g_steal_pointer(&root), g_steal_pointer(&config), &error);
         close(lock);
     } else if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_EXIST)) {
         status = HN_EXIT_RUNNING;
     }
     hn_config_free(config);
+    hn_root_free(root);
     if (error)
         hn_log(LOG_ERR, NULL, "%s", error->message);
     return status;

@@ -269,7 +269,7 @@ static void stats_write_done(GObject *source, GAsyncResult *result, gpointer use
     g_autoptr(GError) error = NULL;
     bool is_good = g_task_propagate_boolean(G_TASK(result), &error);
 
-    manager->n_stats_writes--;
+    manager->n_calls--;
     if (!is_good)
         hn_log(LOG_DEBUG, NULL, "%s: statistics element not written: %s", write->uuid, error->message);
     if (!guest)
@@ -288,7 +288,7 @@ void hn_manager_write_stats(HnManager *manager, HnGuest *guest, const char *xml)
     g_strlcpy(write->uuid, guest->uuid, sizeof write->uuid);
     write->xml = g_strdup(xml);
     guest->is_stats_busy = true;
-    manager->n_stats_writes++;
+    manager->n_calls++;
     g_autoptr(GTask) task = g_task_new(NULL, NULL, stats_write_done, NULL);
     g_task_set_task_data(task, write, stats_write_free);
     g_task_run_in_thread(task, stats_write_run);

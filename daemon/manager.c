@@ -656,6 +656,11 @@ static void remove_stats(HnManager *manager)
     }
 }
 
+bool hn_manager_is_idle(const HnManager *manager)
+{
+    return manager->n_at_desk == 0 && manager->n_calls == 0;
+}
+
 bool hn_manager_stop(HnManager *manager)
 {
     uint64_t deadline_ns = hn_manager_now_ns() + manager->config->stop_timeout_ns;
@@ -677,6 +682,6 @@ bool hn_manager_stop(HnManager *manager)
                    error->message);
     }
     remove_stats(manager);
-    drain(manager, &manager->n_stats_writes, deadline_ns);
+    drain(manager, &manager->n_calls, deadline_ns);
     return is_good;
 }

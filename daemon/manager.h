@@ -40,6 +40,9 @@ void hn_manager_start(HnManager *manager);
 /* Ends rounds and movers, restores what was changed (config on-stop), removes statistics elements. Blocks until
  * done, at most config stop-timeout. False if something could not be restored (logged). */
 bool hn_manager_stop(HnManager *manager);
+/* After stopping: false if a call into the back end has still not come back. Then neither the manager nor the back
+ * end may be freed; the process ends with them. */
+bool hn_manager_is_idle(const HnManager *manager);
 /* SIGHUP: reads the configuration file again; with any mistake in it the old one stays. */
 bool hn_manager_reload(HnManager *manager, GError **error);
 

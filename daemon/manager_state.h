@@ -50,7 +50,7 @@ struct HnManager {
     uint64_t quiet_since_ns; /* 0: not quiet */
     uint64_t recorded_ns, past_saved_ns;
     bool is_single_node, is_single_node_said;
-    guint n_stats_writes;    /* under way */
+    guint n_calls;           /* into the back end, under way in other threads */
 
     HnOnceFunc once_func;
     void *once_data;
