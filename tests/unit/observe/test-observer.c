@@ -490,7 +490,7 @@ static void test_capture_filters(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const machines[] = {"one-node-v1"};
+    static const char *const machines[] = {"one-node-v1", "smt-isolated", "two-nodes"};
 
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(argc, ==, 2);
