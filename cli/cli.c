@@ -2,8 +2,8 @@
 /*
  * The common part of the command: options, the connection, errors, output.
  *
- * Reading verbs use the read-only socket, which everybody may open; the others the read-write one. A
- * path given by --socket is used for both.
+ * Reading verbs use the read-only socket, which everybody may open; the others the read-write one.
+ * A path given by --socket is used for both.
  */
 #include "cli.h"
 
@@ -96,7 +96,8 @@ static GOptionGroup *common_group(HnCli *cli)
         {"version", 0, 0, G_OPTION_ARG_NONE, &cli->is_version, "Show the version", NULL},
         {NULL},
     };
-    GOptionGroup *group = g_option_group_new("common", "Common options:", "Common options", NULL, NULL);
+    GOptionGroup *group =
+        g_option_group_new("common", "Common options:", "Common options", NULL, NULL);
     g_option_group_add_entries(group, entries);
     return group;
 }
@@ -144,16 +145,18 @@ bool hn_cli_parse(HnCli *cli, const GOptionEntry *entries, int *argc, char ***ar
 static void print_help(void)
 {
     g_print("Usage: homenode [OPTION…] VERB [ARGUMENT…]\n\n"
-            "Shows and steers homenoded, which gives each virtual machine a home NUMA node.\n\nVerbs:\n");
+            "Shows and steers homenoded, which gives each virtual machine a home NUMA "
+            "node.\n\nVerbs:\n");
     for (const HnVerb *verb = hn_verbs; verb->name; verb++)
         g_print("  %-10s %s\n", verb->name, verb->summary);
-    g_print("\nOptions, before or after the verb:\n"
-            "  -s, --socket=PATH  control socket of another daemon, or the directory it is in\n"
-            "  -j, --json         print JSON instead of tables\n"
-            "  -h, --help         show this help; after a verb, that verb's\n"
-            "      --version      show the version\n\n"
-            "Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 no such domain,\n"
-            "5 no permission.\n");
+    g_print(
+        "\nOptions, before or after the verb:\n"
+        "  -s, --socket=PATH  control socket of another daemon, or the directory it is in\n"
+        "  -j, --json         print JSON instead of tables\n"
+        "  -h, --help         show this help; after a verb, that verb's\n"
+        "      --version      show the version\n\n"
+        "Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 no such domain,\n"
+        "5 no permission.\n");
 }
 
 /* ---- the whole command ---- */
@@ -226,19 +229,23 @@ static char *explain_no_connection(const char *path, const GError *error, HnExit
     errno = 0;
     if (access(path, R_OK | W_OK) < 0 && errno == EACCES) {
         *ret_exit = HN_EXIT_DENIED;
-        return g_strdup_printf("no permission to use %s: run it as root or as a member of the socket's group", path);
+        return g_strdup_printf(
+            "no permission to use %s: run it as root or as a member of the socket's group", path);
     }
     if (errno == ENOENT || errno == ENOTDIR)
-        return g_strdup_printf("homenoded does not run (no socket %s): start it with 'systemctl start homenoded'",
-                               path);
+        return g_strdup_printf(
+            "homenoded does not run (no socket %s): start it with 'systemctl start homenoded'",
+            path);
     if (error->code == HN_QMP_ERROR_TIMEOUT)
-        return g_strdup_printf("homenoded does not answer at %s: see 'systemctl status homenoded'", path);
+        return g_strdup_printf("homenoded does not answer at %s: see 'systemctl status homenoded'",
+                               path);
     return g_strdup_printf("homenoded does not run (%s): start it with 'systemctl start homenoded'",
                            error->message);
 }
 
 /* A failed call as one line, and the exit status that goes with it. */
-static char *explain_error(const char *path, const char *command, const GError *error, HnExit *ret_exit)
+static char *explain_error(const char *path, const char *command, const GError *error,
+                           HnExit *ret_exit)
 {
     const char *message = error->message;
     g_autofree char *prefix = g_strconcat(command, ": ", NULL);
@@ -254,11 +261,14 @@ static char *explain_error(const char *path, const char *command, const GError *
         return g_strdup_printf("homenoded went away: %s", message);
     case HN_QMP_ERROR_READ_ONLY:
         *ret_exit = HN_EXIT_DENIED;
-        return g_strdup_printf("%s is read-only: use the socket 'control', as root or as a member of its group", path);
+        return g_strdup_printf(
+            "%s is read-only: use the socket 'control', as root or as a member of its group", path);
     case HN_QMP_ERROR_COMMAND_NOT_FOUND:
-        return g_strdup_printf("homenoded does not know '%s': it is older than this homenode", command);
+        return g_strdup_printf("homenoded does not know '%s': it is older than this homenode",
+                               command);
     default:
-        if (g_str_has_prefix(message, "No domain '")) /* the daemon's sentence for it, see homenode-control(7) */
+        if (g_str_has_prefix(
+                message, "No domain '")) /* the daemon's sentence for it, see homenode-control(7) */
             *ret_exit = HN_EXIT_NO_DOMAIN;
         return g_strdup(message);
     }
@@ -272,14 +282,17 @@ bool hn_cli_try(HnCli *cli, const char *command, json_object *arguments, json_ob
     json_object *reply = NULL;
     if (!cli->client)
         cli->client = hn_qmp_client_new(path, NULL, NULL, NULL);
-    if (!hn_qmp_client_call_sync(cli->client, command, arguments, CALL_TIMEOUT_MS, &reply, &error)) {
+    if (!hn_qmp_client_call_sync(cli->client, command, arguments, CALL_TIMEOUT_MS, &reply,
+                                 &error)) {
         *ret_error = explain_error(path, command, error, ret_exit);
         return false;
     }
-    if (!json_object_is_type(reply, json_type_object) || hn_reply_int(reply, "schema", SCHEMA) != SCHEMA) {
-        *ret_error = g_strdup_printf("homenoded answers '%s' in a form this homenode does not know: "
-                                     "update the older of the two",
-                                     command);
+    if (!json_object_is_type(reply, json_type_object) ||
+        hn_reply_int(reply, "schema", SCHEMA) != SCHEMA) {
+        *ret_error =
+            g_strdup_printf("homenoded answers '%s' in a form this homenode does not know: "
+                            "update the older of the two",
+                            command);
         *ret_exit = HN_EXIT_FAILED;
         json_object_put(reply);
         return false;
@@ -319,8 +332,8 @@ json_object *hn_cli_domains_argument(int argc, char **argv)
 
 void hn_cli_print_json(json_object *value)
 {
-    const char *text = json_object_to_json_string_ext(value, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                                                 JSON_C_TO_STRING_NOSLASHESCAPE);
+    const char *text = json_object_to_json_string_ext(
+        value, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
     /* Not g_print(): JSON is UTF-8 whatever the locale. */
     fputs(text, stdout);
     fputc('\n', stdout);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What every verb of `homenode` gets: options that are common to all, one connection to the daemon, and
- * one way to report what went wrong.
+ * What every verb of `homenode` gets: options that are common to all, one connection to the daemon,
+ * and one way to report what went wrong.
  *
- * A verb parses its own options, calls the daemon, prints, and returns an HnExit. It does not connect,
- * exit or print errors by itself.
+ * A verb parses its own options, calls the daemon, prints, and returns an HnExit. It does not
+ * connect, exit or print errors by itself.
  */
 #pragma once
 
@@ -18,11 +18,11 @@
 /* Exit status; part of the interface, see homenode(1). */
 typedef enum {
     HN_EXIT_OK = 0,
-    HN_EXIT_FAILED = 1,      /* the daemon refused, or the operation failed */
-    HN_EXIT_USAGE = 2,       /* wrong command line */
-    HN_EXIT_NO_DAEMON = 3,   /* homenoded cannot be reached, or does not answer */
-    HN_EXIT_NO_DOMAIN = 4,   /* no such domain */
-    HN_EXIT_DENIED = 5,      /* no permission */
+    HN_EXIT_FAILED = 1,    /* the daemon refused, or the operation failed */
+    HN_EXIT_USAGE = 2,     /* wrong command line */
+    HN_EXIT_NO_DAEMON = 3, /* homenoded cannot be reached, or does not answer */
+    HN_EXIT_NO_DOMAIN = 4, /* no such domain */
+    HN_EXIT_DENIED = 5,    /* no permission */
 } HnExit;
 
 typedef struct HnCli HnCli;
@@ -52,8 +52,8 @@ const HnStyle *hn_cli_style(const HnCli *cli);
 bool hn_cli_is_json(const HnCli *cli);
 
 /* Parses a verb's options (entries may be NULL) together with the common ones; what is left in argv
- * after argv[0] are between min_args and max_args arguments. False: *ret_exit is what to return (help
- * was printed, or the error). */
+ * after argv[0] are between min_args and max_args arguments. False: *ret_exit is what to return
+ * (help was printed, or the error). */
 bool hn_cli_parse(HnCli *cli, const GOptionEntry *entries, int *argc, char ***argv, int min_args,
                   int max_args, HnExit *ret_exit);
 
@@ -65,8 +65,8 @@ HnExit hn_cli_fail(HnCli *cli, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* An int option that was not given; negative numbers that were are mistakes to report. */
 #define HN_CLI_NO_NODE G_MININT
 
-/* One command to the daemon. arguments: taken, may be NULL. True: *ret_reply is an object, owned by the
- * caller. False: the error has been reported, *ret_exit is what to return. */
+/* One command to the daemon. arguments: taken, may be NULL. True: *ret_reply is an object, owned by
+ * the caller. False: the error has been reported, *ret_exit is what to return. */
 bool hn_cli_call(HnCli *cli, const char *command, json_object *arguments, json_object **ret_reply,
                  HnExit *ret_exit);
 /* The same, printing nothing on failure; *ret_error is one line. For callers that go on. */
@@ -110,7 +110,8 @@ void hn_cli_print_host(const HnCli *cli, json_object *reply);
 HnTable *hn_cli_domain_table(json_object *reply);
 /* The history entries that are the member `key` of the reply. */
 void hn_cli_print_history(const HnCli *cli, json_object *reply, const char *key);
-/* When a verdict or an alternative has paid for itself: "2.5 s", "never", NULL if nothing moves. Caller frees. */
+/* When a verdict or an alternative has paid for itself: "2.5 s", "never", NULL if nothing moves.
+ * Caller frees. */
 char *hn_cli_format_payback(json_object *move);
 /* "0 -> 1" with what is known: home now and wanted. Caller frees. */
 char *hn_cli_format_move(const char *from, const char *to, const HnStyle *style);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The command `homenode`: finds out what the terminal can do and runs the verb. Everything else is in
- * the library beside it, which the tests link.
+ * The command `homenode`: finds out what the terminal can do and runs the verb. Everything else is
+ * in the library beside it, which the tests link.
  */
 #include "cli.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading members of a reply. Every function takes NULL objects and absent or null members: the daemon
- * may be older or newer than this program. Results are borrowed from the reply.
+ * Reading members of a reply. Every function takes NULL objects and absent or null members: the
+ * daemon may be older or newer than this program. Results are borrowed from the reply.
  */
 #pragma once
 
@@ -9,10 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-const char *hn_reply_string(json_object *object, const char *key);             /* NULL if absent */
+const char *hn_reply_string(json_object *object, const char *key); /* NULL if absent */
 int64_t hn_reply_int(json_object *object, const char *key, int64_t fallback);
-bool hn_reply_bool(json_object *object, const char *key);                      /* false if absent */
-json_object *hn_reply_object(json_object *object, const char *key);            /* NULL if absent */
+bool hn_reply_bool(json_object *object, const char *key);           /* false if absent */
+json_object *hn_reply_object(json_object *object, const char *key); /* NULL if absent */
 /* Elements of an array member: 0 if absent. */
 size_t hn_reply_count(json_object *object, const char *key);
 json_object *hn_reply_at(json_object *object, const char *key, size_t index);

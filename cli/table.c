@@ -88,8 +88,8 @@ static void measure(const HnTable *table, uint32_t *widths)
     }
 }
 
-/* Takes columns off the widest shrinkable column (the last of equals: names stand first) until the line
- * fits or nothing can give way. A minimum above `floor` counts as `floor`. */
+/* Takes columns off the widest shrinkable column (the last of equals: names stand first) until the
+ * line fits or nothing can give way. A minimum above `floor` counts as `floor`. */
 static void shrink(const HnTable *table, uint32_t *widths, uint32_t width, uint32_t floor)
 {
     while (total_columns(widths, table->n_columns) > width) {
@@ -139,13 +139,14 @@ static void fit(const HnTable *table, uint32_t *widths, uint32_t width)
     }
 }
 
-static void append_cell(GString *line, const char *text, HnColour colour, uint32_t width, bool is_number,
-                        const HnStyle *style)
+static void append_cell(GString *line, const char *text, HnColour colour, uint32_t width,
+                        bool is_number, const HnStyle *style)
 {
     g_autofree char *cut = hn_text_cut(text, width, style->is_utf8);
     g_autofree char *painted = hn_text_paint(cut, colour, style);
     int blanks = (int)(width - MIN(width, hn_text_columns(cut)));
-    g_string_append_printf(line, "%*s%s%*s", is_number ? blanks : 0, "", painted, is_number ? 0 : blanks, "");
+    g_string_append_printf(line, "%*s%s%*s", is_number ? blanks : 0, "", painted,
+                           is_number ? 0 : blanks, "");
 }
 
 static void append_line(GString *out, GString *line)
@@ -171,9 +172,14 @@ char *hn_table_format(const HnTable *table, const HnStyle *style)
             if (!is_first)
                 g_string_append_printf(line, "%*s", GAP, "");
             is_first = false;
-            append_cell(line, row == 0 ? table->columns[i].title : cell ? cell->text : "",
-                        row == 0 ? HN_COLOUR_BOLD : cell ? cell->colour : HN_COLOUR_NONE, widths[i],
-                        table->columns[i].is_number, style);
+            append_cell(line,
+                        row == 0 ? table->columns[i].title
+                        : cell   ? cell->text
+                                 : "",
+                        row == 0 ? HN_COLOUR_BOLD
+                        : cell   ? cell->colour
+                                 : HN_COLOUR_NONE,
+                        widths[i], table->columns[i].is_number, style);
         }
         append_line(out, line);
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Tables that fit the terminal. Columns are as wide as their content; if that is too much, shrinkable
- * ones give way down to their minimum, then whole columns go, the least important first. Pure.
+ * Tables that fit the terminal. Columns are as wide as their content; if that is too much,
+ * shrinkable ones give way down to their minimum, then whole columns go, the least important first.
+ * Pure.
  */
 #pragma once
 
@@ -9,9 +10,10 @@
 
 typedef struct {
     const char *title;
-    bool is_number;       /* right-aligned */
-    uint32_t min_columns; /* it may be cut down to this, below only as a last resort; 0: never cut */
-    uint32_t rank;        /* if room is short the highest rank goes first; 0: stays always */
+    bool is_number; /* right-aligned */
+    uint32_t
+        min_columns; /* it may be cut down to this, below only as a last resort; 0: never cut */
+    uint32_t rank;   /* if room is short the highest rank goes first; 0: stays always */
 } HnColumn;
 
 typedef struct HnTable HnTable;

@@ -164,8 +164,9 @@ HnColour hn_colour_of_status(const char *status)
     static const struct {
         const char *status;
         HnColour colour;
-    } colours[] = {{"converged", HN_COLOUR_GOOD}, {"moving", HN_COLOUR_BUSY},    {"waiting", HN_COLOUR_BUSY},
-                   {"advise", HN_COLOUR_BUSY},    {"held", HN_COLOUR_BUSY},      {"invalid", HN_COLOUR_BAD},
+    } colours[] = {{"converged", HN_COLOUR_GOOD}, {"moving", HN_COLOUR_BUSY},
+                   {"waiting", HN_COLOUR_BUSY},   {"advise", HN_COLOUR_BUSY},
+                   {"held", HN_COLOUR_BUSY},      {"invalid", HN_COLOUR_BAD},
                    {"unmanaged", HN_COLOUR_DIM},  {"single-node", HN_COLOUR_DIM}};
     for (size_t i = 0; i < G_N_ELEMENTS(colours); i++)
         if (g_strcmp0(status, colours[i].status) == 0)

@@ -15,14 +15,23 @@ typedef struct {
     bool is_utf8;    /* the terminal can show more than ASCII */
 } HnStyle;
 
-typedef enum { HN_COLOUR_NONE, HN_COLOUR_GOOD, HN_COLOUR_BUSY, HN_COLOUR_BAD, HN_COLOUR_DIM, HN_COLOUR_BOLD } HnColour;
+typedef enum {
+    HN_COLOUR_NONE,
+    HN_COLOUR_GOOD,
+    HN_COLOUR_BUSY,
+    HN_COLOUR_BAD,
+    HN_COLOUR_DIM,
+    HN_COLOUR_BOLD
+} HnColour;
 
-char *hn_text_bytes(uint64_t bytes);        /* "0", "512K", "1.5G", "128M": three digits at most before the unit */
-char *hn_text_permille(int64_t permille);   /* 998 → "99.8%", 1000 → "100%", negative → "-" */
-char *hn_text_mcpu(uint64_t mcpu);          /* 1990 → "1.99" CPUs */
-char *hn_text_duration_ms(uint64_t ms);     /* "850 ms", "12 s", "3.5 min", "2.0 h" */
-char *hn_text_time(int64_t unix_s);         /* local time, "2026-03-01 17:04:59" */
-char *hn_text_bar(uint32_t permille, uint32_t cells, bool is_utf8); /* exactly `cells` columns wide */
+char *hn_text_bytes(
+    uint64_t bytes); /* "0", "512K", "1.5G", "128M": three digits at most before the unit */
+char *hn_text_permille(int64_t permille); /* 998 → "99.8%", 1000 → "100%", negative → "-" */
+char *hn_text_mcpu(uint64_t mcpu);        /* 1990 → "1.99" CPUs */
+char *hn_text_duration_ms(uint64_t ms);   /* "850 ms", "12 s", "3.5 min", "2.0 h" */
+char *hn_text_time(int64_t unix_s);       /* local time, "2026-03-01 17:04:59" */
+char *hn_text_bar(uint32_t permille, uint32_t cells,
+                  bool is_utf8); /* exactly `cells` columns wide */
 
 /* Control characters, escapes included, become '?': names come from outside. */
 char *hn_text_clean(const char *text);
@@ -30,8 +39,8 @@ char *hn_text_clean(const char *text);
 uint32_t hn_text_columns(const char *text);
 /* At most `columns` wide, the cut marked by "…" (or "~" without UTF-8). */
 char *hn_text_cut(const char *text, uint32_t columns, bool is_utf8);
-/* Broken at blanks into lines of at most `width` columns (0: one line), each begun with `indent` blanks
- * and ended with a newline. */
+/* Broken at blanks into lines of at most `width` columns (0: one line), each begun with `indent`
+ * blanks and ended with a newline. */
 char *hn_text_wrap(const char *text, uint32_t indent, uint32_t width);
 /* The text with colour switched on and off around it, or a copy if the style has none. */
 char *hn_text_paint(const char *text, HnColour colour, const HnStyle *style);

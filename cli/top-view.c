@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Lines of `homenode top`: a head, a row with bars per node, the domains as a table, a foot with keys.
- * When the terminal is low the domains scroll; nodes give way only when nothing else is left.
+ * Lines of `homenode top`: a head, a row with bars per node, the domains as a table, a foot with
+ * keys. When the terminal is low the domains scroll; nodes give way only when nothing else is left.
  *
  * Must not read a key or write to a terminal.
  */
@@ -132,7 +132,8 @@ static void line_free(gpointer data)
 }
 
 /* Takes text; cleans and cuts it. */
-static void add_line(GPtrArray *lines, char *text, HnColour colour, bool is_heading, const HnStyle *style)
+static void add_line(GPtrArray *lines, char *text, HnColour colour, bool is_heading,
+                     const HnStyle *style)
 {
     g_autofree char *clean = hn_text_clean(text);
     HnTopLine *line = g_new(HnTopLine, 1);
@@ -145,17 +146,19 @@ static void add_line(GPtrArray *lines, char *text, HnColour colour, bool is_head
 
 static void add_head(GPtrArray *lines, json_object *host, const char *error, const HnStyle *style)
 {
-    const char *name = hn_reply_string(host, "host-name"), *summary = hn_reply_string(host, "summary");
+    const char *name = hn_reply_string(host, "host-name"),
+               *summary = hn_reply_string(host, "summary");
     if (error) {
         add_line(lines, g_strdup(error), HN_COLOUR_BAD, false, style);
     } else {
         int64_t bytes_per_sec = MAX(hn_reply_int(host, "moving-bytes-per-sec", 0), 0);
         g_autofree char *rate = hn_text_bytes((uint64_t)bytes_per_sec);
         add_line(lines,
-                 g_strdup_printf("%s  score %" G_GINT64_FORMAT "%s%s  moving %s/s  %s", name ? name : "",
-                                 hn_reply_int(host, "score-now", 0),
+                 g_strdup_printf("%s  score %" G_GINT64_FORMAT "%s%s  moving %s/s  %s",
+                                 name ? name : "", hn_reply_int(host, "score-now", 0),
                                  hn_reply_bool(host, "is-connected") ? "" : "  NOT CONNECTED",
-                                 hn_reply_bool(host, "is-paused") ? "  PAUSED" : "", rate, summary ? summary : ""),
+                                 hn_reply_bool(host, "is-paused") ? "  PAUSED" : "", rate,
+                                 summary ? summary : ""),
                  HN_COLOUR_BOLD, false, style);
     }
     add_line(lines, g_strdup(""), HN_COLOUR_NONE, false, style);
@@ -165,48 +168,65 @@ static void add_head(GPtrArray *lines, json_object *host, const char *error, con
 static void add_node(GPtrArray *lines, json_object *node, const HnStyle *style)
 {
     uint32_t cells = style->width >= 100 ? 16 : 8;
-    int64_t n_cpus = hn_reply_int(node, "n-cpus", 0), total = hn_reply_int(node, "mem-total-bytes", 0);
-    int64_t busy_mcpu = hn_reply_int(node, "demand-mcpu", 0) + hn_reply_int(node, "other-load-mcpu", 0);
+    int64_t n_cpus = hn_reply_int(node, "n-cpus", 0),
+            total = hn_reply_int(node, "mem-total-bytes", 0);
+    int64_t busy_mcpu =
+        hn_reply_int(node, "demand-mcpu", 0) + hn_reply_int(node, "other-load-mcpu", 0);
     int64_t used = MAX(total - hn_reply_int(node, "mem-free-bytes", 0), 0);
     int64_t local = hn_reply_int(node, "bytes-local-permille", -1);
     bool is_overcommitted = busy_mcpu > n_cpus * 1000;
-    g_autofree char *cpu_bar = hn_text_bar(n_cpus > 0 ? (uint32_t)(MAX(busy_mcpu, 0) / n_cpus) : 0, cells, style->is_utf8);
-    g_autofree char *mem_bar =
-        hn_text_bar(total > 0 ? (uint32_t)((double)used / (double)total * 1000) : 0, cells, style->is_utf8);
+    g_autofree char *cpu_bar =
+        hn_text_bar(n_cpus > 0 ? (uint32_t)(MAX(busy_mcpu, 0) / n_cpus) : 0, cells, style->is_utf8);
+    g_autofree char *mem_bar = hn_text_bar(
+        total > 0 ? (uint32_t)((double)used / (double)total * 1000) : 0, cells, style->is_utf8);
     g_autofree char *busy = hn_text_mcpu((uint64_t)MAX(busy_mcpu, 0));
-    g_autofree char *used_text = hn_text_bytes((uint64_t)used), *total_text = hn_text_bytes((uint64_t)MAX(total, 0));
+    g_autofree char *used_text = hn_text_bytes((uint64_t)used),
+                    *total_text = hn_text_bytes((uint64_t)MAX(total, 0));
     g_autofree char *share = hn_text_permille(local);
     add_line(lines,
-             g_strdup_printf("node %-2" G_GINT64_FORMAT " CPU %s %5s/%-3" G_GINT64_FORMAT " mem %s %4s/%-4s local %5s"
+             g_strdup_printf("node %-2" G_GINT64_FORMAT " CPU %s %5s/%-3" G_GINT64_FORMAT
+                             " mem %s %4s/%-4s local %5s"
                              "  %" G_GINT64_FORMAT " at home",
-                             hn_reply_int(node, "id", -1), cpu_bar, busy, n_cpus, mem_bar, used_text, total_text,
-                             share, hn_reply_int(node, "homed-domains", 0)),
+                             hn_reply_int(node, "id", -1), cpu_bar, busy, n_cpus, mem_bar,
+                             used_text, total_text, share, hn_reply_int(node, "homed-domains", 0)),
              is_overcommitted ? HN_COLOUR_BUSY : HN_COLOUR_NONE, false, style);
 }
 
 static HnTable *domain_table(const GPtrArray *rows)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 14, 0},  {"HOME", false, 4, 0},  {"LOCAL", true, 0, 0},   {"ACCESS", true, 0, 2},
-        {"CPU", true, 0, 3},    {"MEMORY", true, 0, 5}, {"MOVES", true, 0, 6},   {"RATE", true, 0, 4},
-        {"STATUS", false, 0, 0}, {"REASON", false, 16, 1},
+        {"NAME", false, 14, 0},   {"HOME", false, 4, 0}, {"LOCAL", true, 0, 0},
+        {"ACCESS", true, 0, 2},   {"CPU", true, 0, 3},   {"MEMORY", true, 0, 5},
+        {"MOVES", true, 0, 6},    {"RATE", true, 0, 4},  {"STATUS", false, 0, 0},
+        {"REASON", false, 16, 1},
     };
     HnTable *table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (guint i = 0; i < rows->len; i++) {
         json_object *row = g_ptr_array_index(rows, i), *progress = hn_reply_object(row, "progress");
-        const char *home = hn_reply_string(row, "home"), *wanted = hn_reply_string(row, "home-wanted");
+        const char *home = hn_reply_string(row, "home"),
+                   *wanted = hn_reply_string(row, "home-wanted");
         bool is_leaving = wanted && g_strcmp0(home, wanted) != 0;
         hn_table_add(table, hn_reply_string(row, "name"), HN_COLOUR_NONE);
-        hn_table_take(table, is_leaving ? g_strdup_printf("%s>%s", home ? home : "-", wanted) : g_strdup(home),
-                      HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_permille(hn_reply_int(row, "bytes-local-permille", -1)), HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1)), HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_mcpu((uint64_t)MAX(hn_reply_int(row, "demand-mcpu", 0), 0)), HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_bytes((uint64_t)MAX(hn_reply_int(row, "resident-bytes", 0), 0)), HN_COLOUR_NONE);
-        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "moves", 0)), HN_COLOUR_NONE);
         hn_table_take(table,
-                      progress ? hn_text_bytes((uint64_t)MAX(hn_reply_int(progress, "bytes-per-sec", 0), 0)) : NULL,
+                      is_leaving ? g_strdup_printf("%s>%s", home ? home : "-", wanted)
+                                 : g_strdup(home),
                       HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_permille(hn_reply_int(row, "bytes-local-permille", -1)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_mcpu((uint64_t)MAX(hn_reply_int(row, "demand-mcpu", 0), 0)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table,
+                      hn_text_bytes((uint64_t)MAX(hn_reply_int(row, "resident-bytes", 0), 0)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "moves", 0)),
+                      HN_COLOUR_NONE);
+        hn_table_take(
+            table,
+            progress ? hn_text_bytes((uint64_t)MAX(hn_reply_int(progress, "bytes-per-sec", 0), 0))
+                     : NULL,
+            HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(row, "status"), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(row, "reason"), HN_COLOUR_NONE);
     }
@@ -226,25 +246,28 @@ static void add_domains(GPtrArray *lines, json_object *domains, HnTopState *stat
     g_auto(GStrv) all = g_strsplit(text, "\n", -1);
     add_line(lines, g_strdup(all[0]), HN_COLOUR_NONE, true, style);
     for (uint32_t i = state->scroll; i < rows->len && i < state->scroll + shown; i++) {
-        HnColour colour = hn_colour_of_status(hn_reply_string(g_ptr_array_index(rows, i), "status"));
+        HnColour colour =
+            hn_colour_of_status(hn_reply_string(g_ptr_array_index(rows, i), "status"));
         add_line(lines, g_strdup(all[i + 1]), colour, false, style);
     }
 }
 
-static void add_foot(GPtrArray *lines, json_object *domains, const HnTopState *state, const HnStyle *style)
+static void add_foot(GPtrArray *lines, json_object *domains, const HnTopState *state,
+                     const HnStyle *style)
 {
     const char *name = "";
     for (size_t i = 0; i < G_N_ELEMENTS(sorts); i++)
         if (sorts[i].sort == state->sort)
             name = sorts[i].name;
     add_line(lines,
-             g_strdup_printf("%zu domains by %s%s | sort: n h l a c m s, r reverse | space refresh | q quit",
-                             hn_reply_count(domains, "domains"), name, state->is_reverse ? ", reversed" : ""),
+             g_strdup_printf(
+                 "%zu domains by %s%s | sort: n h l a c m s, r reverse | space refresh | q quit",
+                 hn_reply_count(domains, "domains"), name, state->is_reverse ? ", reversed" : ""),
              HN_COLOUR_DIM, false, style);
 }
 
-GPtrArray *hn_top_render(json_object *host, json_object *domains, const char *error, HnTopState *state,
-                         uint32_t height, const HnStyle *style)
+GPtrArray *hn_top_render(json_object *host, json_object *domains, const char *error,
+                         HnTopState *state, uint32_t height, const HnStyle *style)
 {
     GPtrArray *lines = g_ptr_array_new_with_free_func(line_free);
     add_head(lines, host, error, style);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What `homenode top` shows, as lines: replies of the daemon and the state of the keyboard in, text out.
- * Pure, so that it can be tested without a terminal.
+ * What `homenode top` shows, as lines: replies of the daemon and the state of the keyboard in, text
+ * out. Pure, so that it can be tested without a terminal.
  */
 #pragma once
 
@@ -34,11 +34,17 @@ typedef struct {
 typedef enum { HN_TOP_GO_ON, HN_TOP_REFRESH, HN_TOP_QUIT } HnTopVerdict;
 
 /* What a key does: 'q', sort keys, 'r', ' ', and HN_TOP_KEY_*. page: domains shown at once. */
-enum { HN_TOP_KEY_UP = 0x1000, HN_TOP_KEY_DOWN, HN_TOP_KEY_PAGE_UP, HN_TOP_KEY_PAGE_DOWN, HN_TOP_KEY_HOME };
+enum {
+    HN_TOP_KEY_UP = 0x1000,
+    HN_TOP_KEY_DOWN,
+    HN_TOP_KEY_PAGE_UP,
+    HN_TOP_KEY_PAGE_DOWN,
+    HN_TOP_KEY_HOME
+};
 HnTopVerdict hn_top_key(HnTopState *state, int key, uint32_t page);
 
-/* At most `height` lines of at most style->width columns. host and domains are replies of query-host and
- * query-domains, NULL before the first; error: one line or NULL, shown instead of what is missing.
- * Returns HnTopLine *, owned. */
-GPtrArray *hn_top_render(json_object *host, json_object *domains, const char *error, HnTopState *state,
-                         uint32_t height, const HnStyle *style);
+/* At most `height` lines of at most style->width columns. host and domains are replies of
+ * query-host and query-domains, NULL before the first; error: one line or NULL, shown instead of
+ * what is missing. Returns HnTopLine *, owned. */
+GPtrArray *hn_top_render(json_object *host, json_object *domains, const char *error,
+                         HnTopState *state, uint32_t height, const HnStyle *style);

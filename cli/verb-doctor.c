@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode doctor: what of kernel, libvirt, QEMU and other balancers stands in the way. Fails if a check
- * fails.
+ * homenode doctor: what of kernel, libvirt, QEMU and other balancers stands in the way. Fails if a
+ * check fails.
  */
 #include "cli.h"
 

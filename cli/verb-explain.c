@@ -16,33 +16,43 @@ static void print_section(const HnCli *cli, const char *title, const char *text)
 static void print_alternatives(const HnCli *cli, json_object *reply)
 {
     static const HnColumn columns[] = {
-        {"NODE", false, 0, 0}, {"SCORE", true, 0, 0},  {"COST", true, 0, 0},    {"REMOTE", true, 0, 3},
-        {"CPU", true, 0, 3},   {"MOVE", true, 0, 0},   {"TIME", true, 0, 4},    {"PAYBACK", true, 0, 2},
-        {"REASON", false, 20, 0},
+        {"NODE", false, 0, 0},  {"SCORE", true, 0, 0},   {"COST", true, 0, 0},
+        {"REMOTE", true, 0, 3}, {"CPU", true, 0, 3},     {"MOVE", true, 0, 0},
+        {"TIME", true, 0, 4},   {"PAYBACK", true, 0, 2}, {"REASON", false, 20, 0},
     };
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(reply, "alternatives"); i++) {
         json_object *each = hn_reply_at(reply, "alternatives", i);
         json_object *cost = hn_reply_object(each, "cost-after");
-        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT "%s", hn_reply_int(each, "node", -1),
-                                             hn_reply_bool(each, "is-home") ? " (home)" : ""),
+        hn_table_take(table,
+                      g_strdup_printf("%" G_GINT64_FORMAT "%s", hn_reply_int(each, "node", -1),
+                                      hn_reply_bool(each, "is-home") ? " (home)" : ""),
                       HN_COLOUR_NONE);
-        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(each, "score-after", 0)),
+        hn_table_take(table,
+                      g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(each, "score-after", 0)),
                       HN_COLOUR_NONE);
         /* Cost: stall per second, in milliseconds. */
-        hn_table_take(table, g_strdup_printf("%.1f ms/s", (double)hn_reply_int(cost, "total-ns-per-sec", 0) / 1e6),
+        hn_table_take(
+            table,
+            g_strdup_printf("%.1f ms/s", (double)hn_reply_int(cost, "total-ns-per-sec", 0) / 1e6),
+            HN_COLOUR_NONE);
+        hn_table_take(
+            table,
+            g_strdup_printf("%.1f", (double)hn_reply_int(cost, "remote-ns-per-sec", 0) / 1e6),
+            HN_COLOUR_NONE);
+        hn_table_take(
+            table, g_strdup_printf("%.1f", (double)hn_reply_int(cost, "cpu-ns-per-sec", 0) / 1e6),
+            HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(each, "bytes-to-move", 0)),
                       HN_COLOUR_NONE);
-        hn_table_take(table, g_strdup_printf("%.1f", (double)hn_reply_int(cost, "remote-ns-per-sec", 0) / 1e6),
+        hn_table_take(table, hn_text_duration_ms((uint64_t)hn_reply_int(each, "move-ms", 0)),
                       HN_COLOUR_NONE);
-        hn_table_take(table, g_strdup_printf("%.1f", (double)hn_reply_int(cost, "cpu-ns-per-sec", 0) / 1e6),
-                      HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(each, "bytes-to-move", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_duration_ms((uint64_t)hn_reply_int(each, "move-ms", 0)), HN_COLOUR_NONE);
         hn_table_take(table, hn_cli_format_payback(each), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(each, "reason"), HN_COLOUR_NONE);
     }
     if (hn_table_rows(table) > 0) {
-        g_autofree char *heading = hn_text_paint("Where it could be", HN_COLOUR_BOLD, hn_cli_style(cli));
+        g_autofree char *heading =
+            hn_text_paint("Where it could be", HN_COLOUR_BOLD, hn_cli_style(cli));
         g_print("%s (cost: stall, milliseconds per second)\n", heading);
         hn_cli_print_table(cli, table);
     }

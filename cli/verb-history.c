@@ -7,8 +7,9 @@
 void hn_cli_print_history(const HnCli *cli, json_object *reply, const char *key)
 {
     static const HnColumn columns[] = {
-        {"TIME", false, 0, 0}, {"KIND", false, 0, 1}, {"NAME", false, 12, 0},      {"HOME", false, 0, 0},
-        {"BYTES", true, 0, 3}, {"REASON", false, 0, 2}, {"WHAT", false, 34, 0},
+        {"TIME", false, 0, 0},  {"KIND", false, 0, 1}, {"NAME", false, 12, 0},
+        {"HOME", false, 0, 0},  {"BYTES", true, 0, 3}, {"REASON", false, 0, 2},
+        {"WHAT", false, 34, 0},
     };
     const HnStyle *style = hn_cli_style(cli);
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
@@ -18,9 +19,10 @@ void hn_cli_print_history(const HnCli *cli, json_object *reply, const char *key)
         hn_table_take(table, hn_text_time(hn_reply_int(entry, "unix-s", 0)), HN_COLOUR_DIM);
         hn_table_add(table, hn_reply_string(entry, "kind"), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(entry, "name"), HN_COLOUR_NONE);
-        hn_table_take(table,
-                      hn_cli_format_move(hn_reply_string(entry, "from"), hn_reply_string(entry, "to"), style),
-                      HN_COLOUR_NONE);
+        hn_table_take(
+            table,
+            hn_cli_format_move(hn_reply_string(entry, "from"), hn_reply_string(entry, "to"), style),
+            HN_COLOUR_NONE);
         hn_table_take(table, bytes > 0 ? hn_text_bytes((uint64_t)bytes) : NULL, HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(entry, "reason"), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(entry, "sentence"), HN_COLOUR_NONE);

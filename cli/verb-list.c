@@ -7,9 +7,10 @@
 HnTable *hn_cli_domain_table(json_object *reply)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 16, 0},    {"MODE", false, 0, 6},    {"HOME", false, 4, 0},   {"LOCAL", true, 0, 0},
-        {"ACCESS", true, 0, 2},   {"VCPUS", true, 0, 7},    {"CPU", true, 0, 3},     {"MEMORY", true, 0, 5},
-        {"SCORE", true, 0, 8},    {"MOVES", true, 0, 9},    {"STATUS", false, 0, 0}, {"REASON", false, 18, 4},
+        {"NAME", false, 16, 0}, {"MODE", false, 0, 6},   {"HOME", false, 4, 0},
+        {"LOCAL", true, 0, 0},  {"ACCESS", true, 0, 2},  {"VCPUS", true, 0, 7},
+        {"CPU", true, 0, 3},    {"MEMORY", true, 0, 5},  {"SCORE", true, 0, 8},
+        {"MOVES", true, 0, 9},  {"STATUS", false, 0, 0}, {"REASON", false, 18, 4},
     };
     HnTable *table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(reply, "domains"); i++) {
@@ -22,12 +23,17 @@ HnTable *hn_cli_domain_table(json_object *reply)
         hn_table_add(table, hn_reply_string(row, "home"), HN_COLOUR_NONE);
         hn_table_take(table, hn_text_permille(local), hn_colour_of_share(local));
         hn_table_take(table, hn_text_permille(accesses), hn_colour_of_share(accesses));
-        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "vcpus", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_mcpu((uint64_t)hn_reply_int(row, "demand-mcpu", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(row, "resident-bytes", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "score-now", 0)),
+        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "vcpus", 0)),
                       HN_COLOUR_NONE);
-        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "moves", 0)), HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_mcpu((uint64_t)hn_reply_int(row, "demand-mcpu", 0)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(row, "resident-bytes", 0)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table,
+                      g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "score-now", 0)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "moves", 0)),
+                      HN_COLOUR_NONE);
         hn_table_add(table, status, hn_colour_of_status(status));
         hn_table_add(table, hn_reply_string(row, "reason"), HN_COLOUR_NONE);
     }
@@ -52,8 +58,10 @@ HnExit hn_verb_list(HnCli *cli, int argc, char **argv)
 {
     gboolean is_managed_only = FALSE, is_names = FALSE;
     const GOptionEntry entries[] = {
-        {"managed", 'm', 0, G_OPTION_ARG_NONE, &is_managed_only, "Only domains that have opted in", NULL},
-        {"names", 'n', 0, G_OPTION_ARG_NONE, &is_names, "Only the names, one a line, for scripts", NULL},
+        {"managed", 'm', 0, G_OPTION_ARG_NONE, &is_managed_only, "Only domains that have opted in",
+         NULL},
+        {"names", 'n', 0, G_OPTION_ARG_NONE, &is_names, "Only the names, one a line, for scripts",
+         NULL},
         {NULL},
     };
     HnExit code;
@@ -74,7 +82,8 @@ HnExit hn_verb_list(HnCli *cli, int argc, char **argv)
     } else if (hn_cli_is_json(cli)) {
         hn_cli_print_json(reply);
     } else if (hn_reply_count(reply, "domains") == 0) {
-        code = print_none(cli, is_managed_only ? "No domain has opted in." : "No domain is running.");
+        code =
+            print_none(cli, is_managed_only ? "No domain has opted in." : "No domain is running.");
     } else {
         g_autoptr(HnTable) table = hn_cli_domain_table(reply);
         hn_cli_print_table(cli, table);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode enable, advise, disable: the opt-in metadata, written by the daemon so that one place knows
- * its form. Other attributes of the element are kept.
+ * homenode enable, advise, disable: the opt-in metadata, written by the daemon so that one place
+ * knows its form. Other attributes of the element are kept.
  */
 #include "cli.h"
 
 #include <string.h>
 
 /* Each domain by itself: one that fails does not keep the others from being changed. */
-static HnExit set_mode(HnCli *cli, const char *domain, const char *mode, bool is_persistent, json_object *all)
+static HnExit set_mode(HnCli *cli, const char *domain, const char *mode, bool is_persistent,
+                       json_object *all)
 {
     HnExit code;
     json_object *reply, *arguments = json_object_new_object();

@@ -38,8 +38,9 @@ char *hn_cli_format_payback(json_object *move)
 static void print_verdicts(const HnCli *cli, json_object *plan)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 16, 0}, {"HOME", false, 0, 0}, {"SCORE", false, 0, 0},   {"LOCAL", true, 0, 4},
-        {"MOVE", true, 0, 0},   {"TIME", true, 0, 3},  {"PAYBACK", true, 0, 5}, {"REASON", false, 18, 0},
+        {"NAME", false, 16, 0},  {"HOME", false, 0, 0},    {"SCORE", false, 0, 0},
+        {"LOCAL", true, 0, 4},   {"MOVE", true, 0, 0},     {"TIME", true, 0, 3},
+        {"PAYBACK", true, 0, 5}, {"REASON", false, 18, 0},
     };
     const HnStyle *style = hn_cli_style(cli);
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
@@ -49,15 +50,21 @@ static void print_verdicts(const HnCli *cli, json_object *plan)
         int64_t local = hn_reply_int(verdict, "bytes-local-permille", -1);
         g_autofree char *now = format_homes(verdict, "home-now");
         g_autofree char *wanted = format_homes(verdict, "home-wanted");
-        g_autofree char *score_now = g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(verdict, "score-now", 0));
-        g_autofree char *score_after = g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(verdict, "score-after", 0));
+        g_autofree char *score_now =
+            g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(verdict, "score-now", 0));
+        g_autofree char *score_after =
+            g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(verdict, "score-after", 0));
         hn_table_add(table, hn_reply_string(verdict, "name"), HN_COLOUR_NONE);
-        hn_table_take(table, hn_cli_format_move(now, wanted, style), will_act ? HN_COLOUR_BUSY : HN_COLOUR_NONE);
+        hn_table_take(table, hn_cli_format_move(now, wanted, style),
+                      will_act ? HN_COLOUR_BUSY : HN_COLOUR_NONE);
         hn_table_take(table, hn_cli_format_move(score_now, score_after, style), HN_COLOUR_NONE);
         hn_table_take(table, hn_text_permille(local), hn_colour_of_share(local));
         bool has_bytes = hn_reply_int(verdict, "bytes-to-move", 0) > 0;
-        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(verdict, "bytes-to-move", 0)), HN_COLOUR_NONE);
-        hn_table_take(table, has_bytes ? hn_text_duration_ms((uint64_t)hn_reply_int(verdict, "move-ms", 0)) : NULL,
+        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(verdict, "bytes-to-move", 0)),
+                      HN_COLOUR_NONE);
+        hn_table_take(table,
+                      has_bytes ? hn_text_duration_ms((uint64_t)hn_reply_int(verdict, "move-ms", 0))
+                                : NULL,
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_cli_format_payback(verdict), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(verdict, "reason"), HN_COLOUR_NONE);
@@ -68,14 +75,16 @@ static void print_verdicts(const HnCli *cli, json_object *plan)
 static void print_actions(const HnCli *cli, json_object *plan)
 {
     static const HnColumn columns[] = {
-        {"STEP", true, 0, 0}, {"ACTION", false, 0, 0}, {"NAME", false, 8, 0},    {"FROM", false, 0, 0},
-        {"TO", false, 0, 0},  {"BYTES", true, 0, 0},   {"REASON", false, 12, 0},
+        {"STEP", true, 0, 0},     {"ACTION", false, 0, 0}, {"NAME", false, 8, 0},
+        {"FROM", false, 0, 0},    {"TO", false, 0, 0},     {"BYTES", true, 0, 0},
+        {"REASON", false, 12, 0},
     };
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(plan, "actions"); i++) {
         json_object *action = hn_reply_at(plan, "actions", i);
         int64_t bytes = hn_reply_int(action, "bytes", 0);
-        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(action, "step", 0)), HN_COLOUR_NONE);
+        hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(action, "step", 0)),
+                      HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(action, "kind"), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(action, "name"), HN_COLOUR_NONE);
         hn_table_take(table, hn_reply_int_list(action, "from-nodes"), HN_COLOUR_NONE);
@@ -109,7 +118,8 @@ HnExit hn_verb_plan(HnCli *cli, int argc, char **argv)
 {
     int node = HN_CLI_NO_NODE;
     const GOptionEntry entries[] = {
-        {"node", 'n', 0, G_OPTION_ARG_INT, &node, "As if the domains were wanted on this node", "NODE"},
+        {"node", 'n', 0, G_OPTION_ARG_INT, &node, "As if the domains were wanted on this node",
+         "NODE"},
         {NULL},
     };
     HnExit code;

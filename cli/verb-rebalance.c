@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode rebalance: asks for a forced re-homing, and with --wait stays until its job has ended. The
- * job belongs to the daemon: interrupting this command does not stop it.
+ * homenode rebalance: asks for a forced re-homing, and with --wait stays until its job has ended.
+ * The job belongs to the daemon: interrupting this command does not stop it.
  */
 #include "cli.h"
 
@@ -36,8 +36,8 @@ static void show_progress(const HnCli *cli, json_object *job)
 static void print_job(const HnCli *cli, json_object *job)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 12, 0}, {"STATE", false, 0, 0}, {"MOVED", true, 0, 1}, {"REASON", false, 0, 2},
-        {"WHAT", false, 34, 0},
+        {"NAME", false, 12, 0},  {"STATE", false, 0, 0}, {"MOVED", true, 0, 1},
+        {"REASON", false, 0, 2}, {"WHAT", false, 34, 0},
     };
     const char *summary = hn_reply_string(job, "summary");
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
@@ -47,7 +47,8 @@ static void print_job(const HnCli *cli, json_object *job)
         bool is_bad = g_strcmp0(state, "refused") == 0 || g_strcmp0(state, "failed") == 0;
         hn_table_add(table, hn_reply_string(domain, "name"), HN_COLOUR_NONE);
         hn_table_add(table, state, is_bad ? HN_COLOUR_BAD : HN_COLOUR_GOOD);
-        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(domain, "bytes-moved", 0)), HN_COLOUR_NONE);
+        hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(domain, "bytes-moved", 0)),
+                      HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(domain, "reason"), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(domain, "sentence"), HN_COLOUR_NONE);
     }
@@ -109,10 +110,13 @@ HnExit hn_verb_rebalance(HnCli *cli, int argc, char **argv)
 {
     Options options = {.node = HN_CLI_NO_NODE};
     const GOptionEntry entries[] = {
-        {"node", 'n', 0, G_OPTION_ARG_INT, &options.node, "Make this node their home (kernel's number)", "NODE"},
+        {"node", 'n', 0, G_OPTION_ARG_INT, &options.node,
+         "Make this node their home (kernel's number)", "NODE"},
         {"wait", 'w', 0, G_OPTION_ARG_NONE, &options.is_wait, "Wait until it is done", NULL},
-        {"timeout", 't', 0, G_OPTION_ARG_INT, &options.timeout_s, "Wait at most so long (with --wait)", "SECONDS"},
-        {"dry-run", 0, 0, G_OPTION_ARG_NONE, &options.is_dry_run, "Show what would be done, do nothing", NULL},
+        {"timeout", 't', 0, G_OPTION_ARG_INT, &options.timeout_s,
+         "Wait at most so long (with --wait)", "SECONDS"},
+        {"dry-run", 0, 0, G_OPTION_ARG_NONE, &options.is_dry_run,
+         "Show what would be done, do nothing", NULL},
         {NULL},
     };
     HnExit code;
@@ -120,7 +124,8 @@ HnExit hn_verb_rebalance(HnCli *cli, int argc, char **argv)
     if (!hn_cli_parse(cli, entries, &argc, &argv, 0, -1, &code))
         return code;
     if (options.node < 0 && options.node != HN_CLI_NO_NODE)
-        return hn_cli_usage(cli, "--node %d is not allowed: use a node of 'homenode host'", options.node);
+        return hn_cli_usage(cli, "--node %d is not allowed: use a node of 'homenode host'",
+                            options.node);
     if (options.timeout_s < 0 || (options.timeout_s > 0 && !options.is_wait))
         return hn_cli_usage(cli, "--timeout needs --wait and a number of seconds");
     json_object *arguments = hn_cli_domains_argument(argc, argv);

@@ -9,10 +9,12 @@ static HnExit print_released(const HnCli *cli, json_object *reply)
     HnExit code = HN_EXIT_OK;
     for (size_t i = 0; i < hn_reply_count(reply, "domains"); i++) {
         json_object *domain = hn_reply_at(reply, "domains", i);
-        const char *name = hn_reply_string(domain, "name"), *reason = hn_reply_string(domain, "reason");
+        const char *name = hn_reply_string(domain, "name"),
+                   *reason = hn_reply_string(domain, "reason");
         const char *sentence = hn_reply_string(domain, "sentence");
-        g_autofree char *line = g_strdup_printf("%s: %s%s%s", name ? name : "?", reason ? reason : "?",
-                                                sentence && *sentence ? ": " : "", sentence ? sentence : "");
+        g_autofree char *line =
+            g_strdup_printf("%s: %s%s%s", name ? name : "?", reason ? reason : "?",
+                            sentence && *sentence ? ": " : "", sentence ? sentence : "");
         if (g_strcmp0(reason, "released") != 0)
             code = HN_EXIT_FAILED;
         if (!hn_cli_is_json(cli))

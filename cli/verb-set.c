@@ -9,7 +9,10 @@
 static HnExit print_keys(HnCli *cli, json_object *reply, const char *wanted)
 {
     static const HnColumn columns[] = {
-        {"KEY", false, 0, 0}, {"VALUE", false, 8, 0}, {"DEFAULT", false, 0, 2}, {"MEANING", false, 24, 1},
+        {"KEY", false, 0, 0},
+        {"VALUE", false, 8, 0},
+        {"DEFAULT", false, 0, 2},
+        {"MEANING", false, 24, 1},
     };
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (size_t i = 0; i < hn_reply_count(reply, "keys"); i++) {
@@ -19,12 +22,14 @@ static HnExit print_keys(HnCli *cli, json_object *reply, const char *wanted)
         if (wanted && g_strcmp0(name, wanted) != 0)
             continue;
         hn_table_add(table, name, HN_COLOUR_NONE);
-        hn_table_add(table, hn_reply_string(key, "value"), is_default ? HN_COLOUR_NONE : HN_COLOUR_BUSY);
+        hn_table_add(table, hn_reply_string(key, "value"),
+                     is_default ? HN_COLOUR_NONE : HN_COLOUR_BUSY);
         hn_table_add(table, hn_reply_string(key, "default"), HN_COLOUR_DIM);
-        hn_table_take(table,
-                      g_strdup_printf("%s%s", help ? help : "",
-                                      hn_reply_bool(key, "needs-restart") ? " (needs a restart)" : ""),
-                      HN_COLOUR_NONE);
+        hn_table_take(
+            table,
+            g_strdup_printf("%s%s", help ? help : "",
+                            hn_reply_bool(key, "needs-restart") ? " (needs a restart)" : ""),
+            HN_COLOUR_NONE);
     }
     if (hn_table_rows(table) == 0)
         return hn_cli_fail(cli, "no key '%s': 'homenode set' lists them", wanted ? wanted : "");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode snapshot: what a round saw and decided, the form that replay and bug reports take. Always
- * JSON.
+ * homenode snapshot: what a round saw and decided, the form that replay and bug reports take.
+ * Always JSON.
  */
 #include "cli.h"
 
@@ -11,8 +11,8 @@
 static HnExit write_file(HnCli *cli, const char *path, json_object *reply)
 {
     g_autoptr(GError) error = NULL;
-    const char *text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                                                 JSON_C_TO_STRING_NOSLASHESCAPE);
+    const char *text = json_object_to_json_string_ext(
+        reply, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
     g_autofree char *line = g_strconcat(text, "\n", NULL);
     if (!g_file_set_contents_full(path, line, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644, &error))
         return hn_cli_fail(cli, "snapshot not written: %s", error->message);
@@ -24,7 +24,8 @@ HnExit hn_verb_snapshot(HnCli *cli, int argc, char **argv)
     int last = G_MININT; /* not given */
     g_autofree char *path = NULL;
     const GOptionEntry entries[] = {
-        {"last", 'l', 0, G_OPTION_ARG_INT, &last, "The last N recorded rounds instead of a fresh one", "N"},
+        {"last", 'l', 0, G_OPTION_ARG_INT, &last,
+         "The last N recorded rounds instead of a fresh one", "N"},
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &path, "Write to this file", "FILE"},
         {NULL},
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode status: without arguments the host and its domains, with arguments all that is known of each.
+ * homenode status: without arguments the host and its domains, with arguments all that is known of
+ * each.
  */
 #include "cli.h"
 
@@ -28,8 +29,8 @@ static char *format_per_node(json_object *row, const char *list, const char *key
     for (size_t i = 0; i < hn_reply_count(row, list); i++) {
         json_object *entry = hn_reply_at(row, list, i);
         int64_t amount = hn_reply_int(entry, key, 0);
-        g_autofree char *shown =
-            is_bytes ? hn_text_bytes((uint64_t)amount) : g_strdup_printf("%" G_GINT64_FORMAT, amount);
+        g_autofree char *shown = is_bytes ? hn_text_bytes((uint64_t)amount)
+                                          : g_strdup_printf("%" G_GINT64_FORMAT, amount);
         g_string_append_printf(text, "%snode %" G_GINT64_FORMAT ": %s", i ? ", " : "",
                                hn_reply_int(entry, "node", -1), shown);
     }
@@ -54,7 +55,8 @@ static void print_last_decision(const HnCli *cli, json_object *row)
     if (!decision)
         return;
     g_autofree char *time = hn_text_time(hn_reply_int(decision, "unix-s", 0));
-    take_field(cli, "Last decision", g_strdup_printf("%s %s", time, hn_reply_string(decision, "reason")));
+    take_field(cli, "Last decision",
+               g_strdup_printf("%s %s", time, hn_reply_string(decision, "reason")));
     if (sentence)
         hn_cli_print_wrapped(cli, 4, sentence);
 }
@@ -73,25 +75,32 @@ static void print_domain(const HnCli *cli, json_object *row)
     g_autofree char *configured = hn_text_bytes((uint64_t)hn_reply_int(row, "configured-bytes", 0));
     g_autofree char *heading = g_strdup_printf("%s (%s)", name ? name : "?", uuid ? uuid : "?");
     hn_cli_print_wrapped(cli, 0, heading);
-    take_field(cli, "Mode", g_strdup_printf("%s%s%s", hn_reply_string(row, "mode"),
-                                            hn_reply_bool(row, "is-wide") ? ", wide" : "",
-                                            hn_reply_bool(row, "is-fenced") ? ", fenced" : ""));
-    take_field(cli, "Status", g_strdup_printf("%s (domain %s)", hn_reply_string(row, "status"),
-                                              hn_reply_string(row, "domain-state")));
+    take_field(cli, "Mode",
+               g_strdup_printf("%s%s%s", hn_reply_string(row, "mode"),
+                               hn_reply_bool(row, "is-wide") ? ", wide" : "",
+                               hn_reply_bool(row, "is-fenced") ? ", fenced" : ""));
+    take_field(cli, "Status",
+               g_strdup_printf("%s (domain %s)", hn_reply_string(row, "status"),
+                               hn_reply_string(row, "domain-state")));
     if (wanted && g_strcmp0(home, wanted) != 0)
         take_field(cli, "Home", g_strdup_printf("%s, wanted %s", home ? home : "none", wanted));
     else
         print_field(cli, "Home", home);
     take_field(cli, "Bytes local", hn_text_permille(hn_reply_int(row, "bytes-local-permille", -1)));
-    take_field(cli, "Accesses local", hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1)));
-    take_field(cli, "Score", g_strdup_printf("%" G_GINT64_FORMAT " now, %" G_GINT64_FORMAT " after",
-                                             hn_reply_int(row, "score-now", 0), hn_reply_int(row, "score-after", 0)));
-    take_field(cli, "CPU", g_strdup_printf("%" G_GINT64_FORMAT " vCPUs, demand %s, used %s, waiting %s",
-                                           hn_reply_int(row, "vcpus", 0), demand, used, delay));
+    take_field(cli, "Accesses local",
+               hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1)));
+    take_field(cli, "Score",
+               g_strdup_printf("%" G_GINT64_FORMAT " now, %" G_GINT64_FORMAT " after",
+                               hn_reply_int(row, "score-now", 0),
+                               hn_reply_int(row, "score-after", 0)));
+    take_field(cli, "CPU",
+               g_strdup_printf("%" G_GINT64_FORMAT " vCPUs, demand %s, used %s, waiting %s",
+                               hn_reply_int(row, "vcpus", 0), demand, used, delay));
     take_field(cli, "vCPUs at", format_per_node(row, "vcpus-per-node", "vcpus", false));
     take_field(cli, "Memory", g_strdup_printf("%s resident of %s", resident, configured));
     take_field(cli, "Memory at", format_per_node(row, "bytes-per-node", "bytes", true));
-    take_field(cli, "Moves", g_strdup_printf("%" G_GINT64_FORMAT ", %s", hn_reply_int(row, "moves", 0), moved));
+    take_field(cli, "Moves",
+               g_strdup_printf("%" G_GINT64_FORMAT ", %s", hn_reply_int(row, "moves", 0), moved));
     print_progress(cli, row);
     print_field(cli, "Reason", hn_reply_string(row, "reason"));
     if (sentence)
@@ -149,7 +158,8 @@ HnExit hn_verb_status(HnCli *cli, int argc, char **argv)
         json_object *both = json_object_new_object();
         json_object_object_add(both, "schema", json_object_new_int(1));
         json_object_object_add(both, "host", json_object_get(host));
-        json_object_object_add(both, "domains", json_object_get(json_object_object_get(domains, "domains")));
+        json_object_object_add(both, "domains",
+                               json_object_get(json_object_object_get(domains, "domains")));
         hn_cli_print_json(both);
         json_object_put(both);
     } else {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode top: the live view. Asks the daemon every interval, draws what top-view.c makes of it, reads
- * keys. The only file that includes curses.
+ * homenode top: the live view. Asks the daemon every interval, draws what top-view.c makes of it,
+ * reads keys. The only file that includes curses.
  *
- * A daemon that goes away is said so on the first line and asked again until it is back. The terminal is
- * given back on every way out that a program can see (also SIGTERM and SIGINT).
+ * A daemon that goes away is said so on the first line and asked again until it is back. The
+ * terminal is given back on every way out that a program can see (also SIGTERM and SIGINT).
  */
 #include "cli.h"
 #include "top-view.h"
@@ -64,8 +64,8 @@ static void draw(HnCli *cli, View *view)
     int height, width;
     getmaxyx(stdscr, height, width);
     style.width = (uint32_t)MAX(width, 1);
-    g_autoptr(GPtrArray) lines =
-        hn_top_render(view->host, view->domains, view->error, &view->state, (uint32_t)MAX(height, 0), &style);
+    g_autoptr(GPtrArray) lines = hn_top_render(view->host, view->domains, view->error, &view->state,
+                                               (uint32_t)MAX(height, 0), &style);
     erase();
     for (guint i = 0; i < lines->len; i++) {
         const HnTopLine *line = g_ptr_array_index(lines, i);
@@ -112,7 +112,8 @@ static void run(HnCli *cli, View *view, gint64 interval_us)
         int key = getch();
         if (key == ERR)
             continue;
-        HnTopVerdict verdict = hn_top_key(&view->state, translate_key(key), (uint32_t)MAX(LINES / 2, 1));
+        HnTopVerdict verdict =
+            hn_top_key(&view->state, translate_key(key), (uint32_t)MAX(LINES / 2, 1));
         if (verdict == HN_TOP_QUIT)
             return;
         if (verdict == HN_TOP_REFRESH)
@@ -140,7 +141,8 @@ HnExit hn_verb_top(HnCli *cli, int argc, char **argv)
 {
     double interval_s = INTERVAL_DEFAULT_S;
     const GOptionEntry entries[] = {
-        {"interval", 'i', 0, G_OPTION_ARG_DOUBLE, &interval_s, "Time between questions (2)", "SECONDS"},
+        {"interval", 'i', 0, G_OPTION_ARG_DOUBLE, &interval_s, "Time between questions (2)",
+         "SECONDS"},
         {NULL},
     };
     const struct sigaction action = {.sa_handler = on_signal};
@@ -149,7 +151,8 @@ HnExit hn_verb_top(HnCli *cli, int argc, char **argv)
     if (!hn_cli_parse(cli, entries, &argc, &argv, 0, 0, &code))
         return code;
     if (!(interval_s >= 0.1 && interval_s <= 3600))
-        return hn_cli_usage(cli, "--interval %g is not allowed: use 0.1 to 3600 seconds", interval_s);
+        return hn_cli_usage(cli, "--interval %g is not allowed: use 0.1 to 3600 seconds",
+                            interval_s);
     if (hn_cli_is_json(cli))
         return hn_cli_usage(cli, "--json does not go with it: use 'homenode status --json'");
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))

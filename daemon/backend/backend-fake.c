@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The fake back end: a table of domains under one lock. It answers what the real one answers in the same
- * situation (tests/integration/backend/ runs one set of tests against both): an unknown domain is GONE, a
- * pin raises a TUNABLE change with the key libvirt uses, a nodeset raises none.
+ * The fake back end: a table of domains under one lock. It answers what the real one answers in the
+ * same situation (tests/integration/backend/ runs one set of tests against both): an unknown domain
+ * is GONE, a pin raises a TUNABLE change with the key libvirt uses, a nodeset raises none.
  *
- * Changes are queued to the default main context, never called from within an operation. Must not touch
- * the machine.
+ * Changes are queued to the default main context, never called from within an operation. Must not
+ * touch the machine.
  */
 #include "backend-fake.h"
 
@@ -13,8 +13,8 @@
 
 typedef struct {
     HnDomainInfo *info;
-    char *stats_xml;          /* NULL: none */
-    bool has_dirty_rate;      /* a measurement was started */
+    char *stats_xml;     /* NULL: none */
+    bool has_dirty_rate; /* a measurement was started */
     double dirty_seconds;
     uint64_t dirty_bytes_per_sec;
 } FakeDomain;
@@ -71,7 +71,8 @@ static gboolean deliver(gpointer data)
 }
 
 /* Lock held. */
-static void emit(HnFake *fake, HnChangeKind kind, const char *uuid, const char *key, const char *value)
+static void emit(HnFake *fake, HnChangeKind kind, const char *uuid, const char *key,
+                 const char *value)
 {
     if (!fake->func)
         return;
@@ -122,9 +123,10 @@ static bool hits_failure(HnFake *fake, HnFakeOp op, const char *uuid, GError **e
     return false;
 }
 
-/* Takes the lock, counts, waits, fails as scripted. On success the lock is held and *ret_domain is the
- * domain (uuid NULL: none is wanted). */
-static bool enter(HnBackend *backend, HnFakeOp op, const char *uuid, FakeDomain **ret_domain, GError **error)
+/* Takes the lock, counts, waits, fails as scripted. On success the lock is held and *ret_domain is
+ * the domain (uuid NULL: none is wanted). */
+static bool enter(HnBackend *backend, HnFakeOp op, const char *uuid, FakeDomain **ret_domain,
+                  GError **error)
 {
     HnFake *fake = (HnFake *)backend;
     g_mutex_lock(&fake->lock);
@@ -140,7 +142,8 @@ static bool enter(HnBackend *backend, HnFakeOp op, const char *uuid, FakeDomain 
     if (!fake->is_connected)
         g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_DISCONNECTED, "not connected");
     else if (uuid && !domain)
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_GONE, "domain %s: no such domain", uuid);
+        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_GONE, "domain %s: no such domain",
+                    uuid);
     else
         is_good = !hits_failure(fake, op, uuid, error);
     if (!is_good) {
@@ -195,7 +198,8 @@ static bool fake_get(HnBackend *backend, const char *uuid, HnDomainInfo **ret_in
     return true;
 }
 
-/* Lock held. Records a pin and reports it under libvirt's key. False (UNSUPPORTED): an empty set. */
+/* Lock held. Records a pin and reports it under libvirt's key. False (UNSUPPORTED): an empty set.
+ */
 static bool record_pin(HnBackend *backend, FakeDomain *domain, HnCpuset *pin, bool *has_pin,
                        const HnCpuset *cpus, const char *key, GError **error)
 {
@@ -223,27 +227,29 @@ static bool fake_pin_vcpu(HnBackend *backend, const char *uuid, uint32_t vcpu, c
         found = each->id == vcpu ? each : NULL;
     }
     g_autofree char *key = g_strdup_printf("cputune.vcpupin%u", vcpu);
-    bool is_good = found && record_pin(backend, domain, &found->pin, &found->has_pin, cpus, key, error);
+    bool is_good =
+        found && record_pin(backend, domain, &found->pin, &found->has_pin, cpus, key, error);
     if (!found)
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_FAILED, "domain %s: vcpu %u is out of range",
-                    domain->info->name, vcpu);
+        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_FAILED,
+                    "domain %s: vcpu %u is out of range", domain->info->name, vcpu);
     leave(backend);
     return is_good;
 }
 
-static bool fake_pin_emulator(HnBackend *backend, const char *uuid, const HnCpuset *cpus, GError **error)
+static bool fake_pin_emulator(HnBackend *backend, const char *uuid, const HnCpuset *cpus,
+                              GError **error)
 {
     FakeDomain *domain;
     if (!enter(backend, HN_FAKE_PIN_EMULATOR, uuid, &domain, error))
         return false;
-    bool is_good = record_pin(backend, domain, &domain->info->emulator_pin, &domain->info->has_emulator_pin,
-                              cpus, "cputune.emulatorpin", error);
+    bool is_good = record_pin(backend, domain, &domain->info->emulator_pin,
+                              &domain->info->has_emulator_pin, cpus, "cputune.emulatorpin", error);
     leave(backend);
     return is_good;
 }
 
-static bool fake_pin_iothread(HnBackend *backend, const char *uuid, uint32_t iothread, const HnCpuset *cpus,
-                              GError **error)
+static bool fake_pin_iothread(HnBackend *backend, const char *uuid, uint32_t iothread,
+                              const HnCpuset *cpus, GError **error)
 {
     FakeDomain *domain;
     if (!enter(backend, HN_FAKE_PIN_IOTHREAD, uuid, &domain, error))
@@ -254,30 +260,34 @@ static bool fake_pin_iothread(HnBackend *backend, const char *uuid, uint32_t iot
         found = each->id == iothread ? each : NULL;
     }
     g_autofree char *key = g_strdup_printf("cputune.iothreadpin%u", iothread);
-    bool is_good = found && record_pin(backend, domain, &found->pin, &found->has_pin, cpus, key, error);
+    bool is_good =
+        found && record_pin(backend, domain, &found->pin, &found->has_pin, cpus, key, error);
     if (!found)
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_FAILED, "domain %s: iothread %u not found",
-                    domain->info->name, iothread);
+        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_FAILED,
+                    "domain %s: iothread %u not found", domain->info->name, iothread);
     leave(backend);
     return is_good;
 }
 
-static bool fake_set_nodeset(HnBackend *backend, const char *uuid, const HnCpuset *node_ids, GError **error)
+static bool fake_set_nodeset(HnBackend *backend, const char *uuid, const HnCpuset *node_ids,
+                             GError **error)
 {
     FakeDomain *domain;
     if (!enter(backend, HN_FAKE_SET_NODESET, uuid, &domain, error))
         return false;
     HnDomainInfo *info = domain->info;
     /* libvirt's rule: only a domain without <numatune>, or a restrictive one, can be changed. */
-    bool is_open = info->numatune_mode == HN_NUMATUNE_NONE || info->numatune_mode == HN_NUMATUNE_RESTRICTIVE;
+    bool is_open =
+        info->numatune_mode == HN_NUMATUNE_NONE || info->numatune_mode == HN_NUMATUNE_RESTRICTIVE;
     bool is_good = is_open && !hn_cpuset_is_empty(node_ids);
     if (is_good) {
         info->numatune_mode = HN_NUMATUNE_RESTRICTIVE;
         info->numatune_nodes = *node_ids;
     } else {
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_UNSUPPORTED, "domain %s: %s", info->name,
-                    is_open ? "an empty nodeset is not possible"
-                            : "change of nodeset for running domain requires restrictive numa mode");
+        g_set_error(
+            error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_UNSUPPORTED, "domain %s: %s", info->name,
+            is_open ? "an empty nodeset is not possible"
+                    : "change of nodeset for running domain requires restrictive numa mode");
     }
     leave(backend);
     return is_good;
@@ -294,8 +304,8 @@ static bool fake_set_stats(HnBackend *backend, const char *uuid, const char *xml
     return true;
 }
 
-static bool fake_op_set_placement(HnBackend *backend, const char *uuid, const char *xml, bool is_persistent,
-                                  GError **error)
+static bool fake_op_set_placement(HnBackend *backend, const char *uuid, const char *xml,
+                                  bool is_persistent, GError **error)
 {
     FakeDomain *domain;
     if (!enter(backend, HN_FAKE_SET_PLACEMENT, uuid, &domain, error))
@@ -307,8 +317,8 @@ static bool fake_op_set_placement(HnBackend *backend, const char *uuid, const ch
     return true;
 }
 
-static bool fake_start_dirty_rate(HnBackend *backend, const char *uuid, HnDirtyMode mode, uint32_t seconds,
-                                  GError **error)
+static bool fake_start_dirty_rate(HnBackend *backend, const char *uuid, HnDirtyMode mode,
+                                  uint32_t seconds, GError **error)
 {
     FakeDomain *domain;
     if (!enter(backend, HN_FAKE_START_DIRTY_RATE, uuid, &domain, error))
@@ -326,14 +336,16 @@ static bool fake_start_dirty_rate(HnBackend *backend, const char *uuid, HnDirtyM
     return !is_refused;
 }
 
-static bool fake_get_dirty_rate(HnBackend *backend, const char *uuid, HnDirtyRate *ret_rate, GError **error)
+static bool fake_get_dirty_rate(HnBackend *backend, const char *uuid, HnDirtyRate *ret_rate,
+                                GError **error)
 {
     FakeDomain *domain;
     if (!enter(backend, HN_FAKE_GET_DIRTY_RATE, uuid, &domain, error))
         return false;
-    *ret_rate = (HnDirtyRate){.calc_seconds = domain->dirty_seconds,
-                              .is_measured = domain->has_dirty_rate,
-                              .bytes_per_sec = domain->has_dirty_rate ? domain->dirty_bytes_per_sec : 0};
+    *ret_rate =
+        (HnDirtyRate){.calc_seconds = domain->dirty_seconds,
+                      .is_measured = domain->has_dirty_rate,
+                      .bytes_per_sec = domain->has_dirty_rate ? domain->dirty_bytes_per_sec : 0};
     leave(backend);
     return true;
 }

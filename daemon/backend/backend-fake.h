@@ -24,7 +24,8 @@ typedef enum {
 /* Connected from the first watch() on, no domains. */
 HnBackend *hn_backend_fake_new(void);
 
-/* A plain running KVM domain: n_vcpus vCPUs without pins, one piece of RAM "pc.ram". uuid: 36 chars. */
+/* A plain running KVM domain: n_vcpus vCPUs without pins, one piece of RAM "pc.ram". uuid: 36
+ * chars. */
 void hn_fake_add_domain(HnBackend *backend, const char *uuid, const char *name, uint32_t n_vcpus,
                         uint64_t memory_bytes);
 /* Anything else: takes ownership of `info`, replaces a domain of the same uuid. */

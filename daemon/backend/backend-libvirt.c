@@ -2,14 +2,14 @@
 /*
  * Domains of libvirt behind the contract of backend.h.
  *
- * Theory of operation: every operation borrows the connection, looks the domain up by UUID, makes one or
- * two calls and gives everything back; nothing is cached except, per domain, the job seen last (see
- * observe_job()). What a domain looks like comes from its live XML, which needs no job in libvirtd and
- * therefore never waits.
+ * Theory of operation: every operation borrows the connection, looks the domain up by UUID, makes
+ * one or two calls and gives everything back; nothing is cached except, per domain, the job seen
+ * last (see observe_job()). What a domain looks like comes from its live XML, which needs no job in
+ * libvirtd and therefore never waits.
  *
- * Must not: change stored configuration (except set_placement(), which an administrator asks for), use
- * the QEMU monitor (it taints the domain), or send a nodeset without its mode (facts.md E2: libvirt would
- * record "strict", which cannot be taken back while the domain runs).
+ * Must not: change stored configuration (except set_placement(), which an administrator asks for),
+ * use the QEMU monitor (it taints the domain), or send a nodeset without its mode (facts.md E2:
+ * libvirt would record "strict", which cannot be taken back while the domain runs).
  */
 #include "backend-libvirt.h"
 
@@ -39,7 +39,8 @@ typedef struct {
 typedef struct {
     virConnectPtr conn;
     virDomainPtr domain;
-    const char *name; /* owned by domain; kept because asking for it would reset libvirt's last error */
+    const char
+        *name; /* owned by domain; kept because asking for it would reset libvirt's last error */
 } Borrowed;
 
 static void borrowed_clear(Borrowed *borrowed)
@@ -66,7 +67,8 @@ static bool borrow(HnBackend *backend, const char *uuid, Borrowed *ret_borrowed,
     return hn_libvirt_error_set(error, ret_borrowed->conn, NULL, what);
 }
 
-static bool fail(const Borrowed *borrowed, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static bool fail(const Borrowed *borrowed, GError **error, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 /* Error from libvirt's last one, prefixed with the domain's name and what was tried. */
 static bool fail(const Borrowed *borrowed, GError **error, const char *format, ...)
@@ -81,8 +83,8 @@ static bool fail(const Borrowed *borrowed, GError **error, const char *format, .
 
 static bool refuse(const Borrowed *borrowed, GError **error, const char *sentence)
 {
-    g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_UNSUPPORTED, "domain %s: %s", borrowed->name,
-                sentence);
+    g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_UNSUPPORTED, "domain %s: %s",
+                borrowed->name, sentence);
     return false;
 }
 
@@ -116,8 +118,9 @@ static HnJob job_of_state(int state, int reason)
     }
 }
 
-/* Asking for the job waits while another short job (a pin of ours, say) holds the domain, up to 30 s.
- * virDomainGetControlInfo() never waits and tells whether that is so: then what was seen last stands. */
+/* Asking for the job waits while another short job (a pin of ours, say) holds the domain, up to 30
+ * s. virDomainGetControlInfo() never waits and tells whether that is so: then what was seen last
+ * stands. */
 static HnJob observe_job(HnLibvirt *self, virDomainPtr domain, const char *uuid)
 {
     virDomainControlInfo control;
@@ -201,7 +204,8 @@ static HnDomainInfo *observe_domain(HnLibvirt *self, const Borrowed *borrowed, G
     }
     if (info->state == HN_STATE_SHUTDOWN && virDomainIsActive(domain) != 1) {
         virResetLastError();
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_GONE, "domain %s: not running", info->name);
+        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_GONE, "domain %s: not running",
+                    info->name);
         return NULL;
     }
     if (!self->is_test_driver)
@@ -244,7 +248,8 @@ static bool libvirt_list(HnBackend *backend, GPtrArray **ret_infos, GError **err
     g_autoptr(GPtrArray) infos = g_ptr_array_new_with_free_func(info_destroy);
     g_autoptr(GError) failure = NULL;
     for (int i = 0; i < n_domains; i++) {
-        Borrowed each = {.conn = owner.conn, .domain = domains[i], .name = virDomainGetName(domains[i])};
+        Borrowed each = {
+            .conn = owner.conn, .domain = domains[i], .name = virDomainGetName(domains[i])};
         g_autoptr(GError) domain_error = NULL;
         HnDomainInfo *info = failure ? NULL : observe_domain(self, &each, &domain_error);
         if (!info && domain_error && domain_error->code == HN_BACKEND_ERROR_DISCONNECTED)
@@ -268,7 +273,8 @@ static bool libvirt_list(HnBackend *backend, GPtrArray **ret_infos, GError **err
     return true;
 }
 
-static bool libvirt_get(HnBackend *backend, const char *uuid, HnDomainInfo **ret_info, GError **error)
+static bool libvirt_get(HnBackend *backend, const char *uuid, HnDomainInfo **ret_info,
+                        GError **error)
 {
     g_auto(Borrowed) borrowed = {0};
     if (!borrow(backend, uuid, &borrowed, error))
@@ -285,11 +291,13 @@ static bool libvirt_get(HnBackend *backend, const char *uuid, HnDomainInfo **ret
 static unsigned char *format_cpumap(const HnCpuset *cpus, int *ret_len)
 {
     int32_t highest = -1;
-    for (int32_t cpu = hn_cpuset_next(cpus, 0); cpu >= 0; cpu = hn_cpuset_next(cpus, (uint32_t)cpu + 1))
+    for (int32_t cpu = hn_cpuset_next(cpus, 0); cpu >= 0;
+         cpu = hn_cpuset_next(cpus, (uint32_t)cpu + 1))
         highest = cpu;
     int len = VIR_CPU_MAPLEN(highest + 1);
     unsigned char *map = g_malloc0((gsize)MAX(len, 1));
-    for (int32_t cpu = hn_cpuset_next(cpus, 0); cpu >= 0; cpu = hn_cpuset_next(cpus, (uint32_t)cpu + 1))
+    for (int32_t cpu = hn_cpuset_next(cpus, 0); cpu >= 0;
+         cpu = hn_cpuset_next(cpus, (uint32_t)cpu + 1))
         VIR_USE_CPU(map, cpu);
     *ret_len = len;
     return map;
@@ -297,8 +305,8 @@ static unsigned char *format_cpumap(const HnCpuset *cpus, int *ret_len)
 
 typedef enum { PIN_VCPU, PIN_EMULATOR, PIN_IOTHREAD } PinKind;
 
-static bool pin(HnBackend *backend, const char *uuid, PinKind kind, uint32_t id, const HnCpuset *cpus,
-                GError **error)
+static bool pin(HnBackend *backend, const char *uuid, PinKind kind, uint32_t id,
+                const HnCpuset *cpus, GError **error)
 {
     static const char *const names[] = {"vCPU", "emulator", "iothread"};
     const HnLibvirt *self = (const HnLibvirt *)backend;
@@ -328,13 +336,14 @@ static bool pin(HnBackend *backend, const char *uuid, PinKind kind, uint32_t id,
     return fail(&borrowed, error, "pinning %s %u to CPUs %s", names[kind], id, list);
 }
 
-static bool libvirt_pin_vcpu(HnBackend *backend, const char *uuid, uint32_t vcpu, const HnCpuset *cpus,
-                             GError **error)
+static bool libvirt_pin_vcpu(HnBackend *backend, const char *uuid, uint32_t vcpu,
+                             const HnCpuset *cpus, GError **error)
 {
     return pin(backend, uuid, PIN_VCPU, vcpu, cpus, error);
 }
 
-static bool libvirt_pin_emulator(HnBackend *backend, const char *uuid, const HnCpuset *cpus, GError **error)
+static bool libvirt_pin_emulator(HnBackend *backend, const char *uuid, const HnCpuset *cpus,
+                                 GError **error)
 {
     return pin(backend, uuid, PIN_EMULATOR, 0, cpus, error);
 }
@@ -357,20 +366,21 @@ static bool libvirt_set_nodeset(HnBackend *backend, const char *uuid, const HnCp
     virTypedParameterPtr params = NULL;
     int n_params = 0, max_params = 0;
     g_autofree char *list = hn_cpuset_format(node_ids);
-    bool is_set = virTypedParamsAddInt(&params, &n_params, &max_params, VIR_DOMAIN_NUMA_MODE,
-                                       VIR_DOMAIN_NUMATUNE_MEM_RESTRICTIVE) == 0 &&
-                  virTypedParamsAddString(&params, &n_params, &max_params, VIR_DOMAIN_NUMA_NODESET,
-                                          list) == 0 &&
-                  virDomainSetNumaParameters(borrowed.domain, params, n_params, VIR_DOMAIN_AFFECT_LIVE) == 0;
+    bool is_set =
+        virTypedParamsAddInt(&params, &n_params, &max_params, VIR_DOMAIN_NUMA_MODE,
+                             VIR_DOMAIN_NUMATUNE_MEM_RESTRICTIVE) == 0 &&
+        virTypedParamsAddString(&params, &n_params, &max_params, VIR_DOMAIN_NUMA_NODESET, list) ==
+            0 &&
+        virDomainSetNumaParameters(borrowed.domain, params, n_params, VIR_DOMAIN_AFFECT_LIVE) == 0;
     virTypedParamsFree(params, n_params);
     return is_set || fail(&borrowed, error, "setting its nodeset to %s", list);
 }
 
-static bool set_metadata(const Borrowed *borrowed, const char *xml, const char *key, const char *uri,
-                         unsigned flags, GError **error)
+static bool set_metadata(const Borrowed *borrowed, const char *xml, const char *key,
+                         const char *uri, unsigned flags, GError **error)
 {
-    if (virDomainSetMetadata(borrowed->domain, VIR_DOMAIN_METADATA_ELEMENT, xml, xml ? key : NULL, uri,
-                             flags) == 0)
+    if (virDomainSetMetadata(borrowed->domain, VIR_DOMAIN_METADATA_ELEMENT, xml, xml ? key : NULL,
+                             uri, flags) == 0)
         return true;
     /* Removing what is not there is no failure. */
     if (!xml && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA) {
@@ -387,8 +397,8 @@ static bool libvirt_set_stats(HnBackend *backend, const char *uuid, const char *
            set_metadata(&borrowed, xml, HN_STATS_KEY, HN_STATS_URI, VIR_DOMAIN_AFFECT_LIVE, error);
 }
 
-static bool libvirt_set_placement(HnBackend *backend, const char *uuid, const char *xml, bool is_persistent,
-                                  GError **error)
+static bool libvirt_set_placement(HnBackend *backend, const char *uuid, const char *xml,
+                                  bool is_persistent, GError **error)
 {
     g_auto(Borrowed) borrowed = {0};
     if (!borrow(backend, uuid, &borrowed, error))
@@ -399,7 +409,8 @@ static bool libvirt_set_placement(HnBackend *backend, const char *uuid, const ch
     if (is_persistent && virDomainIsPersistent(borrowed.domain) == 1)
         flags |= VIR_DOMAIN_AFFECT_CONFIG;
     if (flags == 0)
-        return refuse(&borrowed, error, "it is not running, and its stored configuration is not to change");
+        return refuse(&borrowed, error,
+                      "it is not running, and its stored configuration is not to change");
     return set_metadata(&borrowed, xml, HN_PLACEMENT_KEY, HN_PLACEMENT_URI, flags, error);
 }
 
@@ -424,7 +435,8 @@ static bool libvirt_start_dirty_rate(HnBackend *backend, const char *uuid, HnDir
             return refuse(&borrowed, error, info->unobservable);
     }
     if (mode == HN_DIRTY_BITMAP) {
-        /* QEMU 7.2 under TCG ends with a segmentation fault, and libvirt does not check (facts.md D3). */
+        /* QEMU 7.2 under TCG ends with a segmentation fault, and libvirt does not check (facts.md
+         * D3). */
         if (!info->is_kvm)
             return refuse(&borrowed, error, "the dirty bitmap needs KVM");
         if (info->has_dirty_ring)
@@ -433,7 +445,8 @@ static bool libvirt_start_dirty_rate(HnBackend *backend, const char *uuid, HnDir
     } else if (mode == HN_DIRTY_RING) {
         /* On kernels from 6.16 reading the ring can make QEMU abort (facts.md D3). */
         if (!self->is_dirty_ring_allowed)
-            return refuse(&borrowed, error, "measuring by dirty ring is not allowed in the configuration");
+            return refuse(&borrowed, error,
+                          "measuring by dirty ring is not allowed in the configuration");
         if (!info->is_kvm || !info->has_dirty_ring)
             return refuse(&borrowed, error, "it was started without a dirty ring");
         flags = VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_RING;
@@ -452,7 +465,8 @@ static int32_t dirty_rate_vcpu(const char *field)
     if (!dot || strcmp(dot, ".megabytes_per_second") != 0)
         return -1;
     g_autofree char *number = g_strndup(digits, (gsize)(dot - digits));
-    return g_ascii_string_to_unsigned(number, 10, 0, HN_MAX_CPUS - 1, &vcpu, NULL) ? (int32_t)vcpu : -1;
+    return g_ascii_string_to_unsigned(number, 10, 0, HN_MAX_CPUS - 1, &vcpu, NULL) ? (int32_t)vcpu
+                                                                                   : -1;
 }
 
 static void read_dirty_rate(virTypedParameterPtr params, int n_params, HnDirtyRate *rate)

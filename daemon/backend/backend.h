@@ -3,12 +3,12 @@
  * The contract between the agent and whatever runs guests: libvirt, bare QEMU over QMP, or a fake.
  *
  * A back end tells which domains exist and what their configuration says (HnDomainInfo: facts, no
- * judgement), carries out pins and nodesets in the way that keeps its own tools truthful, and reports
- * that something changed. It knows no policy and reads no /proc beyond finding the process.
+ * judgement), carries out pins and nodesets in the way that keeps its own tools truthful, and
+ * reports that something changed. It knows no policy and reads no /proc beyond finding the process.
  *
- * Threads: every operation may block (libvirt waits up to 30 s for a busy domain) and may be called from
- * any thread; none is called from the main loop's thread except watch() and is_connected(). The change
- * callback runs in the default main context.
+ * Threads: every operation may block (libvirt waits up to 30 s for a busy domain) and may be called
+ * from any thread; none is called from the main loop's thread except watch() and is_connected().
+ * The change callback runs in the default main context.
  *
  * Errors: HN_BACKEND_ERROR. A domain that is gone is HN_BACKEND_ERROR_GONE, one that is busy
  * HN_BACKEND_ERROR_BUSY: ordinary conditions that the caller turns into reasons.
@@ -29,14 +29,19 @@ typedef enum {
 } HnBackendError;
 GQuark hn_backend_error_quark(void);
 
-typedef enum { HN_NUMATUNE_NONE, HN_NUMATUNE_STRICT, HN_NUMATUNE_PREFERRED, HN_NUMATUNE_INTERLEAVE,
-               HN_NUMATUNE_RESTRICTIVE } HnNumatuneMode;
+typedef enum {
+    HN_NUMATUNE_NONE,
+    HN_NUMATUNE_STRICT,
+    HN_NUMATUNE_PREFERRED,
+    HN_NUMATUNE_INTERLEAVE,
+    HN_NUMATUNE_RESTRICTIVE
+} HnNumatuneMode;
 
 typedef struct {
     uint32_t id;
-    int32_t guest_cell;   /* -1 */
-    bool has_pin;         /* a pin is set on it now, ours or the admin's */
-    HnCpuset pin;         /* valid if has_pin */
+    int32_t guest_cell; /* -1 */
+    bool has_pin;       /* a pin is set on it now, ours or the admin's */
+    HnCpuset pin;       /* valid if has_pin */
 } HnVcpuInfo;
 
 typedef struct {
@@ -47,10 +52,10 @@ typedef struct {
 
 /* A piece of guest RAM as configured. */
 typedef struct {
-    char *object_id;     /* "ram-node0", "pc.ram", "memdimm0": QEMU's memory backend */
-    int32_t guest_cell;  /* -1 */
+    char *object_id;    /* "ram-node0", "pc.ram", "memdimm0": QEMU's memory backend */
+    int32_t guest_cell; /* -1 */
     uint64_t length_bytes;
-    uint64_t gpa_base;   /* hot-plugged memory: its address; UINT64_MAX: boot memory, in order */
+    uint64_t gpa_base; /* hot-plugged memory: its address; UINT64_MAX: boot memory, in order */
     bool is_virtio_mem;
 } HnMemoryInfo;
 
@@ -59,17 +64,17 @@ typedef struct {
     char *name;
     bool is_bare_qemu;
     bool is_kvm;
-    int64_t pid;          /* verified: the process' command line names this domain; 0 unknown */
+    int64_t pid; /* verified: the process' command line names this domain; 0 unknown */
     HnDomainState state;
     HnJob job;
-    char *machine_type;   /* "pc-q35-10.0": decides where the hole below 4 GiB begins; may be NULL */
-    char *placement_xml;  /* the opt-in element's text, NULL: none */
+    char *machine_type;  /* "pc-q35-10.0": decides where the hole below 4 GiB begins; may be NULL */
+    char *placement_xml; /* the opt-in element's text, NULL: none */
     uint64_t configured_bytes;
     uint64_t current_bytes;
-    GArray *vcpus;        /* HnVcpuInfo, online ones */
-    GArray *iothreads;    /* HnIothreadInfo */
-    GArray *cells;        /* HnGuestCell */
-    GPtrArray *memory;    /* HnMemoryInfo *, in creation order */
+    GArray *vcpus;           /* HnVcpuInfo, online ones */
+    GArray *iothreads;       /* HnIothreadInfo */
+    GArray *cells;           /* HnGuestCell */
+    GPtrArray *memory;       /* HnMemoryInfo *, in creation order */
     bool has_default_cpuset; /* <vcpu cpuset='…'> */
     HnCpuset default_cpuset;
     bool has_emulator_pin;
@@ -81,10 +86,11 @@ typedef struct {
     bool has_launch_security;
     bool has_dirty_ring;     /* KVM dirty ring configured: rates per vCPU possible, bitmap is not */
     uint64_t hugepage_bytes; /* 0: none; HN_HUGEPAGE_HOST_DEFAULT: on, size not named */
-    bool has_passthrough;    /* some device pins guest RAM for DMA (VFIO, vDPA, mdev, user-space NVMe) */
+    bool has_passthrough; /* some device pins guest RAM for DMA (VFIO, vDPA, mdev, user-space NVMe)
+                           */
     GPtrArray *host_devices; /* char * PCI addresses "0000:3b:00.0" of passthrough devices */
-    char *unobservable;      /* not NULL: why its configuration could not be read; then only uuid, name,
-                              * state and job are valid */
+    char *unobservable; /* not NULL: why its configuration could not be read; then only uuid, name,
+                         * state and job are valid */
 } HnDomainInfo;
 
 #define HN_HUGEPAGE_HOST_DEFAULT UINT64_MAX
@@ -98,7 +104,7 @@ void hn_memory_info_free(HnMemoryInfo *memory);
 
 /* Changes are hints, not history: several may stand for one event, and each says "look again". */
 typedef enum {
-    HN_CHANGE_CONNECTED, /* (re)connected: enumerate */
+    HN_CHANGE_CONNECTED,    /* (re)connected: enumerate */
     HN_CHANGE_DISCONNECTED, /* connection lost, or the first attempt failed; `value` says why */
     HN_CHANGE_STARTED,
     HN_CHANGE_STOPPED,
@@ -121,7 +127,8 @@ typedef struct {
     double calc_seconds;
     bool is_measured;
     uint64_t bytes_per_sec;
-    GArray *vcpu_bytes_per_sec; /* uint64_t per vCPU, NULL unless by dirty ring; owned by the caller */
+    GArray
+        *vcpu_bytes_per_sec; /* uint64_t per vCPU, NULL unless by dirty ring; owned by the caller */
 } HnDirtyRate;
 
 typedef enum { HN_DIRTY_PAGE_SAMPLING, HN_DIRTY_BITMAP, HN_DIRTY_RING } HnDirtyMode;
@@ -138,20 +145,28 @@ typedef struct {
     bool (*list)(HnBackend *backend, GPtrArray **ret_infos, GError **error);
     bool (*get)(HnBackend *backend, const char *uuid, HnDomainInfo **ret_info, GError **error);
     /* Live only, never persistent. */
-    bool (*pin_vcpu)(HnBackend *backend, const char *uuid, uint32_t vcpu, const HnCpuset *cpus, GError **error);
-    bool (*pin_emulator)(HnBackend *backend, const char *uuid, const HnCpuset *cpus, GError **error);
-    bool (*pin_iothread)(HnBackend *backend, const char *uuid, uint32_t iothread, const HnCpuset *cpus, GError **error);
+    bool (*pin_vcpu)(HnBackend *backend, const char *uuid, uint32_t vcpu, const HnCpuset *cpus,
+                     GError **error);
+    bool (*pin_emulator)(HnBackend *backend, const char *uuid, const HnCpuset *cpus,
+                         GError **error);
+    bool (*pin_iothread)(HnBackend *backend, const char *uuid, uint32_t iothread,
+                         const HnCpuset *cpus, GError **error);
     /* Restrictive mode and nodeset (kernel ids) in one call (facts.md E2). */
-    bool (*set_nodeset)(HnBackend *backend, const char *uuid, const HnCpuset *node_ids, GError **error);
-    /* The statistics element's text (root element "stats", no prefix), NULL removes it. Live only. */
+    bool (*set_nodeset)(HnBackend *backend, const char *uuid, const HnCpuset *node_ids,
+                        GError **error);
+    /* The statistics element's text (root element "stats", no prefix), NULL removes it. Live only.
+     */
     bool (*set_stats)(HnBackend *backend, const char *uuid, const char *xml, GError **error);
-    /* The opt-in element, as `homenode enable` writes it; NULL removes it. Written to the running domain if
-     * it runs, and to its stored configuration too if is_persistent and it has one. */
-    bool (*set_placement)(HnBackend *backend, const char *uuid, const char *xml, bool is_persistent, GError **error);
-    /* seconds 1..60. Refused (UNSUPPORTED) where it could end the guest: the bitmap under TCG, the ring
-     * unless the domain has one and the administrator allows it. */
-    bool (*start_dirty_rate)(HnBackend *backend, const char *uuid, HnDirtyMode mode, uint32_t seconds, GError **error);
-    bool (*get_dirty_rate)(HnBackend *backend, const char *uuid, HnDirtyRate *ret_rate, GError **error);
+    /* The opt-in element, as `homenode enable` writes it; NULL removes it. Written to the running
+     * domain if it runs, and to its stored configuration too if is_persistent and it has one. */
+    bool (*set_placement)(HnBackend *backend, const char *uuid, const char *xml, bool is_persistent,
+                          GError **error);
+    /* seconds 1..60. Refused (UNSUPPORTED) where it could end the guest: the bitmap under TCG, the
+     * ring unless the domain has one and the administrator allows it. */
+    bool (*start_dirty_rate)(HnBackend *backend, const char *uuid, HnDirtyMode mode,
+                             uint32_t seconds, GError **error);
+    bool (*get_dirty_rate)(HnBackend *backend, const char *uuid, HnDirtyRate *ret_rate,
+                           GError **error);
 } HnBackendOps;
 
 struct HnBackend {

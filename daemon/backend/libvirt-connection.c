@@ -2,9 +2,10 @@
 /*
  * The self-healing connection of libvirt-connection.h.
  *
- * Everything but `conn` belongs to the main thread; `conn` is handed to worker threads under `lock`, with
- * a reference, so that a connection that is replaced lives until its last call returns. The object itself
- * is reference counted because a connect in progress cannot be interrupted, only disowned.
+ * Everything but `conn` belongs to the main thread; `conn` is handed to worker threads under
+ * `lock`, with a reference, so that a connection that is replaced lives until its last call
+ * returns. The object itself is reference counted because a connect in progress cannot be
+ * interrupted, only disowned.
  */
 #include "libvirt-connection.h"
 
@@ -37,8 +38,8 @@ struct HnLibvirtConnection {
     virConnectPtr conn; /* guarded by lock; == session->conn while up */
     Session *session;
     HnQmpBackoff backoff; /* when to connect again; nothing in it is about QMP */
-    guint timer_id; /* 0: none */
-    guint idle_id;  /* 0: none */
+    guint timer_id;       /* 0: none */
+    guint idle_id;        /* 0: none */
     HnChangeFunc func;
     void *user_data;
     bool is_closed;
@@ -53,11 +54,12 @@ static uint64_t now_ns(void)
     return (uint64_t)g_get_monotonic_time() * 1000;
 }
 
-static void emit(HnLibvirtConnection *connection, HnChangeKind kind, virDomainPtr domain, const char *key,
-                 const char *value)
+static void emit(HnLibvirtConnection *connection, HnChangeKind kind, virDomainPtr domain,
+                 const char *key, const char *value)
 {
     HnChange change = {.kind = kind, .key = key, .value = value};
-    /* Events between registration and hand-over are covered by the enumeration that CONNECTED causes. */
+    /* Events between registration and hand-over are covered by the enumeration that CONNECTED
+     * causes. */
     if (!connection->func || (domain && connection->backoff.state != HN_QMP_BACKOFF_UP))
         return;
     if (domain && virDomainGetUUIDString(domain, change.uuid) < 0)
@@ -67,7 +69,8 @@ static void emit(HnLibvirtConnection *connection, HnChangeKind kind, virDomainPt
 
 /* ---- events: each translates, none decides ---- */
 
-static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int detail, void *opaque)
+static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int detail,
+                        void *opaque)
 {
     switch (event) {
     case VIR_DOMAIN_EVENT_STARTED:
@@ -86,8 +89,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
     return 0;
 }
 
-static void on_tunable(virConnectPtr conn, virDomainPtr domain, virTypedParameterPtr params, int n_params,
-                       void *opaque)
+static void on_tunable(virConnectPtr conn, virDomainPtr domain, virTypedParameterPtr params,
+                       int n_params, void *opaque)
 {
     for (int i = 0; i < n_params; i++) {
         const char *value = params[i].type == VIR_TYPED_PARAM_STRING ? params[i].value.s : NULL;
@@ -95,7 +98,8 @@ static void on_tunable(virConnectPtr conn, virDomainPtr domain, virTypedParamete
     }
 }
 
-static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const char *uri, void *opaque)
+static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const char *uri,
+                        void *opaque)
 {
     if (type == VIR_DOMAIN_METADATA_ELEMENT && g_strcmp0(uri, HN_PLACEMENT_URI) == 0)
         emit(opaque, HN_CHANGE_METADATA, domain, NULL, NULL);
@@ -113,7 +117,8 @@ static void on_memory_size(virConnectPtr conn, virDomainPtr domain, const char *
     emit(opaque, HN_CHANGE_MEMORY, domain, NULL, NULL);
 }
 
-static void on_migration_iteration(virConnectPtr conn, virDomainPtr domain, int iteration, void *opaque)
+static void on_migration_iteration(virConnectPtr conn, virDomainPtr domain, int iteration,
+                                   void *opaque)
 {
     emit(opaque, HN_CHANGE_STATE, domain, NULL, NULL);
 }
@@ -124,7 +129,8 @@ static void on_job_completed(virConnectPtr conn, virDomainPtr domain, virTypedPa
     emit(opaque, HN_CHANGE_STATE, domain, NULL, NULL);
 }
 
-static void on_vcpu_removed(virConnectPtr conn, virDomainPtr domain, unsigned int vcpu, void *opaque)
+static void on_vcpu_removed(virConnectPtr conn, virDomainPtr domain, unsigned int vcpu,
+                            void *opaque)
 {
     emit(opaque, HN_CHANGE_STATE, domain, NULL, NULL);
 }
@@ -152,7 +158,8 @@ static void on_conn_closed(virConnectPtr conn, int reason, void *opaque);
 static Session *session_open(HnLibvirtConnection *connection, GError **error)
 {
     const char *uri = connection->uri;
-    virConnectPtr conn = connection->is_read_only ? virConnectOpenReadOnly(uri) : virConnectOpen(uri);
+    virConnectPtr conn =
+        connection->is_read_only ? virConnectOpenReadOnly(uri) : virConnectOpen(uri);
     if (!conn) {
         const virError *last = virGetLastError();
         bool is_denied = last && last->code == VIR_ERR_SYSTEM_ERROR &&
@@ -168,8 +175,8 @@ static Session *session_open(HnLibvirtConnection *connection, GError **error)
     Session *session = g_new0(Session, 1);
     session->conn = conn;
     for (size_t i = 0; i < N_EVENTS; i++)
-        session->callback_ids[i] = virConnectDomainEventRegisterAny(conn, NULL, events[i].id,
-                                                                    events[i].callback, connection, NULL);
+        session->callback_ids[i] = virConnectDomainEventRegisterAny(
+            conn, NULL, events[i].id, events[i].callback, connection, NULL);
     /* Both unsupported by the test driver, which cannot break either. */
     virConnectRegisterCloseCallback(conn, on_conn_closed, connection, NULL);
     virConnectSetKeepAlive(conn, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
@@ -235,7 +242,8 @@ static gboolean after_conn_closed(gpointer data)
 static void on_conn_closed(virConnectPtr conn, int reason, void *opaque)
 {
     HnLibvirtConnection *connection = opaque;
-    if (reason != VIR_CONNECT_CLOSE_REASON_CLIENT && !connection->is_closed && connection->idle_id == 0)
+    if (reason != VIR_CONNECT_CLOSE_REASON_CLIENT && !connection->is_closed &&
+        connection->idle_id == 0)
         connection->idle_id = g_idle_add(after_conn_closed, connection);
 }
 
@@ -319,7 +327,8 @@ void hn_libvirt_connection_close(HnLibvirtConnection *connection)
     connection_unref(connection);
 }
 
-void hn_libvirt_connection_watch(HnLibvirtConnection *connection, HnChangeFunc func, void *user_data)
+void hn_libvirt_connection_watch(HnLibvirtConnection *connection, HnChangeFunc func,
+                                 void *user_data)
 {
     connection->func = func;
     connection->user_data = user_data;
@@ -362,7 +371,7 @@ virConnectPtr hn_libvirt_connection_borrow(HnLibvirtConnection *connection, GErr
         virConnectRef(conn);
     g_mutex_unlock(&connection->lock);
     if (!conn)
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_DISCONNECTED, "not connected to libvirt at %s",
-                    connection->uri);
+        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_DISCONNECTED,
+                    "not connected to libvirt at %s", connection->uri);
     return conn;
 }

@@ -2,10 +2,10 @@
 /*
  * One connection to libvirt that heals itself, and the changes it reports.
  *
- * Theory of operation: virConnectOpen() may block, so it runs in a thread of its own; its result, the
- * events and the end of the connection arrive in the default main context, where the state machine of
- * qmp/backoff.h runs. Operations in worker threads borrow the connection with a reference and notice by
- * themselves when it dies under them.
+ * Theory of operation: virConnectOpen() may block, so it runs in a thread of its own; its result,
+ * the events and the end of the connection arrive in the default main context, where the state
+ * machine of qmp/backoff.h runs. Operations in worker threads borrow the connection with a
+ * reference and notice by themselves when it dies under them.
  *
  * Must not: know pins, placements, or retry an operation.
  */
@@ -22,7 +22,8 @@ HnLibvirtConnection *hn_libvirt_connection_new(const char *uri, bool is_read_onl
 void hn_libvirt_connection_close(HnLibvirtConnection *connection);
 
 /* Main thread. Begins to connect (if not connected yet) and to report changes. */
-void hn_libvirt_connection_watch(HnLibvirtConnection *connection, HnChangeFunc func, void *user_data);
+void hn_libvirt_connection_watch(HnLibvirtConnection *connection, HnChangeFunc func,
+                                 void *user_data);
 /* Connects now and blocks. */
 bool hn_libvirt_connection_connect(HnLibvirtConnection *connection, GError **error);
 bool hn_libvirt_connection_is_up(HnLibvirtConnection *connection);

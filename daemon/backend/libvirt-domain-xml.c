@@ -2,10 +2,10 @@
 /*
  * Reads libvirt's live domain XML, https://libvirt.org/formatdomain.html, as 7.x to 12.x print it.
  *
- * The document is made into a tree by libxml2 and walked by element, one function per top-level element
- * that matters, in the order of their dependencies (vCPUs before their pins and cells). Live XML is
- * normalised by libvirt (KiB, no "^" in CPU sets), but units are honoured all the same, because
- * configuration written by hand goes through the same parser in tests.
+ * The document is made into a tree by libxml2 and walked by element, one function per top-level
+ * element that matters, in the order of their dependencies (vCPUs before their pins and cells).
+ * Live XML is normalised by libvirt (KiB, no "^" in CPU sets), but units are honoured all the same,
+ * because configuration written by hand goes through the same parser in tests.
  *
  * Must not judge: a pin to all CPUs is a pin. Must not open anything.
  */
@@ -68,15 +68,16 @@ static bool parse_number(const char *text, const char *what, unsigned base, uint
     if (!digits || !g_ascii_string_to_unsigned(digits, base, 0, max, &number, NULL)) {
         g_autofree char *shown = hn_shorten(text);
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                    "domain XML: %s is '%s': a number up to %" G_GUINT64_FORMAT " is expected", what, shown, max);
+                    "domain XML: %s is '%s': a number up to %" G_GUINT64_FORMAT " is expected",
+                    what, shown, max);
         return false;
     }
     *ret_number = number;
     return true;
 }
 
-static bool attribute_number(const xmlNode *node, const char *name, uint64_t max, uint32_t *ret_number,
-                             GError **error)
+static bool attribute_number(const xmlNode *node, const char *name, uint64_t max,
+                             uint32_t *ret_number, GError **error)
 {
     g_autofree char *text = attribute_of(node, name);
     g_autofree char *what = g_strdup_printf("<%s %s>", (const char *)node->name, name);
@@ -87,7 +88,8 @@ static bool attribute_number(const xmlNode *node, const char *name, uint64_t max
     return true;
 }
 
-static bool attribute_cpuset(const xmlNode *node, const char *name, HnCpuset *ret_set, GError **error)
+static bool attribute_cpuset(const xmlNode *node, const char *name, HnCpuset *ret_set,
+                             GError **error)
 {
     g_autofree char *text = attribute_of(node, name);
     if (hn_cpuset_parse(text ? text : "", text ? strlen(text) : 0, ret_set, error))
@@ -104,10 +106,19 @@ static bool parse_size(const char *text, const char *unit, const char *what, uin
         const char *name;
         uint64_t bytes;
     } units[] = {
-        {"KiB", UINT64_C(1) << 10},  {"k", UINT64_C(1) << 10},  {"b", 1}, {"bytes", 1},
-        {"KB", 1000},                {"MB", 1000000},           {"M", UINT64_C(1) << 20},
-        {"MiB", UINT64_C(1) << 20},  {"GB", 1000000000},        {"G", UINT64_C(1) << 30},
-        {"GiB", UINT64_C(1) << 30},  {"TB", 1000000000000},     {"T", UINT64_C(1) << 40},
+        {"KiB", UINT64_C(1) << 10},
+        {"k", UINT64_C(1) << 10},
+        {"b", 1},
+        {"bytes", 1},
+        {"KB", 1000},
+        {"MB", 1000000},
+        {"M", UINT64_C(1) << 20},
+        {"MiB", UINT64_C(1) << 20},
+        {"GB", 1000000000},
+        {"G", UINT64_C(1) << 30},
+        {"GiB", UINT64_C(1) << 30},
+        {"TB", 1000000000000},
+        {"T", UINT64_C(1) << 40},
         {"TiB", UINT64_C(1) << 40},
     };
     uint64_t unit_bytes = unit ? 0 : 1024;
@@ -116,9 +127,10 @@ static bool parse_size(const char *text, const char *unit, const char *what, uin
             unit_bytes = units[i].bytes;
     if (unit_bytes == 0) {
         g_autofree char *shown = hn_shorten(unit);
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                    "domain XML: %s has unit '%s': b, KiB, MiB, GiB, TiB or KB, MB, GB, TB is expected", what,
-                    shown);
+        g_set_error(
+            error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+            "domain XML: %s has unit '%s': b, KiB, MiB, GiB, TiB or KB, MB, GB, TB is expected",
+            what, shown);
         return false;
     }
     uint64_t number;
@@ -155,8 +167,8 @@ static bool parse_identity(const xmlNode *domain, HnDomainInfo *info, GError **e
     return true;
 }
 
-/* The element of our namespace with its namespace declared on it, whatever the document did: the copy
- * takes along what it needs. */
+/* The element of our namespace with its namespace declared on it, whatever the document did: the
+ * copy takes along what it needs. */
 static void parse_metadata(const xmlNode *domain, HnDomainInfo *info)
 {
     const xmlNode *metadata = child_of(domain, "metadata");
@@ -176,7 +188,8 @@ static void parse_metadata(const xmlNode *domain, HnDomainInfo *info)
     }
 }
 
-/* <vcpu current='2' cpuset='0-3'>4</vcpu> and, if single vCPUs differ, <vcpus><vcpu id= enabled=/>. */
+/* <vcpu current='2' cpuset='0-3'>4</vcpu> and, if single vCPUs differ, <vcpus><vcpu id= enabled=/>.
+ */
 static bool parse_vcpus(const xmlNode *domain, HnDomainInfo *info, GError **error)
 {
     const xmlNode *vcpu = child_of(domain, "vcpu");
@@ -306,12 +319,14 @@ static bool parse_numatune_mode(const xmlNode *node, HnNumatuneMode *ret_mode, G
     }
     g_autofree char *shown = hn_shorten(name);
     g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                "domain XML: <numatune> mode '%s': strict, preferred, interleave or restrictive is expected", shown);
+                "domain XML: <numatune> mode '%s': strict, preferred, interleave or restrictive is "
+                "expected",
+                shown);
     return false;
 }
 
-/* <memory mode= nodeset=/>, else the union of the cells' <memnode>: either way the nodes its memory is
- * bound to. placement='auto' has no nodeset in the XML: mode is set, nodes are empty. */
+/* <memory mode= nodeset=/>, else the union of the cells' <memnode>: either way the nodes its memory
+ * is bound to. placement='auto' has no nodeset in the XML: mode is set, nodes are empty. */
 static bool parse_numatune(const xmlNode *domain, HnDomainInfo *info, GError **error)
 {
     const xmlNode *numatune = child_of(domain, "numatune");
@@ -377,8 +392,8 @@ static bool parse_cells(const xmlNode *domain, HnDomainInfo *info, GError **erro
                 vcpu->guest_cell = (int32_t)cell.id;
         }
         g_array_append_val(info->cells, cell);
-        add_memory(info, g_strdup_printf("ram-node%u", cell.id), (int32_t)cell.id, cell.memory_bytes,
-                   UINT64_MAX, false);
+        add_memory(info, g_strdup_printf("ram-node%u", cell.id), (int32_t)cell.id,
+                   cell.memory_bytes, UINT64_MAX, false);
         next_id = cell.id + 1;
     }
     return true;
@@ -399,8 +414,8 @@ static const char *default_ram_id(const char *machine_type)
     return "pc.ram";
 }
 
-/* <devices><memory model='dimm|virtio-mem'>. nvdimm, virtio-pmem and sgx-epc are files or enclaves, not
- * RAM that could be moved: left out. */
+/* <devices><memory model='dimm|virtio-mem'>. nvdimm, virtio-pmem and sgx-epc are files or enclaves,
+ * not RAM that could be moved: left out. */
 static bool parse_memory_device(const xmlNode *node, HnDomainInfo *info, GError **error)
 {
     bool is_virtio_mem = attribute_is(node, "model", "virtio-mem");
@@ -420,8 +435,8 @@ static bool parse_memory_device(const xmlNode *node, HnDomainInfo *info, GError 
         return false;
     if (base && !parse_number(base, "<memory><address base>", 16, UINT64_MAX, &gpa_base, error))
         return false;
-    add_memory(info, g_strdup_printf("mem%s", alias ? alias : ""), cell ? (int32_t)cell_id : -1, bytes,
-               gpa_base, is_virtio_mem);
+    add_memory(info, g_strdup_printf("mem%s", alias ? alias : ""), cell ? (int32_t)cell_id : -1,
+               bytes, gpa_base, is_virtio_mem);
     return true;
 }
 
@@ -540,11 +555,12 @@ static bool parse_domain(const xmlNode *domain, HnDomainInfo *info, GError **err
            parse_backing(domain, info, error) && parse_passthrough(domain, info, error);
 }
 
-bool hn_libvirt_domain_xml_parse(const char *xml, size_t len, HnDomainInfo **ret_info, GError **error)
+bool hn_libvirt_domain_xml_parse(const char *xml, size_t len, HnDomainInfo **ret_info,
+                                 GError **error)
 {
     if (len > MAX_XML_BYTES) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "domain XML: %zu bytes: at most %d are allowed",
-                    len, MAX_XML_BYTES);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
+                    "domain XML: %zu bytes: at most %d are allowed", len, MAX_XML_BYTES);
         return false;
     }
     xmlDoc *doc = xmlReadMemory(xml, (int)len, "domain.xml", NULL,

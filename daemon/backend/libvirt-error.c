@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Maps libvirt's error codes to the few conditions that callers treat differently. Where one code stands
- * for several conditions (OPERATION_INVALID: stopped, or not possible now) the domain and the connection
- * are asked, because messages may be translated.
+ * Maps libvirt's error codes to the few conditions that callers treat differently. Where one code
+ * stands for several conditions (OPERATION_INVALID: stopped, or not possible now) the domain and
+ * the connection are asked, because messages may be translated.
  *
  * Must not log: who handles the error does.
  */
@@ -19,8 +19,9 @@ HnBackendError hn_libvirt_error_classify(int code, const char *message)
     case VIR_ERR_RESOURCE_BUSY:
         return HN_BACKEND_ERROR_BUSY;
     case VIR_ERR_OPERATION_FAILED: /* the same lock, refused because too many wait already */
-        return message && strstr(message, "cannot acquire state change lock") ? HN_BACKEND_ERROR_BUSY
-                                                                              : HN_BACKEND_ERROR_FAILED;
+        return message && strstr(message, "cannot acquire state change lock")
+                   ? HN_BACKEND_ERROR_BUSY
+                   : HN_BACKEND_ERROR_FAILED;
     case VIR_ERR_OPERATION_DENIED:
     case VIR_ERR_ACCESS_DENIED:
     case VIR_ERR_AUTH_FAILED:

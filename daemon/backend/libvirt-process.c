@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Finds a domain's process without asking libvirt: the pid file first, then the command line as proof,
- * because a pid file can be stale and a pid reused.
+ * Finds a domain's process without asking libvirt: the pid file first, then the command line as
+ * proof, because a pid file can be stale and a pid reused.
  *
  * Must not act on the process, nor keep anything.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which process is a libvirt domain? libvirt's API does not tell; its pid file and QEMU's command line do.
+ * Which process is a libvirt domain? libvirt's API does not tell; its pid file and QEMU's command
+ * line do.
  */
 #pragma once
 

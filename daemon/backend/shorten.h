@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Foreign text in an error message: short, and never cut within a character, because messages travel on
- * as JSON and XML, which must be valid UTF-8. Pure.
+ * Foreign text in an error message: short, and never cut within a character, because messages
+ * travel on as JSON and XML, which must be valid UTF-8. Pure.
  */
 #pragma once
 

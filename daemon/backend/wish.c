@@ -12,14 +12,15 @@
 #include <libxml/tree.h>
 #include <string.h>
 
-#define MAX_ELEMENT_BYTES 16384 /* far above any sensible element; bounds the work bad input can cause */
+#define MAX_ELEMENT_BYTES                                                                          \
+    16384 /* far above any sensible element; bounds the work bad input can cause */
 #define MAX_GROUP_CHARS 64
 #define MAX_MIB_PER_SEC 1048576 /* 1 TiB/s: above any memory bus, below overflow in bytes */
 #define DEFAULT_WEIGHT 100
 #define MAX_WEIGHT 1000
 
-/* Decodes one attribute's value into *wish; NULL if fine, else what is allowed (static or owned by the
- * caller, who frees). */
+/* Decodes one attribute's value into *wish; NULL if fine, else what is allowed (static or owned by
+ * the caller, who frees). */
 typedef char *(*AttributeFunc)(const char *value, const HnHost *host, HnWish *wish);
 
 static char *parse_mode(const char *value, const HnHost *host, HnWish *wish)
@@ -123,9 +124,9 @@ static const struct {
     const char *name;
     AttributeFunc parse;
 } attributes[] = {
-    {"mode", parse_mode},         {"nodeset", parse_nodeset},
-    {"group", parse_group},       {"anti-group", parse_anti_group},
-    {"memory", parse_memory},     {"max-mib-per-s", parse_max_mib_per_s},
+    {"mode", parse_mode},     {"nodeset", parse_nodeset},
+    {"group", parse_group},   {"anti-group", parse_anti_group},
+    {"memory", parse_memory}, {"max-mib-per-s", parse_max_mib_per_s},
     {"weight", parse_weight},
 };
 
@@ -143,7 +144,8 @@ static char *parse_attribute(const xmlAttr *attribute, const HnHost *host, HnWis
         g_autofree char *shown = hn_shorten(text);
         char *invalid = NULL;
         if (allowed)
-            invalid = g_strdup_printf("placement: %s='%s' is not allowed: use %s", name, shown, allowed);
+            invalid =
+                g_strdup_printf("placement: %s='%s' is not allowed: use %s", name, shown, allowed);
         xmlFree(value);
         return invalid;
     }
@@ -182,8 +184,9 @@ static char *parse_element(xmlDoc *doc, const HnHost *host, HnWish *wish)
     if (wish->mode == HN_MODE_NONE)
         return g_strdup("placement: attribute 'mode' is missing: use auto, advise or off");
     if (wish->group && wish->anti_group && strcmp(wish->group, wish->anti_group) == 0)
-        return g_strdup_printf("placement: anti-group='%s' is not allowed: use another name than group",
-                               wish->anti_group);
+        return g_strdup_printf(
+            "placement: anti-group='%s' is not allowed: use another name than group",
+            wish->anti_group);
     return NULL;
 }
 
@@ -206,7 +209,8 @@ static char *parse_text(const char *xml, const HnHost *host, HnWish *wish)
 
 bool hn_wish_parse(const char *xml, const HnHost *host, HnWish *ret_wish)
 {
-    *ret_wish = (HnWish){.mode = HN_MODE_NONE, .memory = HN_MEMORY_FOLLOW, .weight = DEFAULT_WEIGHT};
+    *ret_wish =
+        (HnWish){.mode = HN_MODE_NONE, .memory = HN_MEMORY_FOLLOW, .weight = DEFAULT_WEIGHT};
     char *invalid = xml ? parse_text(xml, host, ret_wish) : NULL;
     if (!invalid)
         return true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Fuzzes the reader of live domain XML: refused with an error, or understood with every part consistent.
+ * Fuzzes the reader of live domain XML: refused with an error, or understood with every part
+ * consistent.
  */
 #include "../qmp/fuzz.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Fuzzes the opt-in element: whatever the text, the wish is either valid, and then within its documented
- * ranges, or wrong, and then one sentence of valid UTF-8 and no effect.
+ * Fuzzes the opt-in element: whatever the text, the wish is either valid, and then within its
+ * documented ranges, or wrong, and then one sentence of valid UTF-8 and no effect.
  */
 #include "../qmp/fuzz.h"
 
@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool is_valid = hn_wish_parse(text, host, &wish);
     g_assert_cmpint(is_valid, ==, wish.invalid == NULL);
     if (is_valid) {
-        g_assert_true(wish.mode == HN_MODE_AUTO || wish.mode == HN_MODE_ADVISE || wish.mode == HN_MODE_OFF);
+        g_assert_true(wish.mode == HN_MODE_AUTO || wish.mode == HN_MODE_ADVISE ||
+                      wish.mode == HN_MODE_OFF);
         g_assert_cmpuint(wish.weight, >=, 1);
         g_assert_cmpuint(wish.weight, <=, 1000);
         g_assert_cmpuint(wish.nodeset, <, 8);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One set of expectations, held against every back end: the fake, and libvirt through its own in-process
- * test driver (test:///default). What the fake promises here is what the manager's tests rely on.
+ * One set of expectations, held against every back end: the fake, and libvirt through its own
+ * in-process test driver (test:///default). What the fake promises here is what the manager's tests
+ * rely on.
  */
 #include "backend/backend-fake.h"
 #include "backend/backend-libvirt.h"
@@ -150,7 +151,8 @@ static void record_change(const HnChange *change, void *user_data)
     static const char *const kind_names[] = {"connected", "disconnected", "started", "stopped",
                                              "state",     "metadata",     "tunable", "memory"};
     Fixture *fixture = user_data;
-    g_ptr_array_add(fixture->changes, g_strdup_printf("%s %s", kind_names[change->kind], change->uuid));
+    g_ptr_array_add(fixture->changes,
+                    g_strdup_printf("%s %s", kind_names[change->kind], change->uuid));
 }
 
 static gboolean quit_waiting(gpointer is_over)
@@ -255,7 +257,8 @@ static void test_nodeset(Fixture *fixture, gconstpointer kind)
         assert_set(&info->numatune_nodes, lists[i]);
     }
     HnCpuset none = set_of("");
-    g_assert_false(fixture->backend->ops->set_nodeset(fixture->backend, fixture->uuid, &none, &error));
+    g_assert_false(
+        fixture->backend->ops->set_nodeset(fixture->backend, fixture->uuid, &none, &error));
     assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
 }
 
@@ -268,7 +271,8 @@ static void test_placement(Fixture *fixture, gconstpointer kind)
     ops->watch(fixture->backend, record_change, fixture);
     g_assert_true(wait_for(fixture, "connected", "", WAIT_LIMIT_US));
 
-    ops->set_placement(fixture->backend, fixture->uuid, "<placement mode='auto' weight='7'/>", true, &error);
+    ops->set_placement(fixture->backend, fixture->uuid, "<placement mode='auto' weight='7'/>", true,
+                       &error);
     g_assert_no_error(error);
     g_assert_true(wait_for(fixture, "metadata", fixture->uuid, WAIT_LIMIT_US));
     g_autoptr(HnDomainInfo) info = get(fixture);
@@ -365,13 +369,17 @@ static void test_dirty_rate_guards(Fixture *fixture, gconstpointer kind)
 {
     const HnBackendOps *ops = fixture->backend->ops;
     g_autoptr(GError) error = NULL;
-    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_BITMAP, 1, &error));
+    g_assert_false(
+        ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_BITMAP, 1, &error));
     assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED); /* not KVM */
-    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_RING, 1, &error));
+    g_assert_false(
+        ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_RING, 1, &error));
     assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED); /* no ring, and not allowed */
-    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_PAGE_SAMPLING, 0, &error));
+    g_assert_false(
+        ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_PAGE_SAMPLING, 0, &error));
     assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
-    g_assert_false(ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_PAGE_SAMPLING, 61, &error));
+    g_assert_false(
+        ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_PAGE_SAMPLING, 61, &error));
     assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
 }
 
@@ -410,7 +418,8 @@ static void test_libvirt_connects(void)
 static void test_libvirt_unreachable(void)
 {
     Fixture fixture = {.changes = g_ptr_array_new_with_free_func(g_free)};
-    HnLibvirtOptions options = {.uri = "qemu+unix:///system?socket=/nonexistent/homenode-test-sock"};
+    HnLibvirtOptions options = {.uri =
+                                    "qemu+unix:///system?socket=/nonexistent/homenode-test-sock"};
     g_autoptr(GError) error = NULL;
     fixture.backend = hn_backend_libvirt_new(&options);
     g_assert_false(hn_backend_libvirt_connect(fixture.backend, &error));
@@ -472,10 +481,10 @@ int main(int argc, char **argv)
         const char *name;
         void (*func)(Fixture *fixture, gconstpointer kind);
     } tests[] = {
-        {"list", test_list},           {"pins", test_pins},
-        {"nodeset", test_nodeset},     {"placement", test_placement},
-        {"stats", test_stats},         {"stopped", test_stopped},
-        {"unknown", test_unknown},     {"dirty-rate-guards", test_dirty_rate_guards},
+        {"list", test_list},       {"pins", test_pins},
+        {"nodeset", test_nodeset}, {"placement", test_placement},
+        {"stats", test_stats},     {"stopped", test_stopped},
+        {"unknown", test_unknown}, {"dirty-rate-guards", test_dirty_rate_guards},
     };
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {

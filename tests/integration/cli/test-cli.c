@@ -1,172 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The built `homenode` against a control server that answers from tests/fixtures/control: what each verb
- * sends, prints and returns, and what each mistake says.
+ * The built `homenode` against a control server that answers from tests/fixtures/control: what each
+ * verb sends, prints and returns, and what each mistake says.
  *
- * The server is qmp/'s own, in a thread with a main context of its own; the command is a real process.
+ * The command is a real process; the server is canned-daemon.h's.
  */
+#include "canned-daemon.h"
 #include "cli.h"
-
-#include "qmp/server.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* ---- the server ---- */
-
-typedef struct {
-    char *dir; /* holds the sockets */
-    GThread *thread;
-    GMainContext *context;
-    GMainLoop *loop;
-    GMutex lock;
-    GString *calls; /* guarded by lock: "verb {args}\n" in order */
-    int n_job_polls;
-} Daemon;
-
-static json_object *read_fixture(const char *verb)
-{
-    g_autofree char *name = g_strconcat(verb, ".json", NULL);
-    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "fixtures", "control", name, NULL);
-    json_object *reply = json_object_from_file(path);
-    if (!reply)
-        g_error("%s: %s", path, json_util_get_last_err());
-    return reply;
-}
-
-/* True if the arguments name a domain the fixtures do not have; the request is answered then. */
-static bool refuse_unknown(HnQmpRequest *request, json_object *args)
-{
-    json_object *domains = NULL, *domain = NULL;
-    const char *name = NULL;
-    if (json_object_object_get_ex(args, "domains", &domains) && json_object_array_length(domains) > 0)
-        domain = json_object_array_get_idx(domains, 0);
-    else
-        json_object_object_get_ex(args, "domain", &domain);
-    name = domain ? json_object_get_string(domain) : "web";
-    if (strcmp(name, "wbe") == 0)
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "No domain 'wbe'; close names: web");
-    else if (strcmp(name, "busy") == 0)
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "busy: libvirt is saving it; try later");
-    else
-        return false;
-    return true;
-}
-
-static void answer(HnQmpRequest *request, json_object *args, gpointer user_data)
-{
-    Daemon *daemon = user_data;
-    const char *verb = hn_qmp_request_command(request);
-    g_mutex_lock(&daemon->lock);
-    g_string_append_printf(daemon->calls, "%s %s\n", verb,
-                           json_object_to_json_string_ext(args, JSON_C_TO_STRING_PLAIN));
-    g_mutex_unlock(&daemon->lock);
-    if (refuse_unknown(request, args))
-        return;
-    json_object *reply = read_fixture(verb);
-    json_object *node = NULL;
-    /* Node 5 is the fixtures' memory-only node: a job that ends badly. */
-    if (strcmp(verb, "rebalance") == 0 && json_object_object_get_ex(args, "node", &node) &&
-        json_object_get_int(node) == 5)
-        json_object_object_add(reply, "job", json_object_new_int(8));
-    if (strcmp(verb, "query-job") == 0) {
-        json_object *job = json_object_object_get(args, "job");
-        if (json_object_get_int(job) == 8)
-            json_object_object_add(reply, "state", json_object_new_string("failed"));
-        else if (json_object_get_int(job) == 9 || daemon->n_job_polls++ == 0)
-            json_object_object_add(reply, "state", json_object_new_string("running"));
-    }
-    hn_qmp_request_return(request, reply);
-}
-
-#define DOMAINS {"domains", HN_QMP_ARG_STRING_LIST, FALSE, "names"}
-#define DOMAIN {"domain", HN_QMP_ARG_STRING, TRUE, "name"}
-#define NODE {"node", HN_QMP_ARG_INT, FALSE, "node"}
-static const HnQmpArg managed_args[] = {{"managed-only", HN_QMP_ARG_BOOL, FALSE, "opted in"}, {NULL}};
-static const HnQmpArg domain_args[] = {DOMAIN, {NULL}};
-static const HnQmpArg domains_args[] = {DOMAINS, {NULL}};
-static const HnQmpArg domains_node_args[] = {DOMAINS, NODE, {NULL}};
-static const HnQmpArg job_args[] = {{"job", HN_QMP_ARG_INT, TRUE, "job"}, {NULL}};
-static const HnQmpArg mode_args[] = {
-    DOMAIN, {"mode", HN_QMP_ARG_STRING, TRUE, "mode"}, {"persistent", HN_QMP_ARG_BOOL, FALSE, "stored"}, {NULL}};
-static const HnQmpArg set_args[] = {
-    {"key", HN_QMP_ARG_STRING, TRUE, "key"}, {"value", HN_QMP_ARG_STRING, TRUE, "value"}, {NULL}};
-static const HnQmpArg history_args[] = {
-    {"domain", HN_QMP_ARG_STRING, FALSE, "name"}, {"limit", HN_QMP_ARG_INT, FALSE, "limit"}, {NULL}};
-static const HnQmpArg snapshot_args[] = {{"last", HN_QMP_ARG_INT, FALSE, "rounds"}, {NULL}};
-
-static const HnQmpCommand commands[] = {
-    {"query-host", FALSE, answer, NULL, "Host.", NULL},
-    {"query-domains", FALSE, answer, managed_args, "Domains.", NULL},
-    {"query-domain", FALSE, answer, domain_args, "Domain.", NULL},
-    {"query-plan", FALSE, answer, domains_node_args, "Plan.", NULL},
-    {"explain", FALSE, answer, domain_args, "Why.", NULL},
-    {"query-job", FALSE, answer, job_args, "Job.", NULL},
-    {"query-config", FALSE, answer, NULL, "Keys.", NULL},
-    {"history", FALSE, answer, history_args, "Past.", NULL},
-    {"doctor", FALSE, answer, NULL, "Checks.", NULL},
-    {"snapshot", FALSE, answer, snapshot_args, "Round.", NULL},
-    {"metrics", FALSE, answer, NULL, "Text.", NULL},
-    {"rebalance", TRUE, answer, domains_node_args, "Moves.", NULL},
-    {"release", TRUE, answer, domains_args, "Gives back.", NULL},
-    {"pause", TRUE, answer, domains_args, "Stops.", NULL},
-    {"resume", TRUE, answer, domains_args, "Goes on.", NULL},
-    {"set-mode", TRUE, answer, mode_args, "Opts.", NULL},
-    {"set", TRUE, answer, set_args, "Sets.", NULL},
-    {NULL},
-};
-
-static gpointer serve(gpointer data)
-{
-    Daemon *daemon = data;
-    g_autoptr(GError) error = NULL;
-    g_autofree char *path = g_build_filename(daemon->dir, "control", NULL);
-    g_autofree char *path_ro = g_build_filename(daemon->dir, "control-ro", NULL);
-    g_main_context_push_thread_default(daemon->context);
-    HnQmpServer *server = hn_qmp_server_new("homenode", HN_VERSION, commands, NULL, NULL, daemon);
-    hn_qmp_server_listen_path(server, path, FALSE, 0660, (gid_t)-1, &error);
-    g_assert_no_error(error);
-    hn_qmp_server_listen_path(server, path_ro, TRUE, 0666, (gid_t)-1, &error);
-    g_assert_no_error(error);
-    g_main_loop_run(daemon->loop);
-    hn_qmp_server_free(server);
-    g_main_context_pop_thread_default(daemon->context);
-    return NULL;
-}
-
-static Daemon *daemon_start(void)
-{
-    Daemon *daemon = g_new0(Daemon, 1);
-    g_autofree char *path_ro = NULL;
-    daemon->dir = g_dir_make_tmp("homenode-cli-XXXXXX", NULL);
-    daemon->context = g_main_context_new();
-    daemon->loop = g_main_loop_new(daemon->context, FALSE);
-    daemon->calls = g_string_new(NULL);
-    g_mutex_init(&daemon->lock);
-    daemon->thread = g_thread_new("daemon", serve, daemon);
-    path_ro = g_build_filename(daemon->dir, "control-ro", NULL);
-    while (!g_file_test(path_ro, G_FILE_TEST_EXISTS))
-        g_usleep(1000);
-    return daemon;
-}
-
-static void daemon_stop(Daemon *daemon)
-{
-    g_main_loop_quit(daemon->loop);
-    g_main_context_wakeup(daemon->context);
-    g_thread_join(daemon->thread);
-    g_main_loop_unref(daemon->loop);
-    g_main_context_unref(daemon->context);
-    g_mutex_clear(&daemon->lock);
-    g_string_free(daemon->calls, TRUE);
-    g_autofree char *remove = g_strdup_printf("rm -r '%s'", daemon->dir);
-    g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
-    g_free(daemon->dir);
-    g_free(daemon);
-}
 
 /* ---- the command ---- */
 
@@ -182,14 +28,15 @@ static void result_clear(Result *result)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Result, result_clear)
 
-/* Runs `homenode LINE` (shell quoting) with --socket DIR before it, unless socket is NULL. columns NULL:
- * output is a pipe of no width. */
+/* Runs `homenode LINE` (shell quoting) with --socket DIR before it, unless socket is NULL. columns
+ * NULL: output is a pipe of no width. */
 static Result run(const char *socket, const char *columns, const char *line)
 {
     Result result;
     int wait_status;
     g_autoptr(GError) error = NULL;
-    g_autofree char *command = g_strdup_printf("%s%s %s", socket ? "--socket " : "", socket ? socket : "", line);
+    g_autofree char *command =
+        g_strdup_printf("%s%s %s", socket ? "--socket " : "", socket ? socket : "", line);
     g_auto(GStrv) words = NULL;
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_auto(GStrv) environment = g_get_environ();
@@ -203,8 +50,8 @@ static Result run(const char *socket, const char *columns, const char *line)
     environment = g_environ_setenv(environment, "TZ", "UTC", TRUE);
     environment = columns ? g_environ_setenv(environment, "COLUMNS", columns, TRUE)
                           : g_environ_unsetenv(environment, "COLUMNS");
-    g_spawn_sync(NULL, (char **)argv->pdata, environment, 0, NULL, NULL, &result.out, &result.err, &wait_status,
-                 &error);
+    g_spawn_sync(NULL, (char **)argv->pdata, environment, 0, NULL, NULL, &result.out, &result.err,
+                 &wait_status, &error);
     g_assert_no_error(error);
     g_assert_true(WIFEXITED(wait_status));
     result.code = WEXITSTATUS(wait_status);
@@ -225,54 +72,103 @@ static void test_verbs(void)
     static const struct {
         const char *line;
         HnExit code;
-        const char *calls;      /* what the daemon gets */
-        const char *pieces[9];  /* of standard output */
+        const char *calls;     /* what the daemon gets */
+        const char *pieces[9]; /* of standard output */
     } cases[] = {
-        {"list", 0, "query-domains {}\n",
-         {"NAME", "web", "99.8%", "98.7%", "moving", "database-with-a-rather-long-name", "bad-metadata", "1.99"}},
+        {"list",
+         0,
+         "query-domains {}\n",
+         {"NAME", "web", "99.8%", "98.7%", "moving", "database-with-a-rather-long-name",
+          "bad-metadata", "1.99"}},
         {"list --managed", 0, "query-domains {\"managed-only\":true}\n", {"web"}},
-        {"list --names", 0, "query-domains {}\n", {"web\ndatabase-with-a-rather-long-name\nbatch\nlegacy\ntypo\n"}},
-        {"status", 0, "query-host {}\nquery-domains {}\n",
-         {"lab: homenoded 0.1.0, libvirt connected; score 72, moving 1G/s", "cannot hold its guests well", "batch",
-          "memory only", "10,20,40", "in-progress"}},
-        {"status web", 0, "query-domain {\"domain\":\"web\"}\n",
-         {"web (11111111-2222-4333-8444-555555555550)", "Bytes local:     99.8%", "node 0: 127M, node 2: 1M",
-          "2 vCPUs, demand 1.99, used 1.95, waiting 12.0%", "2026-03-01 16:04:59 locality-gain"}},
+        {"list --names",
+         0,
+         "query-domains {}\n",
+         {"web\ndatabase-with-a-rather-long-name\nbatch\nlegacy\ntypo\n"}},
+        {"status",
+         0,
+         "query-host {}\nquery-domains {}\n",
+         {"lab: homenoded 0.1.0, libvirt connected; score 72, moving 1G/s",
+          "cannot hold its guests well", "batch", "memory only", "10,20,40", "in-progress"}},
+        {"status web",
+         0,
+         "query-domain {\"domain\":\"web\"}\n",
+         {"web (11111111-2222-4333-8444-555555555550)", "Bytes local:     99.8%",
+          "node 0: 127M, node 2: 1M", "2 vCPUs, demand 1.99, used 1.95, waiting 12.0%",
+          "2026-03-01 16:04:59 locality-gain"}},
         {"host", 0, "query-host {}\n", {"DISTANCE", "3.98", "4 domains, 2 at home"}},
-        {"plan", 0, "query-plan {}\n",
-         {"1 of 4 domains is to move", "72 now, 97 after", "0 → 2", "41 → 99", "127M", "2.5 s", "move-memory", "64 ms"}},
-        {"plan web batch --node 2", 0, "query-plan {\"domains\":[\"web\",\"batch\"],\"node\":2}\n", {"Score"}},
-        {"explain web", 0, "explain {\"domain\":\"web\"}\n",
-         {"home 0, bytes local 99.8%", "Why here", "Node 0 holds 99.8 %", "- More than 1.2 CPUs", "120.0 ms/s",
-          "gain-below-threshold", "never", "2 → 0"}},
+        {"plan",
+         0,
+         "query-plan {}\n",
+         {"1 of 4 domains is to move", "72 now, 97 after", "0 → 2", "41 → 99", "127M", "2.5 s",
+          "move-memory", "64 ms"}},
+        {"plan web batch --node 2",
+         0,
+         "query-plan {\"domains\":[\"web\",\"batch\"],\"node\":2}\n",
+         {"Score"}},
+        {"explain web",
+         0,
+         "explain {\"domain\":\"web\"}\n",
+         {"home 0, bytes local 99.8%", "Why here", "Node 0 holds 99.8 %", "- More than 1.2 CPUs",
+          "120.0 ms/s", "gain-below-threshold", "never", "2 → 0"}},
         {"rebalance", 0, "rebalance {}\n", {"Started as job 7"}},
         {"rebalance web --node 2", 0, "rebalance {\"domains\":[\"web\"],\"node\":2}\n", {"job 7"}},
-        {"rebalance web --wait", 0, "rebalance {\"domains\":[\"web\"]}\nquery-job {\"job\":7}\nquery-job {\"job\":7}\n",
+        {"rebalance web --wait",
+         0,
+         "rebalance {\"domains\":[\"web\"]}\nquery-job {\"job\":7}\nquery-job {\"job\":7}\n",
          {"127 MiB moved to node 2.", "1 domain moved, 127 MiB in 0.4 s."}},
-        {"rebalance --wait --node 5", 1, "rebalance {\"node\":5}\nquery-job {\"job\":8}\n", {"forced"}},
+        {"rebalance --wait --node 5",
+         1,
+         "rebalance {\"node\":5}\nquery-job {\"job\":8}\n",
+         {"forced"}},
         {"rebalance web --dry-run", 0, "query-plan {\"domains\":[\"web\"]}\n", {"127M"}},
-        {"release web", 0, "release {\"domains\":[\"web\"]}\n", {"web: released: The pins of 2 vCPUs"}},
+        {"release web",
+         0,
+         "release {\"domains\":[\"web\"]}\n",
+         {"web: released: The pins of 2 vCPUs"}},
         {"release --all", 0, "release {}\n", {"released"}},
         {"pause", 0, "pause {}\n", {"not paused"}},
         {"pause web", 0, "pause {\"domains\":[\"web\"]}\n", {"web: held"}},
         {"resume web", 0, "resume {\"domains\":[\"web\"]}\n", {"web: acted upon"}},
-        {"enable web", 0, "set-mode {\"domain\":\"web\",\"mode\":\"auto\",\"persistent\":true}\n",
+        {"enable web",
+         0,
+         "set-mode {\"domain\":\"web\",\"mode\":\"auto\",\"persistent\":true}\n",
          {"web: mode auto, also for its next start"}},
-        {"advise web --temporary", 0, "set-mode {\"domain\":\"web\",\"mode\":\"advise\",\"persistent\":false}\n", {"web"}},
-        {"disable web", 0, "set-mode {\"domain\":\"web\",\"mode\":\"off\",\"persistent\":true}\n", {"web"}},
-        {"disable web --remove", 0, "set-mode {\"domain\":\"web\",\"mode\":\"none\",\"persistent\":true}\n", {"web"}},
-        {"history", 0, "history {\"limit\":20}\n", {"2026-03-01 16:04:59", "outcome", "2 → 0", "rebalance of all"}},
+        {"advise web --temporary",
+         0,
+         "set-mode {\"domain\":\"web\",\"mode\":\"advise\",\"persistent\":false}\n",
+         {"web"}},
+        {"disable web",
+         0,
+         "set-mode {\"domain\":\"web\",\"mode\":\"off\",\"persistent\":true}\n",
+         {"web"}},
+        {"disable web --remove",
+         0,
+         "set-mode {\"domain\":\"web\",\"mode\":\"none\",\"persistent\":true}\n",
+         {"web"}},
+        {"history",
+         0,
+         "history {\"limit\":20}\n",
+         {"2026-03-01 16:04:59", "outcome", "2 → 0", "rebalance of all"}},
         {"history web -n 3", 0, "history {\"limit\":3,\"domain\":\"web\"}\n", {"done"}},
-        {"doctor", 1, "doctor {}\n", {"warn  numa-balancing", "fail  capabilities", "Remedy: Start homenoded"}},
+        {"doctor",
+         1,
+         "doctor {}\n",
+         {"warn  numa-balancing", "fail  capabilities", "Remedy: Start homenoded"}},
         {"snapshot", 0, "snapshot {}\n", {"\"format\": \"homenode-round\""}},
         {"snapshot --last 5", 0, "snapshot {\"last\":5}\n", {"homenode-snapshot"}},
         {"metrics", 0, "metrics {}\n", {"homenode_score 72\n# EOF\n"}},
         {"set", 0, "query-config {}\n", {"daemon.round-interval", "8%"}},
-        {"set placement.min-gain", 0, "query-config {}\n", {"placement.min-gain", "Least improvement"}},
-        {"set placement.min-gain 5%", 0, "set {\"key\":\"placement.min-gain\",\"value\":\"5%\"}\n",
+        {"set placement.min-gain",
+         0,
+         "query-config {}\n",
+         {"placement.min-gain", "Least improvement"}},
+        {"set placement.min-gain 5%",
+         0,
+         "set {\"key\":\"placement.min-gain\",\"value\":\"5%\"}\n",
          {"placement.min-gain = 5%, until homenoded restarts"}},
     };
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_test_message("%s", cases[i].line);
         g_string_truncate(daemon->calls, 0);
@@ -285,18 +181,27 @@ static void test_verbs(void)
             assert_contains(result.out, cases[i].pieces[j]);
         g_assert_null(strchr(result.out, '\033')); /* no colour into a pipe */
     }
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
 }
 
 /* Verbs whose output is tables or text. */
-static const char *const shown[] = {"list",     "status", "status web", "host",   "plan",         "explain web",
-                                    "history",  "doctor", "set",        "pause",  "rebalance web --wait",
+static const char *const shown[] = {"list",
+                                    "status",
+                                    "status web",
+                                    "host",
+                                    "plan",
+                                    "explain web",
+                                    "history",
+                                    "doctor",
+                                    "set",
+                                    "pause",
+                                    "rebalance web --wait",
                                     "release web"};
 
 static void test_width(void)
 {
     static const char *const widths[] = {"80", "60", "200"};
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(shown); i++) {
         for (size_t j = 0; j < G_N_ELEMENTS(widths); j++) {
             g_auto(Result) result = run(daemon->dir, widths[j], shown[i]);
@@ -309,7 +214,7 @@ static void test_width(void)
             }
         }
     }
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
 }
 
 /* --json is the daemon's answer, whole; before or after the verb. */
@@ -318,17 +223,21 @@ static void test_json(void)
     static const struct {
         const char *line, *fixture;
     } cases[] = {
-        {"list --json", "query-domains"},       {"--json list", "query-domains"}, {"host -j", "query-host"},
-        {"status web --json", "query-domain"},  {"plan --json", "query-plan"},    {"explain web --json", "explain"},
-        {"rebalance --json", "rebalance"},      {"release web --json", "release"}, {"pause --json", "pause"},
-        {"history --json", "history"},          {"doctor --json", "doctor"},      {"snapshot --json", "snapshot"},
-        {"metrics --json", "metrics"},          {"set --json", "query-config"},   {"set k v --json", "set"},
+        {"list --json", "query-domains"},  {"--json list", "query-domains"},
+        {"host -j", "query-host"},         {"status web --json", "query-domain"},
+        {"plan --json", "query-plan"},     {"explain web --json", "explain"},
+        {"rebalance --json", "rebalance"}, {"release web --json", "release"},
+        {"pause --json", "pause"},         {"history --json", "history"},
+        {"doctor --json", "doctor"},       {"snapshot --json", "snapshot"},
+        {"metrics --json", "metrics"},     {"set --json", "query-config"},
+        {"set k v --json", "set"},
     };
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_test_message("%s", cases[i].line);
         g_auto(Result) result = run(daemon->dir, "80", cases[i].line);
-        json_object *printed = json_tokener_parse(result.out), *expected = read_fixture(cases[i].fixture);
+        json_object *printed = json_tokener_parse(result.out),
+                    *expected = canned_read_fixture(cases[i].fixture);
         g_assert_nonnull(printed);
         g_assert_true(json_object_equal(printed, expected));
         json_object_put(printed);
@@ -344,7 +253,7 @@ static void test_json(void)
     json_object *enabled = json_tokener_parse(modes.out);
     g_assert_cmpuint(hn_reply_count(enabled, "domains"), ==, 2);
     json_object_put(enabled);
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
 }
 
 /* One line on standard error that says what to do; nothing on standard output, nothing sent. */
@@ -353,39 +262,49 @@ static void test_usage(void)
     static const struct {
         const char *line, *error;
     } cases[] = {
-        {"", "homenode: a verb is missing (list, status, plan, explain, …); see 'homenode --help'\n"},
+        {"",
+         "homenode: a verb is missing (list, status, plan, explain, …); see 'homenode --help'\n"},
         {"lst", "homenode: unknown verb 'lst'; see 'homenode --help'\n"},
         {"--frob list", "homenode: Unknown option --frob; see 'homenode --help'\n"},
         {"list --frob", "homenode list: Unknown option --frob; see 'homenode list --help'\n"},
         {"list web", "homenode list: unexpected argument 'web'; see 'homenode list --help'\n"},
         {"host 0", "homenode host: unexpected argument '0'; see 'homenode host --help'\n"},
-        {"explain", "homenode explain: an argument is missing: DOMAIN; see 'homenode explain --help'\n"},
+        {"explain",
+         "homenode explain: an argument is missing: DOMAIN; see 'homenode explain --help'\n"},
         {"explain ''", "homenode explain: argument 1 is empty; see 'homenode explain --help'\n"},
-        {"explain a b", "homenode explain: unexpected argument 'b'; see 'homenode explain --help'\n"},
-        {"plan --node -1",
-         "homenode plan: --node -1 is not allowed: use a node of 'homenode host'; see 'homenode plan --help'\n"},
-        {"rebalance --node -1", "homenode rebalance: --node -1 is not allowed: use a node of 'homenode host'; "
-                                "see 'homenode rebalance --help'\n"},
-        {"rebalance --timeout 5", "homenode rebalance: --timeout needs --wait and a number of seconds; "
-                                  "see 'homenode rebalance --help'\n"},
-        {"release", "homenode release: name the domains, or use --all; see 'homenode release --help'\n"},
-        {"release --all web",
-         "homenode release: --all does not go with names of domains; see 'homenode release --help'\n"},
-        {"enable", "homenode enable: an argument is missing: DOMAIN…; see 'homenode enable --help'\n"},
-        {"enable web --remove", "homenode enable: Unknown option --remove; see 'homenode enable --help'\n"},
-        {"history a b", "homenode history: unexpected argument 'b'; see 'homenode history --help'\n"},
-        {"history --limit 0",
-         "homenode history: --limit 0 is not allowed: use 1 or more; see 'homenode history --help'\n"},
-        {"snapshot --last 0",
-         "homenode snapshot: --last 0 is not allowed: use 1 or more; see 'homenode snapshot --help'\n"},
-        {"top", "homenode top: it needs a terminal: use 'homenode status'; see 'homenode top --help'\n"},
+        {"explain a b",
+         "homenode explain: unexpected argument 'b'; see 'homenode explain --help'\n"},
+        {"plan --node -1", "homenode plan: --node -1 is not allowed: use a node of 'homenode "
+                           "host'; see 'homenode plan --help'\n"},
+        {"rebalance --node -1",
+         "homenode rebalance: --node -1 is not allowed: use a node of 'homenode host'; "
+         "see 'homenode rebalance --help'\n"},
+        {"rebalance --timeout 5",
+         "homenode rebalance: --timeout needs --wait and a number of seconds; "
+         "see 'homenode rebalance --help'\n"},
+        {"release",
+         "homenode release: name the domains, or use --all; see 'homenode release --help'\n"},
+        {"release --all web", "homenode release: --all does not go with names of domains; see "
+                              "'homenode release --help'\n"},
+        {"enable",
+         "homenode enable: an argument is missing: DOMAIN…; see 'homenode enable --help'\n"},
+        {"enable web --remove",
+         "homenode enable: Unknown option --remove; see 'homenode enable --help'\n"},
+        {"history a b",
+         "homenode history: unexpected argument 'b'; see 'homenode history --help'\n"},
+        {"history --limit 0", "homenode history: --limit 0 is not allowed: use 1 or more; see "
+                              "'homenode history --help'\n"},
+        {"snapshot --last 0", "homenode snapshot: --last 0 is not allowed: use 1 or more; see "
+                              "'homenode snapshot --help'\n"},
+        {"top",
+         "homenode top: it needs a terminal: use 'homenode status'; see 'homenode top --help'\n"},
         {"top --json", "homenode top: --json does not go with it: use 'homenode status --json'; "
                        "see 'homenode top --help'\n"},
         {"top -i 0", "homenode top: --interval 0 is not allowed: use 0.1 to 3600 seconds; "
                      "see 'homenode top --help'\n"},
         {"set a b c", "homenode set: unexpected argument 'c'; see 'homenode set --help'\n"},
     };
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_auto(Result) result = run(daemon->dir, NULL, cases[i].line);
         g_assert_cmpstr(result.err, ==, cases[i].error);
@@ -396,7 +315,7 @@ static void test_usage(void)
     g_assert_cmpint(number.code, ==, HN_EXIT_USAGE);
     assert_contains(number.err, "two");
     g_assert_cmpstr(daemon->calls->str, ==, "");
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
 }
 
 static void test_refusals(void)
@@ -408,14 +327,16 @@ static void test_refusals(void)
     } cases[] = {
         {"explain wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
         {"status wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
-        {"rebalance wbe --wait", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
+        {"rebalance wbe --wait", HN_EXIT_NO_DOMAIN,
+         "homenode: No domain 'wbe'; close names: web\n"},
         {"release wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
         {"enable wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
         {"history wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
         {"release busy", HN_EXIT_FAILED, "homenode: busy: libvirt is saving it; try later\n"},
-        {"set no.such-key", HN_EXIT_FAILED, "homenode: no key 'no.such-key': 'homenode set' lists them\n"},
+        {"set no.such-key", HN_EXIT_FAILED,
+         "homenode: no key 'no.such-key': 'homenode set' lists them\n"},
     };
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_test_message("%s", cases[i].line);
         g_auto(Result) result = run(daemon->dir, NULL, cases[i].line);
@@ -431,15 +352,16 @@ static void test_refusals(void)
     g_autofree char *read_only = g_build_filename(daemon->dir, "control-ro", NULL);
     g_auto(Result) refused = run(read_only, NULL, "pause");
     g_assert_cmpint(refused.code, ==, HN_EXIT_DENIED);
-    assert_contains(refused.err, "is read-only: use the socket 'control', as root or as a member of its group");
-    daemon_stop(daemon);
+    assert_contains(refused.err,
+                    "is read-only: use the socket 'control', as root or as a member of its group");
+    canned_daemon_stop(daemon);
 }
 
 /* Questions need no more than the read-only socket, although their verb may be a mutating one. */
 static void test_reading_without_rights(void)
 {
     static const char *const lines[] = {"list", "plan", "rebalance --dry-run", "set", "doctor"};
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     g_autofree char *control = g_build_filename(daemon->dir, "control", NULL);
     g_assert_cmpint(g_unlink(control), ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {
@@ -448,7 +370,7 @@ static void test_reading_without_rights(void)
     }
     g_auto(Result) refused = run(daemon->dir, NULL, "pause");
     g_assert_cmpint(refused.code, ==, HN_EXIT_NO_DAEMON);
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
 }
 
 static void test_no_daemon(void)
@@ -463,11 +385,11 @@ static void test_no_daemon(void)
     g_assert_cmpstr(absent.err, ==, expected);
 
     /* A socket nobody serves any more. */
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     g_autofree char *dead = g_build_filename(dir, "control-ro", NULL);
     g_autofree char *alive = g_build_filename(daemon->dir, "control-ro", NULL);
     g_assert_cmpint(link(alive, dead), ==, 0);
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
     g_auto(Result) left_over = run(dir, NULL, "list");
     g_assert_cmpint(left_over.code, ==, HN_EXIT_NO_DAEMON);
     assert_contains(left_over.err, "nobody listens there");
@@ -478,11 +400,11 @@ static void test_no_daemon(void)
 
 static void test_snapshot_to_file(void)
 {
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     g_autofree char *path = g_build_filename(daemon->dir, "round.json", NULL);
     g_autofree char *line = g_strdup_printf("snapshot --output '%s'", path);
     g_auto(Result) result = run(daemon->dir, NULL, line);
-    json_object *written = json_object_from_file(path), *expected = read_fixture("snapshot");
+    json_object *written = json_object_from_file(path), *expected = canned_read_fixture("snapshot");
     g_assert_cmpint(result.code, ==, 0);
     g_assert_cmpstr(result.out, ==, "");
     g_assert_true(json_object_equal(written, expected));
@@ -491,7 +413,7 @@ static void test_snapshot_to_file(void)
     g_auto(Result) impossible = run(daemon->dir, NULL, "snapshot -o /nonexistent/round.json");
     g_assert_cmpint(impossible.code, ==, HN_EXIT_FAILED);
     assert_contains(impossible.err, "/nonexistent/round.json");
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
 }
 
 /* --help of everything: exit 0, standard output, the verb's options in it. */
@@ -520,7 +442,8 @@ static void test_help(void)
 /* Every verb and option that --help knows is in the manual. */
 static void test_manual(void)
 {
-    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "..", "docs", "man", "homenode.1", NULL);
+    g_autofree char *path =
+        g_test_build_filename(G_TEST_DIST, "..", "docs", "man", "homenode.1", NULL);
     g_autofree char *source = NULL;
     g_auto(GStrv) escaped = NULL;
     g_autoptr(GRegex) option = g_regex_new("(?:^|\\s)(--[a-z-]+)", G_REGEX_MULTILINE, 0, NULL);
@@ -550,7 +473,8 @@ static void test_completion(void)
         {"homenode re", "rebalance release resume"},
         {"homenode help di", "disable"},
         {"homenode rebalance --t", "--timeout"},
-        {"homenode --socket DIR explain ", "batch database-with-a-rather-long-name legacy typo web"},
+        {"homenode --socket DIR explain ",
+         "batch database-with-a-rather-long-name legacy typo web"},
         {"homenode --socket DIR enable web b", "batch"},
         {"homenode --socket DIR release x", ""},
         {"homenode --socket DIR set pl", "placement.min-gain"},
@@ -561,25 +485,28 @@ static void test_completion(void)
         g_test_skip("there is no bash");
         return;
     }
-    Daemon *daemon = daemon_start();
+    CannedDaemon *daemon = canned_daemon_start();
     g_autofree char *script =
         g_test_build_filename(G_TEST_DIST, "..", "data", "completions", "homenode.bash", NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_auto(GStrv) parts = g_strsplit(cases[i].words, "DIR", 2);
         g_autofree char *words = g_strjoinv(daemon->dir, parts);
-        g_autofree char *command = g_strdup_printf(
-            "homenode() { \"$HOMENODE\" \"$@\"; }; source '%s'; line='%s'; read -ra COMP_WORDS <<< \"$line\";"
-            "[[ $line == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _homenode;"
-            "printf '%%s\\n' \"${COMPREPLY[@]}\" | sort | xargs",
-            script, words);
+        g_autofree char *command =
+            g_strdup_printf("homenode() { \"$HOMENODE\" \"$@\"; }; source '%s'; line='%s'; read "
+                            "-ra COMP_WORDS <<< \"$line\";"
+                            "[[ $line == *' ' ]] && COMP_WORDS+=(''); "
+                            "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _homenode;"
+                            "printf '%%s\\n' \"${COMPREPLY[@]}\" | sort | xargs",
+                            script, words);
         const char *argv[] = {bash, "--norc", "-c", command, NULL};
         g_autofree char *out = NULL, *err = NULL;
-        g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &out, &err, NULL, NULL));
+        g_assert_true(
+            g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &out, &err, NULL, NULL));
         g_test_message("%s", words);
         g_assert_cmpstr(err, ==, "");
         g_assert_cmpstr(g_strstrip(out), ==, cases[i].expected);
     }
-    daemon_stop(daemon);
+    canned_daemon_stop(daemon);
 }
 
 int main(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Live domain XML: recordings of several libvirt versions (tests/fixtures/libvirt/README.md) and single
- * pieces that the recordings do not have.
+ * Live domain XML: recordings of several libvirt versions (tests/fixtures/libvirt/README.md) and
+ * single pieces that the recordings do not have.
  */
 #include "backend/libvirt-domain-xml.h"
 
@@ -87,7 +87,8 @@ static void test_plain(gconstpointer version)
     hn_wish_clear(&wish);
 }
 
-/* Two guest cells in shared memfd, a hot-plugged DIMM in cell 1, every kind of pin, a comma in the name. */
+/* Two guest cells in shared memfd, a hot-plugged DIMM in cell 1, every kind of pin, a comma in the
+ * name. */
 static void test_cells(gconstpointer version)
 {
     g_autoptr(HnDomainInfo) info = parse_recording(version, "cells");
@@ -128,17 +129,17 @@ static void test_cells(gconstpointer version)
     g_assert_cmphex(memory_at(info, 2)->gpa_base, ==, 0x100000000);
 }
 
-#define DOMAIN(type, body)                                                                                   \
-    "<domain type='" type "'><name>d</name><uuid>11111111-2222-4333-8444-555555555555</uuid>"                \
+#define DOMAIN(type, body)                                                                         \
+    "<domain type='" type "'><name>d</name><uuid>11111111-2222-4333-8444-555555555555</uuid>"      \
     "<memory unit='KiB'>65536</memory><vcpu>2</vcpu>" body "</domain>"
 
 static void test_hotplugged_vcpus(void)
 {
-    g_autoptr(HnDomainInfo) info =
-        parse("<domain type='kvm'><name>d</name><uuid>11111111-2222-4333-8444-555555555555</uuid>"
-              "<memory>1024</memory><vcpu current='2'>4</vcpu><vcpus><vcpu id='0' enabled='yes'/>"
-              "<vcpu id='1' enabled='no'/><vcpu id='2' enabled='no'/><vcpu id='3' enabled='yes'/></vcpus>"
-              "<cputune><vcpupin vcpu='2' cpuset='5'/><vcpupin vcpu='3' cpuset='7'/></cputune></domain>");
+    g_autoptr(HnDomainInfo) info = parse(
+        "<domain type='kvm'><name>d</name><uuid>11111111-2222-4333-8444-555555555555</uuid>"
+        "<memory>1024</memory><vcpu current='2'>4</vcpu><vcpus><vcpu id='0' enabled='yes'/>"
+        "<vcpu id='1' enabled='no'/><vcpu id='2' enabled='no'/><vcpu id='3' enabled='yes'/></vcpus>"
+        "<cputune><vcpupin vcpu='2' cpuset='5'/><vcpupin vcpu='3' cpuset='7'/></cputune></domain>");
     g_assert_cmpuint(info->vcpus->len, ==, 2);
     g_assert_cmpuint(vcpu_at(info, 1)->id, ==, 3);
     g_assert_true(vcpu_at(info, 1)->has_pin);
@@ -155,14 +156,16 @@ static void test_backing(void)
         {"", false, false, 0},
         {"<hugepages/>", false, false, HN_HUGEPAGE_HOST_DEFAULT},
         {"<hugepages><page size='1048576' unit='KiB'/></hugepages>", false, false, 1024 * MIB},
-        {"<hugepages><page size='2' unit='M' nodeset='0'/></hugepages><locked/>", false, true, 2 * MIB},
+        {"<hugepages><page size='2' unit='M' nodeset='0'/></hugepages><locked/>", false, true,
+         2 * MIB},
         {"<source type='memfd'/>", true, false, 0},
         {"<source type='memfd'/><access mode='private'/>", false, false, 0},
         {"<source type='file'/>", false, false, 0},
         {"<source type='file'/><access mode='shared'/>", true, false, 0},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *xml = g_strdup_printf(DOMAIN("kvm", "<memoryBacking>%s</memoryBacking>"), cases[i].body);
+        g_autofree char *xml =
+            g_strdup_printf(DOMAIN("kvm", "<memoryBacking>%s</memoryBacking>"), cases[i].body);
         g_autoptr(HnDomainInfo) info = parse(xml);
         g_test_message("%s", cases[i].body);
         g_assert_cmpint(info->is_shared_memory, ==, cases[i].is_shared);
@@ -173,7 +176,8 @@ static void test_backing(void)
 
 static void test_passthrough(void)
 {
-    static const char address[] = "<source><address domain='0x0000' bus='0x3b' slot='0x02' function='0x1'/></source>";
+    static const char address[] =
+        "<source><address domain='0x0000' bus='0x3b' slot='0x02' function='0x1'/></source>";
     static const struct {
         const char *open, *close;
         bool has_passthrough, has_pci;
@@ -187,8 +191,8 @@ static void test_passthrough(void)
         {"<interface type='bridge'>", "</interface>", false, false},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *xml = g_strdup_printf(DOMAIN("kvm", "<devices>%s%s%s</devices>"), cases[i].open, address,
-                                               cases[i].close);
+        g_autofree char *xml = g_strdup_printf(DOMAIN("kvm", "<devices>%s%s%s</devices>"),
+                                               cases[i].open, address, cases[i].close);
         g_autoptr(HnDomainInfo) info = parse(xml);
         g_test_message("%s", cases[i].open);
         g_assert_cmpint(info->has_passthrough, ==, cases[i].has_passthrough);
@@ -202,11 +206,16 @@ static void test_memory_devices(void)
 {
     g_autoptr(HnDomainInfo) info = parse(
         "<domain type='kvm'><name>d</name><uuid>11111111-2222-4333-8444-555555555555</uuid>"
-        "<memory>196608</memory><currentMemory>98304</currentMemory><os><type machine='virt-9.0'/></os><devices>"
+        "<memory>196608</memory><currentMemory>98304</currentMemory><os><type "
+        "machine='virt-9.0'/></os><devices>"
         "<memory model='dimm'><target><size>65536</size></target><alias name='dimm0'/></memory>"
-        "<memory model='virtio-mem'><target><size>65536</size><node>0</node><requested>0</requested>"
-        "<address base='0x180000000'/></target><alias name='virtiomem0'/><address type='pci'/></memory>"
-        "<memory model='nvdimm'><source><path>/x</path></source><target><size>65536</size></target></memory>"
+        "<memory "
+        "model='virtio-mem'><target><size>65536</size><node>0</node><requested>0</requested>"
+        "<address base='0x180000000'/></target><alias name='virtiomem0'/><address "
+        "type='pci'/></memory>"
+        "<memory "
+        "model='nvdimm'><source><path>/x</path></source><target><size>65536</size></target></"
+        "memory>"
         "</devices></domain>");
     g_assert_cmpuint(info->configured_bytes, ==, 192 * MIB);
     g_assert_cmpuint(info->current_bytes, ==, 96 * MIB);
@@ -232,11 +241,13 @@ static void test_numatune(void)
         {"<memory mode='preferred' nodeset='1'/>", HN_NUMATUNE_PREFERRED, "1"},
         {"<memory mode='interleave' nodeset='0,3'/>", HN_NUMATUNE_INTERLEAVE, "0,3"},
         {"<memory mode='strict' placement='auto'/>", HN_NUMATUNE_STRICT, ""},
-        {"<memnode cellid='0' mode='preferred' nodeset='1'/><memnode cellid='1' mode='preferred' nodeset='3'/>",
+        {"<memnode cellid='0' mode='preferred' nodeset='1'/><memnode cellid='1' mode='preferred' "
+         "nodeset='3'/>",
          HN_NUMATUNE_PREFERRED, "1,3"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *xml = g_strdup_printf(DOMAIN("kvm", "<numatune>%s</numatune>"), cases[i].body);
+        g_autofree char *xml =
+            g_strdup_printf(DOMAIN("kvm", "<numatune>%s</numatune>"), cases[i].body);
         g_autoptr(HnDomainInfo) info = parse(xml);
         g_test_message("%s", cases[i].body);
         g_assert_cmpint(info->numatune_mode, ==, cases[i].mode);
@@ -246,25 +257,29 @@ static void test_numatune(void)
 
 static void test_features(void)
 {
-    g_autoptr(HnDomainInfo) ring =
-        parse(DOMAIN("kvm", "<features><kvm><dirty-ring state='on' size='4096'/></kvm></features>"));
-    g_autoptr(HnDomainInfo) off =
-        parse(DOMAIN("kvm", "<features><kvm><dirty-ring state='off'/></kvm></features><launchSecurity type='sev'/>"));
+    g_autoptr(HnDomainInfo) ring = parse(
+        DOMAIN("kvm", "<features><kvm><dirty-ring state='on' size='4096'/></kvm></features>"));
+    g_autoptr(HnDomainInfo) off = parse(DOMAIN(
+        "kvm",
+        "<features><kvm><dirty-ring state='off'/></kvm></features><launchSecurity type='sev'/>"));
     g_assert_true(ring->has_dirty_ring);
     g_assert_false(ring->has_launch_security);
     g_assert_false(off->has_dirty_ring);
     g_assert_true(off->has_launch_security);
 }
 
-/* The element may use any prefix, or none, declared anywhere; text elsewhere must not be mistaken for it. */
+/* The element may use any prefix, or none, declared anywhere; text elsewhere must not be mistaken
+ * for it. */
 static void test_metadata(void)
 {
     static const struct {
         const char *metadata;
         bool is_found;
     } cases[] = {
-        {"<metadata><p:placement xmlns:p='urn:homenode:placement:1' mode='auto'/></metadata>", true},
-        {"<metadata xmlns:p='urn:homenode:placement:1'><p:placement mode='auto'/></metadata>", true},
+        {"<metadata><p:placement xmlns:p='urn:homenode:placement:1' mode='auto'/></metadata>",
+         true},
+        {"<metadata xmlns:p='urn:homenode:placement:1'><p:placement mode='auto'/></metadata>",
+         true},
         {"<metadata><placement xmlns='urn:homenode:placement:1' mode='auto'/></metadata>", true},
         {"<metadata><placement mode='auto'/></metadata>", false},
         {"<metadata><s:stats xmlns:s='urn:homenode:stats:1'/></metadata>", false},
@@ -294,7 +309,8 @@ static void test_refused(void)
         {"<network/>", "<domain> is expected"},
         {"<domain><name>d</name></domain>", "both are needed"},
         {"<domain><name>d</name><uuid>no</uuid></domain>", "both are needed"},
-        {"<domain><name>d</name><uuid>11111111-2222-4333-8444-555555555555</uuid></domain>", "<memory> is missing"},
+        {"<domain><name>d</name><uuid>11111111-2222-4333-8444-555555555555</uuid></domain>",
+         "<memory> is missing"},
         {DOMAIN("kvm", "<cputune><vcpupin vcpu='0' cpuset='x'/></cputune>"), "<vcpupin cpuset>"},
         {DOMAIN("kvm", "<cputune><vcpupin vcpu='-1' cpuset='0'/></cputune>"), "<vcpupin vcpu>"},
         {DOMAIN("kvm", "<numatune><memory mode='loose'/></numatune>"), "'loose'"},
@@ -308,7 +324,8 @@ static void test_refused(void)
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         HnDomainInfo *info = NULL;
         g_autoptr(GError) error = NULL;
-        g_assert_false(hn_libvirt_domain_xml_parse(cases[i].xml, strlen(cases[i].xml), &info, &error));
+        g_assert_false(
+            hn_libvirt_domain_xml_parse(cases[i].xml, strlen(cases[i].xml), &info, &error));
         g_assert_nonnull(error);
         g_assert_true(error->domain == HN_MODEL_ERROR);
         g_test_message("%s", error->message);
@@ -320,7 +337,8 @@ static void test_refused(void)
 /* Every prefix of a recording is either refused or understood, never a crash. */
 static void test_truncated(void)
 {
-    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "fixtures", "libvirt", "11.3.0-cells.xml", NULL);
+    g_autofree char *path =
+        g_test_build_filename(G_TEST_DIST, "fixtures", "libvirt", "11.3.0-cells.xml", NULL);
     g_autofree char *xml = NULL;
     gsize len;
     g_assert_true(g_file_get_contents(path, &xml, &len, NULL));

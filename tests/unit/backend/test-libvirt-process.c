@@ -14,10 +14,11 @@ static void test_pid_parse(void)
     static const struct {
         const char *text;
         int64_t pid;
-    } cases[] = {{"411", 411}, {"411\n", 411}, {" 7 ", 7},         {"", 0},      {"0", 0},
+    } cases[] = {{"411", 411}, {"411\n", 411}, {" 7 ", 7},         {"", 0},    {"0", 0},
                  {"-5", 0},    {"12x", 0},     {"99999999999", 0}, {"4 11", 0}};
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
-        g_assert_cmpint(hn_libvirt_pid_parse(cases[i].text, strlen(cases[i].text)), ==, cases[i].pid);
+        g_assert_cmpint(hn_libvirt_pid_parse(cases[i].text, strlen(cases[i].text)), ==,
+                        cases[i].pid);
 }
 
 static void put(const char *dir, const char *path, const char *text, gsize len)
@@ -30,7 +31,8 @@ static void put(const char *dir, const char *path, const char *text, gsize len)
 
 static void test_pid_read(void)
 {
-    static const char good[] = "/usr/bin/qemu-system-x86_64\0-name\0guest=web,debug-threads=on\0-uuid\0" UUID;
+    static const char good[] =
+        "/usr/bin/qemu-system-x86_64\0-name\0guest=web,debug-threads=on\0-uuid\0" UUID;
     static const char other[] = "/usr/bin/qemu-system-x86_64\0-name\0guest=db\0-uuid\0"
                                 "99999999-2222-4333-8444-555555555555";
     g_autofree char *dir = g_dir_make_tmp("homenode-XXXXXX", NULL);
@@ -43,7 +45,7 @@ static void test_pid_read(void)
     g_autoptr(HnRoot) root = hn_root_open(dir, NULL);
     g_assert_nonnull(root);
     g_assert_cmpint(hn_libvirt_pid_read(root, "web", UUID), ==, 411);
-    g_assert_cmpint(hn_libvirt_pid_read(root, "stale", UUID), ==, 0);  /* reused by another */
+    g_assert_cmpint(hn_libvirt_pid_read(root, "stale", UUID), ==, 0); /* reused by another */
     g_assert_cmpint(hn_libvirt_pid_read(root, "broken", UUID), ==, 0);
     g_assert_cmpint(hn_libvirt_pid_read(root, "gone", UUID), ==, 0);   /* no such process */
     g_assert_cmpint(hn_libvirt_pid_read(root, "absent", UUID), ==, 0); /* no pid file */

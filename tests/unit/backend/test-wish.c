@@ -30,9 +30,10 @@ static void test_all_attributes(void)
 {
     g_autoptr(HnHost) host = sparse_host();
     HnWish wish;
-    g_assert_true(hn_wish_parse("<placement mode='advise' nodeset='4' group='db.1' anti-group='ha_2' memory='keep' "
-                                "max-mib-per-s='512' weight='1000'/>",
-                                host, &wish));
+    g_assert_true(hn_wish_parse(
+        "<placement mode='advise' nodeset='4' group='db.1' anti-group='ha_2' memory='keep' "
+        "max-mib-per-s='512' weight='1000'/>",
+        host, &wish));
     g_assert_cmpint(wish.mode, ==, HN_MODE_ADVISE);
     g_assert_true(wish.has_nodeset);
     g_assert_cmphex(wish.nodeset, ==, 2); /* index 1, not id 4 */
@@ -54,7 +55,8 @@ static void test_accepted(void)
         {"<placement mode=\"off\"></placement>", HN_MODE_OFF},
         {"<h:placement xmlns:h='urn:homenode:placement:1' mode='auto'/>", HN_MODE_AUTO},
         {"<placement xmlns='urn:homenode:placement:1' mode='auto'/>", HN_MODE_AUTO},
-        {"<placement mode='auto'>\n  <!-- asked for by the database team -->\n</placement>", HN_MODE_AUTO},
+        {"<placement mode='auto'>\n  <!-- asked for by the database team -->\n</placement>",
+         HN_MODE_AUTO},
         {"<placement mode='auto' nodeset='0,4'/>", HN_MODE_AUTO},
         {"<placement mode='auto' weight='1'/>", HN_MODE_AUTO},
         {"<placement mode='auto' memory='follow' group='g'/>", HN_MODE_AUTO},
@@ -81,11 +83,13 @@ static void test_refused(void)
         const char *xml, *sentence;
     } cases[] = {
         {"<placement mode='on'/>", "placement: mode='on' is not allowed: use auto, advise or off"},
-        {"<placement mode='none'/>", "placement: mode='none' is not allowed: use auto, advise or off"},
+        {"<placement mode='none'/>",
+         "placement: mode='none' is not allowed: use auto, advise or off"},
         {"<placement mode=''/>", "placement: mode='' is not allowed: use auto, advise or off"},
         {"<placement/>", "placement: attribute 'mode' is missing: use auto, advise or off"},
         {"<placement mode='auto' nodes='0'/>", "placement: unknown attribute 'nodes': " ATTRIBUTES},
-        {"<placement x:mode='off' mode='auto' xmlns:x='urn:x'/>", "placement: unknown attribute 'mode': " ATTRIBUTES},
+        {"<placement x:mode='off' mode='auto' xmlns:x='urn:x'/>",
+         "placement: unknown attribute 'mode': " ATTRIBUTES},
         {"<placement mode='auto' nodeset='1'/>",
          "placement: nodeset='1' is not allowed: use a list of nodes this host has (0,4)"},
         {"<placement mode='auto' nodeset=''/>",
@@ -102,19 +106,25 @@ static void test_refused(void)
          "placement: weight='-1' is not allowed: use a whole number from 1 to 1000"},
         {"<placement mode='auto' max-mib-per-s='1.5'/>",
          "placement: max-mib-per-s='1.5' is not allowed: use a whole number from 1 to 1048576"},
-        {"<placement mode='auto' memory='stay'/>", "placement: memory='stay' is not allowed: use follow or keep"},
+        {"<placement mode='auto' memory='stay'/>",
+         "placement: memory='stay' is not allowed: use follow or keep"},
         {"<placement mode='auto' group=''/>", "placement: group='' is not allowed: " NAME_RULE},
-        {"<placement mode='auto' group='a b'/>", "placement: group='a b' is not allowed: " NAME_RULE},
-        {"<placement mode='auto' anti-group='ü'/>", "placement: anti-group='ü' is not allowed: " NAME_RULE},
+        {"<placement mode='auto' group='a b'/>",
+         "placement: group='a b' is not allowed: " NAME_RULE},
+        {"<placement mode='auto' anti-group='ü'/>",
+         "placement: anti-group='ü' is not allowed: " NAME_RULE},
         {"<placement mode='auto' group='g' anti-group='g'/>",
          "placement: anti-group='g' is not allowed: use another name than group"},
-        {"<placement mode='auto'><node/></placement>", "placement: unknown element <node> inside: none is allowed"},
-        {"<placement mode='auto'>yes</placement>", "placement: text inside the element is not allowed"},
+        {"<placement mode='auto'><node/></placement>",
+         "placement: unknown element <node> inside: none is allowed"},
+        {"<placement mode='auto'>yes</placement>",
+         "placement: text inside the element is not allowed"},
         {"<home mode='auto'/>", "placement: unknown element <home>: use <placement …/>"},
         {"<placement xmlns='urn:homenode:placement:2' mode='auto'/>",
          "placement: unknown namespace 'urn:homenode:placement:2': use urn:homenode:placement:1"},
         {"<placement mode='auto'", "placement: not well-formed XML: use <placement mode='auto'/>"},
-        {"<placement mode='auto' mode='off'/>", "placement: not well-formed XML: use <placement mode='auto'/>"},
+        {"<placement mode='auto' mode='off'/>",
+         "placement: not well-formed XML: use <placement mode='auto'/>"},
         {"", "placement: not well-formed XML: use <placement mode='auto'/>"},
         {"<!DOCTYPE placement [<!ENTITY a 'auto'>]><placement mode='&a;'/>",
          "placement: a document type declaration is not allowed"},

@@ -76,7 +76,8 @@ static void test_characters(void)
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
     hn_table_add(table, "日本", HN_COLOUR_NONE); /* two columns each */
     hn_table_add(table, "1", HN_COLOUR_NONE);
-    hn_table_add(table, "\033[2Jboo\n\t\xc2\x9b", HN_COLOUR_NONE); /* clears the screen, if let through */
+    hn_table_add(table, "\033[2Jboo\n\t\xc2\x9b",
+                 HN_COLOUR_NONE); /* clears the screen, if let through */
     assert_layout(table, (HnStyle){.is_utf8 = true},
                   "NAME  BYTES  REASON\n"
                   "日本      1  ?[2Jboo????\n");

@@ -12,9 +12,18 @@ static void test_bytes(void)
         uint64_t bytes;
         const char *text;
     } cases[] = {
-        {0, "0"},           {1023, "1023"},        {1024, "1K"},          {1536, "1.5K"},
-        {10 << 10, "10K"},  {(10 << 10) + 512, "10.5K"}, {100 << 20, "100M"}, {(100 << 20) + 1, "100M"},
-        {1023 << 20, "1.0G"}, {1 << 30, "1G"},     {UINT64_C(3) << 39, "1.5T"}, {UINT64_MAX, "16E"},
+        {0, "0"},
+        {1023, "1023"},
+        {1024, "1K"},
+        {1536, "1.5K"},
+        {10 << 10, "10K"},
+        {(10 << 10) + 512, "10.5K"},
+        {100 << 20, "100M"},
+        {(100 << 20) + 1, "100M"},
+        {1023 << 20, "1.0G"},
+        {1 << 30, "1G"},
+        {UINT64_C(3) << 39, "1.5T"},
+        {UINT64_MAX, "16E"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *text = hn_text_bytes(cases[i].bytes);
@@ -29,10 +38,14 @@ static void test_quantities(void)
         uint64_t value;
         const char *text;
     } cases[] = {
-        {hn_text_mcpu, 0, "0.00"},             {hn_text_mcpu, 1990, "1.99"},
-        {hn_text_duration_ms, 0, "0 ms"},      {hn_text_duration_ms, 999, "999 ms"},
-        {hn_text_duration_ms, 2500, "2.5 s"},  {hn_text_duration_ms, 12000, "12 s"},
-        {hn_text_duration_ms, 210000, "3.5 min"}, {hn_text_duration_ms, 7200000, "2.0 h"},
+        {hn_text_mcpu, 0, "0.00"},
+        {hn_text_mcpu, 1990, "1.99"},
+        {hn_text_duration_ms, 0, "0 ms"},
+        {hn_text_duration_ms, 999, "999 ms"},
+        {hn_text_duration_ms, 2500, "2.5 s"},
+        {hn_text_duration_ms, 12000, "12 s"},
+        {hn_text_duration_ms, 210000, "3.5 min"},
+        {hn_text_duration_ms, 7200000, "2.0 h"},
     };
     static const struct {
         int64_t permille;
@@ -55,8 +68,8 @@ static void test_cut(void)
         uint32_t columns;
         const char *cut;
     } cases[] = {
-        {"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"abcd", 1, "…"}, {"abcd", 0, ""}, {"日本語", 5, "日本…"},
-        {"日本語", 4, "日…"}, {"日本語", 6, "日本語"}, {"", 4, ""},
+        {"abc", 3, "abc"},      {"abcd", 3, "ab…"},   {"abcd", 1, "…"},        {"abcd", 0, ""},
+        {"日本語", 5, "日本…"}, {"日本語", 4, "日…"}, {"日本語", 6, "日本語"}, {"", 4, ""},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *cut = hn_text_cut(cases[i].text, cases[i].columns, true);
@@ -90,7 +103,8 @@ static void test_bar(void)
     static const struct {
         uint32_t permille;
         const char *bar;
-    } cases[] = {{0, "...."}, {124, "...."}, {125, "#..."}, {500, "##.."}, {1000, "####"}, {5000, "####"}};
+    } cases[] = {{0, "...."},   {124, "...."},  {125, "#..."},
+                 {500, "##.."}, {1000, "####"}, {5000, "####"}};
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *bar = hn_text_bar(cases[i].permille, 4, false);
         g_autofree char *fine = hn_text_bar(cases[i].permille, 4, true);
@@ -107,13 +121,16 @@ static void test_clean(void)
         {"web-1 ü", "web-1 ü"},
         {"a\033]0;title\007b", "a?]0;title?b"},
         {"a\r\nb\tc\x7f", "a??b?c?"},
-        {"\xc2\x9b" "31m", "??31m"}, /* the one-character escape introducer */
+        {"\xc2\x9b"
+         "31m",
+         "??31m"}, /* the one-character escape introducer */
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *clean = hn_text_clean(cases[i].text);
         g_assert_cmpstr(clean, ==, cases[i].clean);
     }
-    g_autofree char *repaired = hn_text_clean("a\xff" "b");
+    g_autofree char *repaired = hn_text_clean("a\xff"
+                                              "b");
     g_assert_true(g_utf8_validate(repaired, -1, NULL));
 }
 

@@ -58,7 +58,8 @@ static void test_sizes(Fixture *fixture, gconstpointer data)
                 hn_top_render(fixture->host, fixture->domains, NULL, &state, heights[j], &style);
             g_assert_cmpuint(lines->len, ==, heights[j]);
             for (guint k = 0; k < lines->len; k++)
-                g_assert_cmpuint(hn_text_columns(((HnTopLine *)g_ptr_array_index(lines, k))->text), <=, widths[i]);
+                g_assert_cmpuint(hn_text_columns(((HnTopLine *)g_ptr_array_index(lines, k))->text),
+                                 <=, widths[i]);
         }
     }
 }
@@ -75,14 +76,16 @@ static void test_sorting(Fixture *fixture, gconstpointer data)
         {"s", "batch web typo database-with-a-rather-long-name legacy"},
         {"h", "batch legacy typo database-with-a-rather-long-name web"},
         {"c", "batch database-with-a-rather-long-name legacy typo web"}, /* all alike: by name */
-        {"x?", "batch database-with-a-rather-long-name legacy typo web"}, /* unknown keys do nothing */
+        {"x?",
+         "batch database-with-a-rather-long-name legacy typo web"}, /* unknown keys do nothing */
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         HnStyle style = {.width = 200};
         HnTopState state = {0};
         for (const char *key = cases[i].keys; *key; key++)
             g_assert_cmpint(hn_top_key(&state, *key, 10), ==, HN_TOP_GO_ON);
-        g_autoptr(GPtrArray) lines = hn_top_render(fixture->host, fixture->domains, NULL, &state, 40, &style);
+        g_autoptr(GPtrArray) lines =
+            hn_top_render(fixture->host, fixture->domains, NULL, &state, 40, &style);
         g_autofree char *names = shown_names(lines);
         g_test_message("'%s'", cases[i].keys);
         g_assert_cmpstr(names, ==, cases[i].names);
@@ -96,17 +99,18 @@ static void test_scrolling(Fixture *fixture, gconstpointer data)
         int key;
         const char *name;
     } steps[] = {
-        {HN_TOP_KEY_UP, "batch"},        {HN_TOP_KEY_DOWN, "database-with-a-rather-long-name"},
-        {HN_TOP_KEY_DOWN, "legacy"},     {HN_TOP_KEY_PAGE_DOWN, "web"},
-        {HN_TOP_KEY_DOWN, "web"},        {HN_TOP_KEY_UP, "typo"},
-        {HN_TOP_KEY_PAGE_UP, "batch"},   {HN_TOP_KEY_DOWN, "database-with-a-rather-long-name"},
+        {HN_TOP_KEY_UP, "batch"},      {HN_TOP_KEY_DOWN, "database-with-a-rather-long-name"},
+        {HN_TOP_KEY_DOWN, "legacy"},   {HN_TOP_KEY_PAGE_DOWN, "web"},
+        {HN_TOP_KEY_DOWN, "web"},      {HN_TOP_KEY_UP, "typo"},
+        {HN_TOP_KEY_PAGE_UP, "batch"}, {HN_TOP_KEY_DOWN, "database-with-a-rather-long-name"},
         {HN_TOP_KEY_HOME, "batch"},
     };
     HnStyle style = {.width = 200};
     HnTopState state = {0};
     for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
         hn_top_key(&state, steps[i].key, 4);
-        g_autoptr(GPtrArray) lines = hn_top_render(fixture->host, fixture->domains, NULL, &state, 9, &style);
+        g_autoptr(GPtrArray) lines =
+            hn_top_render(fixture->host, fixture->domains, NULL, &state, 9, &style);
         g_autofree char *names = shown_names(lines);
         g_assert_cmpstr(names, ==, steps[i].name);
     }
@@ -119,8 +123,10 @@ static void test_error(Fixture *fixture, gconstpointer data)
 {
     HnStyle style = {.width = 80};
     HnTopState state = {0};
-    g_autoptr(GPtrArray) lines = hn_top_render(fixture->host, fixture->domains, "homenoded went away", &state, 24, &style);
-    g_autoptr(GPtrArray) nothing = hn_top_render(NULL, NULL, "homenoded went away", &state, 24, &style);
+    g_autoptr(GPtrArray) lines =
+        hn_top_render(fixture->host, fixture->domains, "homenoded went away", &state, 24, &style);
+    g_autoptr(GPtrArray) nothing =
+        hn_top_render(NULL, NULL, "homenoded went away", &state, 24, &style);
     const HnTopLine *first = g_ptr_array_index(lines, 0), *only = g_ptr_array_index(nothing, 0);
     g_autofree char *names = shown_names(lines);
     g_assert_cmpstr(first->text, ==, "homenoded went away");
