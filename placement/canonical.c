@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define N_REFINEMENTS 2
+#define N_REFINEMENTS 3
 
 /* splitmix64's finaliser (Steele, Lea, Flood 2014): spreads every bit over the word. */
 static uint64_t mix(uint64_t x)

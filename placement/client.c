@@ -92,28 +92,18 @@ static HnNodemask nodes_allowed(const HnHost *host, const HnDomain *domain)
     return nodes;
 }
 
-static void add_resident(HnClient *client, uint32_t n_nodes, const uint64_t *resident,
-                         const uint64_t *immovable, uint64_t part, uint64_t whole)
+/* The domain's memory as nobody's in particular; divided when the clients' homes are known. */
+static void keep_undivided(HnSplit *split, uint32_t n_nodes)
 {
     for (uint32_t n = 0; n < n_nodes; n++) {
-        uint64_t stuck = MIN(immovable[n], resident[n]);
-        uint64_t loose = resident[n] - stuck;
-        client->immovable_bytes[n] += (uint64_t)((unsigned __int128)stuck * part / whole);
-        client->movable_bytes[n] += (uint64_t)((unsigned __int128)loose * part / whole);
+        split->stuck_bytes[n] = MIN(split->domain->immovable_bytes[n], split->domain->resident_bytes[n]);
+        split->loose_bytes[n] = split->domain->resident_bytes[n] - split->stuck_bytes[n];
     }
 }
 
-/* A cell's memory is in the regions of that cell, if those were read; else its share of the whole. */
-static void add_cell_memory(HnSplit *split, uint32_t n_nodes, HnClient *client, uint64_t cell_bytes,
-                            uint64_t all_cell_bytes, bool has_region_detail)
+/* A cell's memory is in the regions of that cell. */
+static void add_cell_memory(const HnDomain *domain, uint32_t n_nodes, HnClient *client)
 {
-    const HnDomain *domain = split->domain;
-
-    if (!has_region_detail) {
-        add_resident(client, n_nodes, domain->resident_bytes, domain->immovable_bytes, cell_bytes,
-                     MAX(all_cell_bytes, 1));
-        return;
-    }
     for (uint32_t i = 0; i < domain->n_regions; i++) {
         const HnRegion *region = &domain->regions[i];
         if (region->guest_cell != client->guest_cell)
@@ -158,20 +148,21 @@ static void split_by_cells(HnSplit *split, uint32_t n_nodes)
 {
     const HnDomain *domain = split->domain;
     bool has_detail = has_cell_regions(domain, n_nodes);
-    uint64_t all_bytes = 0;
 
     hn_split_allocate(split, domain->n_cells, n_nodes);
-    for (uint32_t c = 0; c < domain->n_cells; c++)
-        all_bytes += domain->cells[c].memory_bytes;
     for (uint32_t c = 0; c < domain->n_cells; c++) {
         HnClient *client = &split->clients[c];
         client->vcpus = domain->cells[c].vcpus;
         client->guest_cell = (int32_t)domain->cells[c].id;
+        client->claim_bytes = domain->cells[c].memory_bytes;
         /* The guest knows its cells and keeps its threads near their memory, mostly (AutoNUMA runs in
          * guests too); 900 leaves a pull between neighbouring cells. */
         client->private_permille = 900;
-        add_cell_memory(split, n_nodes, client, domain->cells[c].memory_bytes, all_bytes, has_detail);
+        if (has_detail)
+            add_cell_memory(domain, n_nodes, client);
     }
+    if (!has_detail)
+        keep_undivided(split, n_nodes);
 }
 
 static void split_as_one(HnSplit *split, uint32_t n_nodes)
@@ -181,7 +172,89 @@ static void split_as_one(HnSplit *split, uint32_t n_nodes)
     hn_split_allocate(split, 1, n_nodes);
     for (uint32_t i = 0; i < domain->n_vcpus; i++)
         hn_cpuset_add(&split->clients[0].vcpus, domain->vcpus[i].id);
-    add_resident(&split->clients[0], n_nodes, domain->resident_bytes, domain->immovable_bytes, 1, 1);
+    keep_undivided(split, n_nodes);
+}
+
+/* What tells nodes apart when they hold equally much, in falling order of weight. */
+static int compare_nodes(const HnHost *host, const uint64_t *bytes, const uint32_t *seen, uint32_t a, uint32_t b)
+{
+    const HnNode *x = &host->nodes[a], *y = &host->nodes[b];
+    const uint64_t keys[][2] = {
+        {bytes[a], bytes[b]}, {seen[a], seen[b]}, {x->mem_free_bytes, y->mem_free_bytes},
+        {x->mem_total_bytes, y->mem_total_bytes}, {x->n_cpus, y->n_cpus},
+        {y->other_load_mcpu, x->other_load_mcpu},
+    };
+
+    for (uint32_t k = 0; k < G_N_ELEMENTS(keys); k++)
+        if (keys[k][0] != keys[k][1])
+            return keys[k][0] > keys[k][1] ? -1 : 1;
+    return 0;
+}
+
+/* Nodes by bytes, most first; numbering decides last. */
+static void order_by_bytes(const HnHost *host, const HnDomain *domain, const uint64_t *bytes, uint32_t *order)
+{
+    uint32_t seen[HN_MAX_NODES] = {0};
+
+    for (uint32_t v = 0; v < domain->n_vcpus; v++) {
+        int32_t node = domain->vcpus[v].last_cpu >= 0 ? hn_host_node_of_cpu(host, (uint32_t)domain->vcpus[v].last_cpu) : HN_NODE_NONE;
+        if (node != HN_NODE_NONE)
+            seen[node]++;
+    }
+    for (uint32_t n = 0; n < host->n_nodes; n++) {
+        uint32_t at = n;
+        for (; at > 0 && compare_nodes(host, bytes, seen, order[at - 1], n) > 0; at--)
+            order[at] = order[at - 1];
+        order[at] = n;
+    }
+}
+
+/* Divides memory that is nobody's in particular by the clients' claims. A byte serves any of them alike, so
+ * each first takes what is at its home, and the rest is cut along the nodes: as little as possible has to
+ * move, and what has moved counts as its mover's ever after. `is_loose` says which arrays. */
+static void divide(HnSplit *split, const HnHost *host, uint64_t *bytes, bool is_loose)
+{
+    uint64_t left[HN_MAX_CLIENTS], sum = 0;
+    unsigned __int128 claims = 0;
+    uint32_t order[HN_MAX_NODES], k = split->n_clients;
+
+    for (uint32_t n = 0; n < host->n_nodes; n++)
+        sum += bytes[n];
+    for (uint32_t c = 0; c < k; c++)
+        claims += split->clients[c].claim_bytes;
+    uint64_t given = 0;
+    for (uint32_t c = 0; c < k; c++) {
+        left[c] = claims ? (uint64_t)((unsigned __int128)sum * split->clients[c].claim_bytes / claims) : sum / k;
+        if (c + 1 == k)
+            left[c] = sum - given;
+        given += left[c];
+    }
+    for (uint32_t c = 0; c < k; c++) {
+        HnClient *client = &split->clients[c];
+        uint64_t *own = is_loose ? client->movable_bytes : client->immovable_bytes;
+        if (client->home_now == HN_NODE_NONE)
+            continue;
+        uint64_t part = MIN(left[c], bytes[client->home_now]);
+        own[client->home_now] += part;
+        bytes[client->home_now] -= part;
+        left[c] -= part;
+    }
+    if (k == 1) {
+        for (uint32_t n = 0; n < host->n_nodes; n++)
+            (is_loose ? split->clients[0].movable_bytes : split->clients[0].immovable_bytes)[n] += bytes[n];
+        return;
+    }
+    order_by_bytes(host, split->domain, bytes, order);
+    for (uint32_t i = 0, c = 0; i < host->n_nodes; i++) {
+        for (; c < k && bytes[order[i]] > 0; c += left[c] == 0) {
+            HnClient *client = &split->clients[c];
+            uint64_t *own = is_loose ? client->movable_bytes : client->immovable_bytes;
+            uint64_t part = MIN(left[c], bytes[order[i]]);
+            own[order[i]] += part;
+            bytes[order[i]] -= part;
+            left[c] -= part;
+        }
+    }
 }
 
 /* Cells can be clients if each fits a node and together they hold every vCPU. */
@@ -355,6 +428,8 @@ void hn_split_init(HnSplit *split, const HnHost *host, const HnDomain *domain, H
     split->record = record;
     if (now_ns - record->residue_ns < RESIDUE_TTL_NS)
         split->residue_bytes = record->residue_bytes;
+    split->loose_bytes = g_new0(uint64_t, host->n_nodes);
+    split->stuck_bytes = g_new0(uint64_t, host->n_nodes);
     split->huge_page_bytes = huge_pool_of(domain, &split->has_big_pages);
     for (uint32_t n = 0; n < host->n_nodes; n++)
         resident += domain->resident_bytes[n];
@@ -376,8 +451,11 @@ void hn_split_init(HnSplit *split, const HnHost *host, const HnDomain *domain, H
         read_pins(host, domain, &split->clients[c]);
         if (split->clients[c].allowed == 0)
             split->clients[c].constraint = HN_REASON_CONSTRAINT_EMPTY;
-        fill_client(split, c, host, (planned - resident) / split->n_clients, elapsed_ns);
     }
+    divide(split, host, split->loose_bytes, true);
+    divide(split, host, split->stuck_bytes, false);
+    for (uint32_t c = 0; c < split->n_clients; c++)
+        fill_client(split, c, host, (planned - resident) / split->n_clients, elapsed_ns);
 }
 
 void hn_split_clear(HnSplit *split)
@@ -387,6 +465,8 @@ void hn_split_clear(HnSplit *split)
         g_free(split->clients[c].immovable_bytes);
     }
     g_free(split->clients);
+    g_free(split->loose_bytes);
+    g_free(split->stuck_bytes);
     for (uint32_t i = 0; i < split->n_chunk_maps; i++)
         g_free(split->chunk_maps[i].client);
     g_free(split->chunk_maps);

@@ -15,6 +15,7 @@ typedef struct {
     HnCpuset vcpus; /* vCPU numbers */
     uint32_t n_vcpus;
     int32_t guest_cell;
+    uint64_t claim_bytes;      /* its part of memory that is nobody's in particular; 0 for all: equal parts */
     uint64_t *movable_bytes;   /* [n_nodes] */
     uint64_t *immovable_bytes; /* [n_nodes] */
     uint64_t all_movable_bytes;
@@ -41,6 +42,8 @@ typedef struct {
     uint64_t huge_page_bytes; /* its RAM comes from this hugepage pool; 0: ordinary pages */
     bool has_big_pages;       /* moves at huge-page speed */
     uint64_t residue_bytes;   /* found not to move lately; tolerated away from home */
+    uint64_t *loose_bytes; /* [n_nodes] movable memory that no client owns in particular */
+    uint64_t *stuck_bytes; /* [n_nodes] immovable memory, likewise */
     uint32_t n_chunk_maps;
     HnChunkMap *chunk_maps;   /* moved into the verdict */
 } HnSplit;

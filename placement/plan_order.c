@@ -25,6 +25,16 @@ typedef struct {
     int64_t gain_ns;
 } Transfer;
 
+/* The layout as it grows. */
+typedef struct {
+    const HnRound *round;
+    HnPlan *plan;
+    GArray *transfers; /* Transfer, most gain per byte first */
+    uint32_t step;
+    int64_t room[HN_MAX_KINDS][HN_MAX_NODES];  /* at the start of the step, less what it takes */
+    int64_t freed[HN_MAX_KINDS][HN_MAX_NODES]; /* by the step; there for the next */
+} Layout;
+
 static void add_action(const HnRound *round, HnPlan *plan, const HnStanding *s, HnActionKind kind, uint32_t step,
                        uint32_t client, HnNodemask from, HnNodemask to, uint64_t bytes)
 {
@@ -117,75 +127,97 @@ static gint compare_transfers(gconstpointer a, gconstpointer b)
     return left->standing->first_item + left->client < right->standing->first_item + right->client ? -1 : 1;
 }
 
-/* Takes up to `bytes` from the nodes it comes from, fullest first share; says from where. */
-static HnNodemask take(const HnModel *m, Transfer *t, uint64_t bytes, int64_t *freed)
-{
-    HnNodemask from = 0;
-
-    for (uint32_t r = 0; r < m->n_nodes && bytes > 0; r++) {
-        uint64_t part = MIN(t->left_bytes[r], bytes);
-        if (part == 0)
-            continue;
-        t->left_bytes[r] -= part;
-        t->left_total -= part;
-        bytes -= part;
-        freed[r] += (int64_t)part;
-        from |= UINT64_C(1) << m->node_index[r];
-    }
-    return from;
-}
-
 static uint64_t unit_of(const Transfer *t)
 {
     return MAX(t->standing->split->huge_page_bytes, HUGE_BYTES);
 }
 
-/* One step: every transfer that fits whole. Returns how many were laid out. */
-static uint32_t lay_whole(const HnRound *round, HnPlan *plan, GArray *transfers, int64_t room[][HN_MAX_NODES],
-                          int64_t freed[][HN_MAX_NODES], uint32_t step)
+static uint8_t kind_of(const HnModel *m, const Transfer *t)
 {
-    const HnModel *m = round->model;
+    return m->items[t->standing->first_item + t->client].kind;
+}
+
+/* Takes that much of what comes from node r. */
+static void take(Layout *l, Transfer *t, uint32_t r, uint64_t bytes)
+{
+    uint8_t kind = kind_of(l->round->model, t);
+
+    t->left_bytes[r] -= bytes;
+    t->left_total -= bytes;
+    l->room[kind][t->to] -= (int64_t)bytes;
+    l->freed[kind][r] += (int64_t)bytes;
+}
+
+static void add_transfer(Layout *l, const Transfer *t, HnNodemask from, uint64_t bytes)
+{
+    add_action(l->round, l->plan, t->standing, HN_ACTION_MOVE_MEMORY, l->step, t->client, from,
+               UINT64_C(1) << l->round->model->node_index[t->to], bytes);
+}
+
+/* All of a transfer. One action says "everything on these nodes"; where several clients may share a node's
+ * memory, each node gets its own with its own amount. */
+static void lay_all(Layout *l, Transfer *t)
+{
+    const HnModel *m = l->round->model;
+    HnNodemask from = 0;
+    uint64_t bytes = 0;
+
+    for (uint32_t r = 0; r < m->n_nodes; r++) {
+        uint64_t part = t->left_bytes[r];
+        if (part == 0)
+            continue;
+        take(l, t, r, part);
+        from |= UINT64_C(1) << m->node_index[r];
+        bytes += part;
+        if (t->standing->split->n_clients > 1) {
+            add_transfer(l, t, UINT64_C(1) << m->node_index[r], part);
+            bytes = 0;
+        }
+    }
+    if (bytes > 0)
+        add_transfer(l, t, from, bytes);
+}
+
+/* One step: every transfer that fits whole. Returns how many were laid out. */
+static uint32_t lay_whole(Layout *l)
+{
     uint32_t count = 0;
 
-    for (guint i = 0; i < transfers->len; i++) {
-        Transfer *t = &g_array_index(transfers, Transfer, i);
-        uint8_t kind = m->items[t->standing->first_item + t->client].kind;
-        uint64_t bytes = t->left_total;
-        if (bytes == 0 || (int64_t)bytes > room[kind][t->to])
+    for (guint i = 0; i < l->transfers->len; i++) {
+        Transfer *t = &g_array_index(l->transfers, Transfer, i);
+        if (t->left_total == 0 || (int64_t)t->left_total > l->room[kind_of(l->round->model, t)][t->to])
             continue;
-        room[kind][t->to] -= (int64_t)bytes;
-        HnNodemask from = take(m, t, bytes, freed[kind]);
-        add_action(round, plan, t->standing, HN_ACTION_MOVE_MEMORY, step, t->client, from,
-                   UINT64_C(1) << m->node_index[t->to], bytes);
+        lay_all(l, t);
         count++;
     }
     return count;
 }
 
-/* One slice of the transfer for which there is most room. Returns false if there is none anywhere. */
-static bool lay_slice(const HnRound *round, HnPlan *plan, GArray *transfers, int64_t room[][HN_MAX_NODES],
-                      int64_t freed[][HN_MAX_NODES], uint32_t step)
+/* One slice, from one node, of the transfer for which there is most room. Returns false if there is none
+ * anywhere. */
+static bool lay_slice(Layout *l)
 {
-    const HnModel *m = round->model;
+    const HnModel *m = l->round->model;
     Transfer *best = NULL;
     uint64_t most = 0;
+    uint32_t source = 0;
 
-    for (guint i = 0; i < transfers->len; i++) {
-        Transfer *t = &g_array_index(transfers, Transfer, i);
-        int64_t there = room[m->items[t->standing->first_item + t->client].kind][t->to];
-        uint64_t slice = there > 0 ? MIN((uint64_t)there, t->left_total) / unit_of(t) * unit_of(t) : 0;
-        if (slice > most) {
-            most = slice;
-            best = t;
+    for (guint i = 0; i < l->transfers->len; i++) {
+        Transfer *t = &g_array_index(l->transfers, Transfer, i);
+        int64_t there = l->room[kind_of(m, t)][t->to];
+        for (uint32_t r = 0; r < m->n_nodes && there > 0; r++) {
+            uint64_t slice = MIN((uint64_t)there, t->left_bytes[r]) / unit_of(t) * unit_of(t);
+            if (slice > most) {
+                most = slice;
+                best = t;
+                source = r;
+            }
         }
     }
     if (!best)
         return false;
-    uint8_t kind = m->items[best->standing->first_item + best->client].kind;
-    room[kind][best->to] -= (int64_t)most;
-    HnNodemask from = take(m, best, most, freed[kind]);
-    add_action(round, plan, best->standing, HN_ACTION_MOVE_MEMORY, step, best->client, from,
-               UINT64_C(1) << m->node_index[best->to], most);
+    take(l, best, source, most);
+    add_transfer(l, best, UINT64_C(1) << m->node_index[source], most);
     return true;
 }
 
@@ -193,7 +225,7 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
 {
     const HnModel *m = round->model;
     g_autoptr(GArray) transfers = g_array_new(FALSE, FALSE, sizeof(Transfer));
-    int64_t room[HN_MAX_KINDS][HN_MAX_NODES], freed[HN_MAX_KINDS][HN_MAX_NODES];
+    Layout l = {.round = round, .plan = plan, .transfers = transfers, .step = *step};
     uint32_t n_slices = 0;
 
     collect_transfers(round, transfers);
@@ -201,17 +233,15 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
         g_array_sort(transfers, compare_transfers);
     for (uint32_t k = 0; k < HN_MAX_KINDS; k++)
         for (uint32_t r = 0; r < m->n_nodes; r++)
-            room[k][r] = m->nodes[r].room_bytes[k];
-    for (;;) {
-        memset(freed, 0, sizeof(freed));
-        uint32_t laid = lay_whole(round, plan, transfers, room, freed, *step);
-        if (laid == 0 && (n_slices++ == MAX_SLICES || !lay_slice(round, plan, transfers, room, freed, *step)))
-            break;
+            l.room[k][r] = m->nodes[r].room_bytes[k];
+    while (lay_whole(&l) > 0 || (n_slices++ < MAX_SLICES && lay_slice(&l))) {
         for (uint32_t k = 0; k < HN_MAX_KINDS; k++)
             for (uint32_t r = 0; r < m->n_nodes; r++)
-                room[k][r] += freed[k][r];
-        (*step)++;
+                l.room[k][r] += l.freed[k][r];
+        memset(l.freed, 0, sizeof(l.freed));
+        l.step++;
     }
+    *step = l.step;
     for (guint i = 0; i < transfers->len; i++)
         g_free(g_array_index(transfers, Transfer, i).left_bytes);
 }

@@ -163,12 +163,15 @@ static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, ui
     }
 }
 
-/* Bytes of each part: owned chunks where they were found, everything else divided like the vCPUs. */
+/* Owned chunks go to their part, as found; the rest stays nobody's and is divided later. */
 static void divide_memory(HnSplit *split, uint32_t n_nodes)
 {
     const HnDomain *domain = split->domain;
-    g_autofree uint64_t *rest = g_memdup2(domain->resident_bytes, sizeof(uint64_t) * n_nodes);
 
+    for (uint32_t n = 0; n < n_nodes; n++) {
+        split->stuck_bytes[n] = MIN(domain->immovable_bytes[n], domain->resident_bytes[n]);
+        split->loose_bytes[n] = domain->resident_bytes[n] - split->stuck_bytes[n];
+    }
     for (uint32_t r = 0; r < split->n_chunk_maps; r++) {
         const HnRegion *region = &domain->regions[r];
         if (region->movability != HN_MOVABLE && region->movability != HN_MOVABLE_SHARED)
@@ -178,19 +181,9 @@ static void divide_memory(HnSplit *split, uint32_t n_nodes)
             int32_t node = region->chunks[i].node;
             if (owner >= split->n_clients || node < 0 || (uint32_t)node >= n_nodes)
                 continue;
-            uint64_t loose = rest[node] > domain->immovable_bytes[node] ? rest[node] - domain->immovable_bytes[node] : 0;
-            uint64_t bytes = MIN(region->chunk_bytes, loose);
+            uint64_t bytes = MIN(region->chunk_bytes, split->loose_bytes[node]);
             split->clients[owner].movable_bytes[node] += bytes;
-            rest[node] -= bytes;
-        }
-    }
-    for (uint32_t n = 0; n < n_nodes; n++) {
-        uint64_t stuck = MIN(domain->immovable_bytes[n], rest[n]);
-        for (uint32_t c = 0; c < split->n_clients; c++) {
-            /* Differences of running quotients: the parts add up to the whole exactly. */
-            uint64_t k = split->n_clients, loose = rest[n] - stuck;
-            split->clients[c].immovable_bytes[n] += stuck / k + (c < stuck % k);
-            split->clients[c].movable_bytes[n] += loose / k + (c < loose % k);
+            split->loose_bytes[node] -= bytes;
         }
     }
 }

@@ -9,10 +9,15 @@
     "Model results, not measurements: the model reproduces published two-node runs within 3 % "   \
     "(bind, reverse, off) and 4 % (a second machine); above two nodes its error is unknown."
 
+/* One number with text around it: "run %.1f s". g_ascii_formatd() takes the bare conversion only. */
 static void append_number(GString *out, const char *format, double value)
 {
-    char buffer[G_ASCII_DTOSTR_BUF_SIZE];
-    g_string_append(out, g_ascii_formatd(buffer, sizeof buffer, format, value));
+    char number[G_ASCII_DTOSTR_BUF_SIZE], conversion[16];
+    const char *begin = strchr(format, '%'), *end = strchr(begin, 'f') + 1;
+    g_strlcpy(conversion, begin, MIN(sizeof conversion, (gsize)(end - begin) + 1));
+    g_string_append_len(out, format, begin - format);
+    g_string_append(out, g_ascii_formatd(number, sizeof number, conversion, value));
+    g_string_append(out, end);
 }
 
 static const HnSimResult *find(const GPtrArray *results, const HnSimPolicy *policy)
@@ -64,8 +69,8 @@ char *hn_sim_format_table(const HnSimScenario *scenario, const GPtrArray *result
             append_number(out, "%8.3f", score);
         else
             g_string_append_printf(out, "%8s", "-");
-        append_number(out, "%11.1f %%", last ? last->bytes_local * 100 : 0);
-        append_number(out, "%14.1f %%", last ? last->accesses_local * 100 : 0);
+        append_number(out, "%11.1f %", last ? last->bytes_local * 100 : 0);
+        append_number(out, "%14.1f %", last ? last->accesses_local * 100 : 0);
         g_string_append_printf(out, "%10u", result->n_rehomes);
         append_number(out, "%11.0f\n", result->moved_bytes / 1048576);
     }

@@ -263,8 +263,8 @@ static void move_tasks(Kernel *kernel, HnSimWorld *world, guint index)
             vm->vcpus[v].allowed = (HnNodemask)1 << to;
             continue;
         }
-        guint other;
-        uint32_t partner;
+        guint other = index;
+        uint32_t partner = v;
         if (best_swap(kernel, world, index, v, (uint32_t)to, &other, &partner) < SWAP_IMPROVEMENT)
             continue;
         HnSimVm *other_vm = world->vms->pdata[other];
