@@ -40,6 +40,7 @@ struct HnQmpStream {
 };
 
 static void arm(HnQmpStream *stream);
+static void end_turn(HnQmpStream *stream);
 
 void
 hn_qmp_source_clear(GSource **source)
@@ -101,8 +102,8 @@ report_end(HnQmpStream *stream, const GError *error)
     if (error)
         clear_queue(stream);
     stream->funcs.ended(stream->owner, error);
-    if (!stream->is_freed && !error)
-        arm(stream);
+    if (!error)
+        end_turn(stream);
 }
 
 /* Hands bytes to the codec and messages to the owner, until the owner pauses or the turn is over;
@@ -163,8 +164,7 @@ on_readable(GSocket *socket, GIOCondition condition, gpointer user_data)
             g_bytes_unref(stream->waiting);
             stream->waiting = copy;
         }
-        if (!stream->is_freed)
-            arm(stream);
+        end_turn(stream);
     } else if (n == 0) {
         if (!hn_qmp_codec_end(stream->codec, &error))
             stream->funcs.malformed(stream->owner, error);
@@ -212,14 +212,9 @@ static gboolean
 on_writable(GSocket *socket, GIOCondition condition, gpointer user_data)
 {
     HnQmpStream *stream = user_data;
-    gboolean is_progress = FALSE;
 
     stream->busy++;
-    flush(stream, &is_progress);
-    if (is_progress && stream->funcs.progress)
-        stream->funcs.progress(stream->owner);
-    if (!stream->is_freed)
-        arm(stream);
+    end_turn(stream);
     release(stream);
     return G_SOURCE_CONTINUE;
 }
@@ -239,8 +234,7 @@ on_kick(gpointer user_data)
         g_autoptr(GBytes) bytes = g_steal_pointer(&stream->waiting);
 
         deliver(stream, bytes);
-        if (!stream->is_freed)
-            arm(stream);
+        end_turn(stream);
     }
     release(stream);
     return G_SOURCE_REMOVE;
@@ -255,6 +249,22 @@ add_socket_source(HnQmpStream *stream, GSource **source, GIOCondition condition,
     *source = g_socket_create_source(stream->socket, condition, NULL);
     g_source_set_callback(*source, G_SOURCE_FUNC(func), stream, NULL);
     g_source_attach(*source, stream->context);
+}
+
+/* After callbacks: writes what they queued, and makes the sources agree with the state. */
+static void
+end_turn(HnQmpStream *stream)
+{
+    gboolean is_progress = FALSE;
+
+    if (stream->is_freed)
+        return;
+    if (!stream->write_error)
+        flush(stream, &is_progress);
+    if (is_progress && stream->funcs.progress)
+        stream->funcs.progress(stream->owner);
+    if (!stream->is_freed)
+        arm(stream);
 }
 
 /* Makes the sources agree with the state. */
@@ -312,6 +322,8 @@ hn_qmp_stream_send(HnQmpStream *stream, GBytes *line)
         return;
     g_queue_push_tail(&stream->lines, g_bytes_ref(line));
     stream->queued_bytes += g_bytes_get_size(line);
+    if (stream->busy > 0)
+        return; /* end_turn() sends all that the turn brought at once */
     if (was_empty)
         flush(stream, &is_progress);
     arm(stream);

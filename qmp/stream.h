@@ -34,7 +34,8 @@ HnQmpStream *hn_qmp_stream_new(GSocket *socket, const HnQmpLimits *limits, GMain
 /* Closes the socket, drops what is queued; no callback runs any more. Allowed in callbacks. */
 void hn_qmp_stream_free(HnQmpStream *stream);
 
-/* Queues line (borrowed) and tries to write at once. Errors surface later, by "ended". */
+/* Queues line (borrowed) and tries to write: at once, or, within a callback, after it, together with
+ * all else that is queued by then. Errors surface later, by "ended". */
 void hn_qmp_stream_send(HnQmpStream *stream, GBytes *line);
 size_t hn_qmp_stream_queued_bytes(const HnQmpStream *stream);
 

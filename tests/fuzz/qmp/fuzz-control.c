@@ -3,7 +3,8 @@
  * Fuzzes the control server through its socket: the input is what a client sends, on the read-write
  * or the read-only socket by its first byte. Then the stream is forced into a known-good state and a
  * last command must be answered, so the server neither hangs nor drops a client that keeps within
- * its limits; everything it said meanwhile must be valid QMP.
+ * its limits. What it said meanwhile must be valid QMP; for speed this is checked for every eighth
+ * input, in the others only the last answer is looked for.
  *
  * One connection per socket serves all inputs: connecting would cost more than the rest.
  */
@@ -55,6 +56,8 @@ typedef struct {
     int fd;
     HnQmpCodec *codec;
     guint64 rounds;
+    gboolean is_checked;
+    GString *said; /* in this round, unless it is checked */
 } Client;
 
 static HnQmpServer *server;
@@ -90,6 +93,7 @@ start_server(void)
         if (!hn_qmp_server_listen_path(server, path, is_ro, 0600, (gid_t)-1, &error))
             g_error("%s", error->message);
         clients[is_ro].fd = connect_to(path);
+        clients[is_ro].said = g_string_new(NULL);
         clients[is_ro].codec = hn_qmp_codec_new(&hn_qmp_limits_monitor);
         g_unlink(path);
         g_unlink(lock);
@@ -130,8 +134,17 @@ read_until_marker(Client *client, gint64 marker)
     gssize n;
 
     g_main_context_iteration(NULL, FALSE);
-    while ((n = recv(client->fd, buffer, sizeof buffer, 0)) > 0)
-        is_found |= scan_replies(client, buffer, (size_t)n, marker);
+    while ((n = recv(client->fd, buffer, sizeof buffer, 0)) > 0) {
+        if (client->is_checked)
+            is_found |= scan_replies(client, buffer, (size_t)n, marker);
+        else
+            g_string_append_len(client->said, buffer, n);
+    }
+    if (!client->is_checked) {
+        g_autofree char *end = g_strdup_printf("\"id\":%" G_GINT64_FORMAT "}\r\n", marker);
+
+        is_found = g_str_has_suffix(client->said->str, end);
+    }
     g_assert_true(n < 0 && errno == EAGAIN); /* never disconnected */
     return is_found;
 }
@@ -168,6 +181,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         start_server();
     client = &clients[data[0] & 1];
     marker = marker_base + (gint64)++client->rounds;
+    client->is_checked = client->rounds % 8 == 0;
+    g_string_truncate(client->said, 0);
     send_all(client, (const char *)data + 1, size - 1);
     if (data[0] & 2)
         hn_qmp_server_emit(server, "ROUND", NULL, 1);
