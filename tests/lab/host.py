@@ -265,15 +265,16 @@ class Host:
 
     def down(self):
         """Stops the lab. Nothing inside is kept, so it is simply switched off; the logs stay."""
-        if self.pid() is None:
+        pid = self.pid()
+        if pid is None:
             return False
         with contextlib.suppress(OSError, LabError):
             self.qmp("quit")
         deadline_s = time.monotonic() + 10 * timeout_scale()
         while self.pid() is not None and time.monotonic() < deadline_s:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(-1, os.WNOHANG)
             time.sleep(0.05)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
         self.kill()
         return True
 

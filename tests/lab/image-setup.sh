@@ -94,4 +94,3 @@ EOF
 mkdir -p /etc/systemd/system/sysinit.target.wants
 ln -sf ../homenode-lab.service /etc/systemd/system/sysinit.target.wants/homenode-lab.service
 chmod 755 /usr/libexec/homenode-lab-runner
-rm -f /boot/System.map-* /boot/config-*

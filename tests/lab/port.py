@@ -142,23 +142,25 @@ class Port:
                 now_s = time.monotonic()
                 if deadline_s is not None and now_s >= deadline_s:
                     raise JobTimeout(f"not finished after {timeout_s:g} s")
-                if now_s >= heard_s + self._patience_s:
-                    raise PortSilent(f"no heartbeat for {self._patience_s:g} s")
-                wait_s = heard_s + self._patience_s - now_s
+                wait_s = max(0.0, heard_s + self._patience_s - now_s)
                 if deadline_s is not None:
                     wait_s = min(wait_s, deadline_s - now_s)
-                for _, ready in selector.select(wait_s):
-                    if ready & selectors.EVENT_WRITE:
+                ready = selector.select(wait_s)
+                # Judged only when there is nothing to read: this process may have been stopped.
+                if not ready and time.monotonic() >= heard_s + self._patience_s:
+                    raise PortSilent(f"no heartbeat for {self._patience_s:g} s")
+                for _, mask in ready:
+                    if mask & selectors.EVENT_WRITE:
                         self._send_some(outgoing)
-                    if ready & selectors.EVENT_READ:
+                    if mask & selectors.EVENT_READ:
                         self._fill_nonblocking()
-                        heard_s = time.monotonic()
                 while (frame := self._take_frame()) is not None:
                     kind, payload = frame
                     if kind == b"X":
                         return struct.unpack("<I", payload)[0]
                     if kind in (b"O", b"F"):
-                        on_output(kind == b"F", payload)
+                        on_output(kind == b"F", payload)  # may block for long
+                    heard_s = time.monotonic()
 
     def _send_some(self, outgoing):
         try:

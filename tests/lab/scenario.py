@@ -94,6 +94,7 @@ class Runner:
         self.args = args
         self.lab = None
         self.key = None
+        self.broken = {}  # host key → why no such host can be had
         self.number = self.passed = self.failed = self.skipped = self.retried = self.boots = 0
 
     # --- output ------------------------------------------------------------------------------
@@ -127,10 +128,24 @@ class Runner:
                 bool(test.setting("NEEDS_BUILD", False)))
 
     def ensure_host(self, test):
-        """Makes the host that the test needs be up; starts a new one when another kind was."""
+        """Makes the host that the test needs be up; starts a new one when another kind was.
+
+        A host that cannot be had is not tried again for the other tests that need it.
+        """
         key = self.host_key(test)
         if self.lab and self.key == key and self.lab.host.pid():
             return
+        if key not in self.broken:
+            try:
+                self.start_host(key)
+            except Exception as error:  # whatever it is, these tests cannot run
+                self.broken[key] = f"{type(error).__name__}: {error}"
+                self.stop_host()
+        if key in self.broken:
+            raise LabError(f"the host this test needs could not be started: {self.broken[key]}")
+
+    def start_host(self, key):
+        """Replaces the host that is up by one of the kind @key."""
         self.stop_host()
         topology, kernel_args, plugins, preloads, needs_build = key
         build = self.args.build or ""
