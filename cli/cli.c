@@ -25,6 +25,7 @@ struct HnCli {
     char *socket_path;  /* --socket; NULL: the default of the verb */
     gboolean is_json;
     gboolean is_help, is_version;
+    uint32_t timeout_ms;
     HnQmpClient *client; /* connected by the first call */
 };
 
@@ -32,6 +33,7 @@ HnCli *hn_cli_new(const HnStyle *style)
 {
     HnCli *cli = g_new0(HnCli, 1);
     cli->style = *style;
+    cli->timeout_ms = CALL_TIMEOUT_MS;
     return cli;
 }
 
@@ -282,7 +284,7 @@ bool hn_cli_try(HnCli *cli, const char *command, json_object *arguments, json_ob
     json_object *reply = NULL;
     if (!cli->client)
         cli->client = hn_qmp_client_new(path, NULL, NULL, NULL);
-    if (!hn_qmp_client_call_sync(cli->client, command, arguments, CALL_TIMEOUT_MS, &reply,
+    if (!hn_qmp_client_call_sync(cli->client, command, arguments, cli->timeout_ms, &reply,
                                  &error)) {
         *ret_error = explain_error(path, command, error, ret_exit);
         return false;
@@ -309,6 +311,11 @@ bool hn_cli_call(HnCli *cli, const char *command, json_object *arguments, json_o
         return true;
     complain(NULL, error);
     return false;
+}
+
+void hn_cli_set_timeout(HnCli *cli, uint32_t timeout_ms)
+{
+    cli->timeout_ms = timeout_ms;
 }
 
 void hn_cli_only_read(HnCli *cli)

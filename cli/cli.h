@@ -73,6 +73,9 @@ bool hn_cli_call(HnCli *cli, const char *command, json_object *arguments, json_o
 bool hn_cli_try(HnCli *cli, const char *command, json_object *arguments, json_object **ret_reply,
                 HnExit *ret_exit, char **ret_error);
 
+/* How long a call may take, connecting included; a minute unless set. */
+void hn_cli_set_timeout(HnCli *cli, uint32_t timeout_ms);
+
 /* From now on the read-only socket will do, although the verb is mutating (--dry-run, showing). */
 void hn_cli_only_read(HnCli *cli);
 

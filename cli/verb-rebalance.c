@@ -5,7 +5,6 @@
  */
 #include "cli.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 #define POLL_US (500 * 1000)
@@ -58,36 +57,48 @@ static void print_job(const HnCli *cli, json_object *job)
         hn_cli_print_wrapped(cli, 0, summary);
 }
 
+/* Polls until the job has ended; NULL: *ret_error says why not, *ret_exit is what to return. */
+static json_object *poll_job(HnCli *cli, int64_t id, const Options *options, bool has_bar,
+                             HnExit *ret_exit, char **ret_error)
+{
+    const gint64 deadline_us = g_get_monotonic_time() + (gint64)options->timeout_s * G_USEC_PER_SEC;
+    for (;;) {
+        json_object *job, *arguments = json_object_new_object();
+        json_object_object_add(arguments, "job", json_object_new_int64(id));
+        if (!hn_cli_try(cli, "query-job", arguments, &job, ret_exit, ret_error))
+            return NULL;
+        const char *state = hn_reply_string(job, "state");
+        *ret_exit = g_strcmp0(state, "done") == 0 ? HN_EXIT_OK : HN_EXIT_FAILED;
+        if (*ret_exit == HN_EXIT_OK || g_strcmp0(state, "failed") == 0)
+            return job;
+        if (has_bar)
+            show_progress(cli, job);
+        json_object_put(job);
+        if (options->timeout_s > 0 && g_get_monotonic_time() >= deadline_us) {
+            *ret_error = g_strdup_printf("not done after %d s; it goes on: see 'homenode status'",
+                                         options->timeout_s);
+            return NULL;
+        }
+        g_usleep(POLL_US);
+    }
+}
+
 static HnExit wait_for_job(HnCli *cli, int64_t id, const Options *options)
 {
     const bool has_bar = isatty(STDERR_FILENO) && !hn_cli_is_json(cli);
-    const gint64 deadline_us = g_get_monotonic_time() + (gint64)options->timeout_s * G_USEC_PER_SEC;
-    for (;;) {
-        HnExit code;
-        json_object *job, *arguments = json_object_new_object();
-        json_object_object_add(arguments, "job", json_object_new_int64(id));
-        if (!hn_cli_call(cli, "query-job", arguments, &job, &code))
-            return code;
-        const char *state = hn_reply_string(job, "state");
-        bool is_done = g_strcmp0(state, "done") == 0, is_failed = g_strcmp0(state, "failed") == 0;
-        if (has_bar)
-            show_progress(cli, job);
-        if (is_done || is_failed) {
-            if (has_bar)
-                g_printerr("\r\033[K");
-            if (hn_cli_is_json(cli))
-                hn_cli_print_json(job);
-            else
-                print_job(cli, job);
-            json_object_put(job);
-            return is_done ? HN_EXIT_OK : HN_EXIT_FAILED;
-        }
-        json_object_put(job);
-        if (options->timeout_s > 0 && g_get_monotonic_time() >= deadline_us)
-            return hn_cli_fail(cli, "%snot done after %d s; it goes on: see 'homenode status'",
-                               has_bar ? "\n" : "", options->timeout_s);
-        g_usleep(POLL_US);
-    }
+    HnExit code;
+    g_autofree char *error = NULL;
+    json_object *job = poll_job(cli, id, options, has_bar, &code, &error);
+    if (has_bar)
+        g_printerr("\r\033[K"); /* the bar gives way to the result */
+    if (!job)
+        hn_cli_fail(cli, "%s", error);
+    else if (hn_cli_is_json(cli))
+        hn_cli_print_json(job);
+    else
+        print_job(cli, job);
+    json_object_put(job);
+    return code;
 }
 
 /* What a rebalance would do is a question: it goes to the read-only socket. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode simulate: a scenario under several policies in virtual time, for tests and what-ifs. Needs no
- * daemon. The only verb that uses placement/ (its simulator).
+ * homenode simulate: a scenario under several policies in virtual time, for tests and what-ifs.
+ * Needs no daemon. The only verb that uses placement/ (its simulator).
  */
 #include "cli.h"
 
@@ -42,8 +42,9 @@ static HnSimScenario *read_scenario(const char *path, GError **error)
     if (!g_file_get_contents(path, &text, &length, error))
         return NULL;
     if (length > SCENARIO_MAX_BYTES) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s has %" G_GSIZE_FORMAT " bytes; a scenario has at most %u",
-                    path, length, SCENARIO_MAX_BYTES);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "%s has %" G_GSIZE_FORMAT " bytes; a scenario has at most %u", path, length,
+                    SCENARIO_MAX_BYTES);
         return NULL;
     }
     HnSimScenario *scenario = hn_sim_scenario_parse(text, length, error);
@@ -52,7 +53,8 @@ static HnSimScenario *read_scenario(const char *path, GError **error)
     return scenario;
 }
 
-static bool write_output(const char *path, char *(*format)(const HnSimScenario *, const GPtrArray *),
+static bool write_output(const char *path,
+                         char *(*format)(const HnSimScenario *, const GPtrArray *),
                          const HnSimScenario *scenario, const GPtrArray *results, GError **error)
 {
     if (!path)
@@ -70,8 +72,10 @@ HnExit hn_verb_simulate(HnCli *cli, int argc, char **argv)
 {
     g_autofree char *policy_list = NULL, *csv_path = NULL, *svg_path = NULL;
     const GOptionEntry entries[] = {
-        {"policies", 'p', 0, G_OPTION_ARG_STRING, &policy_list, "Comma-separated, or all (default)", "LIST"},
-        {"csv", 0, 0, G_OPTION_ARG_FILENAME, &csv_path, "Write locality over time to this file", "FILE"},
+        {"policies", 'p', 0, G_OPTION_ARG_STRING, &policy_list, "Comma-separated, or all (default)",
+         "LIST"},
+        {"csv", 0, 0, G_OPTION_ARG_FILENAME, &csv_path, "Write locality over time to this file",
+         "FILE"},
         {"svg", 0, 0, G_OPTION_ARG_FILENAME, &svg_path, "Write a plot of it to this file", "FILE"},
         {NULL},
     };

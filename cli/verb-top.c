@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define INTERVAL_DEFAULT_S 2.0
-#define MAX_WAIT_MS 250 /* a signal is noticed at the latest after this */
+#define CALL_TIMEOUT_MS 5000 /* keys wait that long for a daemon that hangs */
+#define MAX_WAIT_MS 250      /* a signal is noticed at the latest after this */
 
 typedef struct {
     json_object *host, *domains; /* of the last good answer */
@@ -158,6 +159,7 @@ HnExit hn_verb_top(HnCli *cli, int argc, char **argv)
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return hn_cli_usage(cli, "it needs a terminal: use 'homenode status'");
 
+    hn_cli_set_timeout(cli, CALL_TIMEOUT_MS);
     /* No daemon at the start is an error like any other; later it is waited for. */
     if (!hn_cli_call(cli, "query-host", NULL, &view.host, &code))
         return code;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The canned control server of canned-daemon.h. Each verb answers with its fixture; arguments that
- * the fixtures cannot know ("wbe", "busy", node 5) lead to the errors and failures that tests need.
+ * the fixtures cannot know ("wbe", "busy", nodes 4 and 5) lead to the errors and failures that
+ * tests need.
  */
 #include "canned-daemon.h"
 
@@ -52,10 +53,10 @@ static void answer(HnQmpRequest *request, json_object *args, gpointer user_data)
         return;
     json_object *reply = canned_read_fixture(verb);
     json_object *node = NULL;
-    /* Node 5 is the fixtures' memory-only node: a job that ends badly. */
     if (strcmp(verb, "rebalance") == 0 && json_object_object_get_ex(args, "node", &node) &&
-        json_object_get_int(node) == 5)
-        json_object_object_add(reply, "job", json_object_new_int(8));
+        json_object_get_int(node) > 3) /* 4: a job that never ends, 5: one that fails */
+        json_object_object_add(reply, "job",
+                               json_object_new_int(json_object_get_int(node) == 4 ? 9 : 8));
     if (strcmp(verb, "query-job") == 0) {
         json_object *job = json_object_object_get(args, "job");
         if (json_object_get_int(job) == 8)

@@ -344,6 +344,11 @@ static void test_refusals(void)
         g_assert_cmpint(result.code, ==, (int)cases[i].code);
         g_assert_cmpstr(result.out, ==, "");
     }
+    /* A job that goes on longer than somebody cares to wait. */
+    g_auto(Result) slow = run(daemon->dir, NULL, "rebalance --node 4 --wait --timeout 1");
+    g_assert_cmpint(slow.code, ==, HN_EXIT_FAILED);
+    g_assert_cmpstr(slow.err, ==,
+                    "homenode: not done after 1 s; it goes on: see 'homenode status'\n");
     /* One that fails does not keep the others from being done. */
     g_auto(Result) mixed = run(daemon->dir, NULL, "enable wbe web");
     g_assert_cmpint(mixed.code, ==, HN_EXIT_NO_DOMAIN);
