@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The whole loop as an admin uses it: move there and back, release, opt out, statistics, bad input."""
+
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), "convergence")]
+
+# pylint: disable=wrong-import-position
+import scene  # noqa: E402
+
+TOPOLOGY = "n2c4"
+NEEDS_BUILD = True
+TIMEOUT_S = 420
+PLACEMENT, STATS = "urn:homenode:placement:1", "urn:homenode:stats:1"
+ELF = "/usr/share/homenode/homenode-guest.elf /usr/local/share/homenode/homenode-guest.elf"
+
+guests = scene.guest_module()
+
+
+def start(lab, name, placement, *words, vcpus=1, mem_mib=64):
+    """A demo guest that has touched its RAM. @placement: attributes of the element, '' for none."""
+    elf = lab.sh(f"ls {ELF} 2>/dev/null || true").split()[0]
+    settings = guests.Guest(name=name, kernel=elf, vcpus=vcpus, mem_mib=mem_mib, placement=placement,
+                            serial=f"/var/log/{name}.serial", words=words or ("duty=20", "touch=all"))
+    guest = lab.define(guests.guest_xml(settings)).start()
+    lab.wait_until(lambda: "event=start" in guest.serial(), 90, f"{name} to have touched its RAM")
+    return guest
+
+
+def start_agent(lab):
+    lab.sh("systemctl start homenoded", timeout_s=60)
+    lab.wait_until(lambda: lab.run("homenode list --json").status == 0, 30, "homenoded to answer")
+
+
+def stop_agent(lab):
+    lab.sh("systemctl stop homenoded; systemctl reset-failed homenoded 2>/dev/null; true", timeout_s=120)
+
+
+def pins(lab, name):
+    """Everything libvirt says about where it may run."""
+    return lab.sh(f"virsh vcpupin {name}; virsh emulatorpin {name}; virsh numatune {name}")
+
+
+def is_home(lab, guest, node):
+    """All RAM on the node, and every vCPU thread restricted to its CPUs."""
+    cpus = set(lab.topology.nodes[node].cpus)
+    return guest.share_on(node) >= 0.98 and all(thread.allowed <= cpus if isinstance(thread.allowed, set)
+                                                else set(thread.allowed) <= cpus for thread in guest.vcpus())
+
+
+def test_rebalance_there_and_back_and_nobody_else(lab):
+    managed = start(lab, "managed", "mode='auto'")
+    other = start(lab, "other", "")
+    other_pins, other_ram = pins(lab, "other"), other.ram_bytes_per_node()
+    start_agent(lab)
+    try:
+        for node in (1, 0, 1):
+            lab.sh(f"homenode rebalance managed --node {node} --wait", timeout_s=120)
+            assert is_home(lab, managed, node), (node, managed.ram_bytes_per_node(), managed.vcpus())
+        assert pins(lab, "other") == other_pins
+        assert other.ram_bytes_per_node() == other_ram
+        # The read-only connection shows it too.
+        stats = lab.wait_until(
+            lambda: re.search(r"<stats .*", lab.run(f"virsh -r metadata managed --uri {STATS}").out), 40,
+            "the statistics element")[0]
+        assert "home='1'" in stats.replace('"', "'"), stats
+        assert lab.run(f"virsh -r metadata other --uri {STATS}").status != 0
+    finally:
+        stop_agent(lab)
+
+
+def test_release_opt_out_and_stop_restore(lab):
+    guest = start(lab, "managed", "mode='auto'", vcpus=2)
+    before = pins(lab, "managed")
+    start_agent(lab)
+    try:
+        lab.sh("homenode rebalance managed --node 1 --wait", timeout_s=120)
+        assert pins(lab, "managed") != before
+        lab.sh("homenode release managed", timeout_s=60)
+        assert pins(lab, "managed") == before, pins(lab, "managed")
+
+        lab.sh("homenode rebalance managed --node 0 --wait", timeout_s=120)
+        assert is_home(lab, guest, 0)
+        lab.sh(f"virsh metadata managed --uri {PLACEMENT} --remove --live", timeout_s=60)
+        lab.wait_until(lambda: pins(lab, "managed") == before, 30, "the pins to be restored after opting out")
+        assert lab.run("homenode rebalance managed --node 1").status != 0, "an unmanaged guest was moved"
+
+        lab.sh(f"virsh metadata managed --uri {PLACEMENT} --key homenode --set \"<placement mode='auto'/>\" --live",
+               timeout_s=60)
+        lab.wait_until(lambda: lab.run("homenode rebalance managed --node 1 --wait", timeout_s=120).status == 0, 60,
+                       "the guest to be managed again")
+        assert pins(lab, "managed") != before
+    finally:
+        stop_agent(lab)
+    assert pins(lab, "managed") == before, pins(lab, "managed")
+    assert lab.run(f"virsh metadata managed --uri {STATS}").status != 0, "statistics were left behind"
+
+
+def test_libvirtd_restarts_during_a_move(lab):
+    guest = start(lab, "managed", "mode='auto'", mem_mib=192)
+    start_agent(lab)
+    try:
+        lab.sh("homenode rebalance managed --node 0 --wait", timeout_s=120)
+        lab.sh("homenode rebalance managed --node 1; systemctl restart libvirtd", timeout_s=120)
+        lab.wait_until(lambda: is_home(lab, guest, 1), 90, "the move to be finished in spite of the restart")
+        lab.wait_until(lambda: lab.run("homenode rebalance managed --node 0 --wait", timeout_s=120).status == 0, 90,
+                       "the agent to have reconnected")
+        assert is_home(lab, guest, 0)
+    finally:
+        stop_agent(lab)
+
+
+def test_guest_killed_and_agent_killed_during_a_move(lab):
+    doomed = start(lab, "doomed", "mode='auto'", mem_mib=192)
+    stays = start(lab, "stays", "mode='auto'")
+    before = pins(lab, "stays")
+    start_agent(lab)
+    try:
+        lab.sh("homenode rebalance doomed --node 0 --wait; homenode rebalance stays --node 0 --wait", timeout_s=120)
+        lab.sh(f"homenode rebalance doomed --node 1; kill -9 {doomed.pid()}", timeout_s=60)
+        lab.sh("homenode rebalance stays --node 1 --wait", timeout_s=120)
+        assert is_home(lab, stays, 1)
+        lab.sh("homenode rebalance stays --node 0; systemctl kill -s KILL homenoded; sleep 1; "
+               "systemctl reset-failed homenoded; systemctl start homenoded", timeout_s=60)
+        lab.wait_until(lambda: lab.run("homenode list --json").status == 0, 30, "the new homenoded to answer")
+        lab.sh("homenode rebalance stays --node 1 --wait", timeout_s=120)
+        assert is_home(lab, stays, 1)
+    finally:
+        stop_agent(lab)
+    assert pins(lab, "stays") == before, pins(lab, "stays")
+    left = lab.sh("ls -A /run/homenode/journal 2>/dev/null || true").strip()
+    assert not left, f"the journal still holds {left}"
+
+
+def refused(lab, command, *words):
+    """The command fails with one line that has all the words."""
+    result = lab.run(command)
+    text = (result.out + result.err).strip()
+    assert result.status != 0, f"{command} succeeded: {text}"
+    for word in words:
+        assert word in text, f"{command} says {text!r}, without {word!r}"
+    assert len(text.splitlines()) == 1, f"{command} says more than a line: {text!r}"
+
+
+def test_bad_input_changes_nothing(lab):
+    guest = start(lab, "managed", "mode='sometimes'")
+    before, ram = pins(lab, "managed"), guest.ram_bytes_per_node()
+    refused(lab, "homenode list", "homenoded")
+    start_agent(lab)
+    try:
+        refused(lab, "homenode rebalance nobody --node 1", "nobody")
+        refused(lab, "homenode rebalance managed --node 7", "7", "0", "1")
+        row = lab.sh("homenode explain managed")
+        assert "sometimes" in row, row
+        lab.sh("homenode explain managed --json")
+        lab.sh("sleep 6")
+        assert pins(lab, "managed") == before
+        assert guest.ram_bytes_per_node() == ram
+        result = lab.run("setpriv --reuid=65534 --regid=65534 --clear-groups homenode rebalance managed --node 1")
+        assert result.status != 0, "an unprivileged user moved a guest"
+        lab.sh("setpriv --reuid=65534 --regid=65534 --clear-groups homenode list")
+    finally:
+        stop_agent(lab)
