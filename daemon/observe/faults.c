@@ -163,7 +163,7 @@ const char *hn_faults_impediment_sentence(const char *code)
         {"no-kernel-support",
          "the kernel was built without NUMA balancing (CONFIG_NUMA_BALANCING)"},
         {"balancing-off",
-         "kernel.numa_balancing does not have bit 1 set, so the kernel takes no hinting faults"},
+         "kernel.numa_balancing is neither 1 nor 3, so the kernel takes no hinting faults"},
         {"hugetlb", "the guest's RAM is in hugetlb pages, which the kernel never scans"},
         {"bound-policy",
          "numatune mode strict, preferred or interleave binds the guest's RAM, which stops the "

@@ -13,7 +13,7 @@ HnKeptBudget hn_kept_budget_from_limits(void)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
         n = limit.rlim_cur == RLIM_INFINITY ? 1u << 20 : limit.rlim_cur;
-    return (HnKeptBudget){.n_max = (uint32_t)(MIN(n, (uint64_t)1 << 20) / 4 * 3)};
+    return (HnKeptBudget){.n_max = (uint32_t)(MIN(n, (uint64_t)1 << 20) / 2)};
 }
 
 static bool read_all(int fd, const char *path, size_t max_bytes, GString *buffer, GError **error)

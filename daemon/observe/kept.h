@@ -13,7 +13,7 @@ typedef struct {
     uint32_t n_open;
     uint32_t n_max;
 } HnKeptBudget;
-/* Three quarters of what RLIMIT_NOFILE allows. */
+/* Half of what RLIMIT_NOFILE allows. */
 HnKeptBudget hn_kept_budget_from_limits(void);
 
 typedef struct {

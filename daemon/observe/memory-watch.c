@@ -430,6 +430,9 @@ void hn_memory_watch_observe(HnMemoryWatch *memory, const HnDomainInfo *info, co
     is_due = !memory->has_probes || is_fresh || (has_cgroup && is_news(memory, host->n_nodes)) ||
              (options->probe_max_age_ns != UINT64_MAX &&
               options->now_ns - memory->probed_ns >= options->probe_max_age_ns);
+    /* A device attached meanwhile pins all RAM, whether or not the configuration knew of it. */
+    if (is_due)
+        read_files(memory);
     if (is_due && !probe(memory, info, host, options, is_exact, has_cgroup, &error))
         tell_problem(domain, error->message);
     if (memory->has_probes)

@@ -144,19 +144,16 @@ static bool read_host(HnObserver *observer, HnHost **ret_host, uint64_t **ret_bu
 /* Watches of domains that are not in `infos` any more. */
 static void forget_absent(HnObserver *observer, const GPtrArray *infos)
 {
+    g_autoptr(GHashTable) present = g_hash_table_new(g_str_hash, g_str_equal);
     GHashTableIter iter;
     gpointer uuid;
 
+    for (guint i = 0; i < infos->len; i++)
+        g_hash_table_add(present, ((HnDomainInfo *)g_ptr_array_index(infos, i))->uuid);
     g_hash_table_iter_init(&iter, observer->watches);
-    while (g_hash_table_iter_next(&iter, &uuid, NULL)) {
-        bool is_present = false;
-
-        for (guint i = 0; i < infos->len && !is_present; i++)
-            is_present =
-                g_str_equal(((const HnDomainInfo *)g_ptr_array_index(infos, i))->uuid, uuid);
-        if (!is_present)
+    while (g_hash_table_iter_next(&iter, &uuid, NULL))
+        if (!g_hash_table_contains(present, uuid))
             g_hash_table_iter_remove(&iter);
-    }
 }
 
 static HnDomainWatch *get_watch(HnObserver *observer, const HnDomainInfo *info)

@@ -191,8 +191,15 @@ static bool relist(HnTasks *tasks, GError **error)
         if (read_thread(tasks, (int32_t)tid, &task, NULL))
             g_array_append_val(fresh, task);
     }
-    for (guint i = 0; i < tasks->tasks->len; i++)
-        close_task(tasks, &g_array_index(tasks->tasks, HnTask, i));
+    for (guint i = 0; i < tasks->tasks->len; i++) {
+        HnTask *known = &g_array_index(tasks->tasks, HnTask, i);
+
+        /* Kernel threads are not in that list; finding them again would walk all of /proc. */
+        if (known->is_kernel_thread && refresh_task(tasks, known, true, NULL))
+            g_array_append_val(fresh, *known);
+        else
+            close_task(tasks, known);
+    }
     g_array_free(tasks->tasks, TRUE);
     tasks->tasks = fresh;
     tasks->is_relisted = true;

@@ -170,6 +170,73 @@ static void test_small_budget(void)
     fake_qemu_free(qemu);
 }
 
+static void put(const char *dir, const char *path, const char *text)
+{
+    g_autofree char *full = g_build_filename(dir, path, NULL);
+    g_autofree char *parent = g_path_get_dirname(full);
+
+    g_assert_cmpint(g_mkdir_with_parents(parent, 0755), ==, 0);
+    g_assert_true(g_file_set_contents(full, text, -1, NULL));
+}
+
+static void put_task(const char *dir, const char *path, const char *name, const char *comm,
+                     uint32_t n_threads)
+{
+    g_autofree char *comm_path = g_build_filename(path, "comm", NULL);
+    g_autofree char *stat_path = g_build_filename(path, "stat", NULL);
+    g_autofree char *schedstat_path = g_build_filename(path, "schedstat", NULL);
+    g_autofree char *stat = g_strdup_printf(
+        "%s (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 %u 0 77 4096 1 1 1 1 1 0 0 0 0 0 "
+        "0 0 0 0 -1 1 0",
+        name, n_threads);
+
+    put(dir, comm_path, comm);
+    put(dir, stat_path, stat);
+    put(dir, schedstat_path, "1000 20 3\n");
+}
+
+/* A kernel before 6.4: the guest's vhost worker is a kernel thread of its own; round-robin TCG has
+ * one thread for all vCPUs. */
+static void test_captured_kthread(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("hn-tasks-XXXXXX", NULL);
+    g_autofree char *command = g_strdup_printf("rm -rf '%s'", dir);
+    g_autoptr(HnRoot) root = hn_root_open(dir, NULL);
+    HnKeptBudget budget = {0}; /* files here are replaced, not rewritten: read them anew */
+    HnTasks *tasks = hn_tasks_new(root, &budget, 40);
+    HnTask *task;
+    bool is_shared;
+
+    put_task(dir, "proc/40", "40", "qemu-system-x86\n", 2);
+    put_task(dir, "proc/40/task/40", "40", "qemu-system-x86\n", 2);
+    put_task(dir, "proc/40/task/41", "41", "ALL CPUs/TCG\n", 2);
+    put_task(dir, "proc/55", "55", "vhost-40\n", 1);
+    put_task(dir, "proc/56", "56", "vhost-400\n", 1); /* another guest's */
+    g_assert_true(hn_tasks_refresh(tasks, NULL));
+    g_assert_cmpuint(hn_tasks_count(tasks), ==, 2);
+    task = hn_tasks_find_vcpu(tasks, 5, &is_shared);
+    g_assert_cmpint(task->tid, ==, 41);
+    g_assert_true(is_shared);
+    hn_tasks_add_vhost_kthreads(tasks);
+    g_assert_cmpuint(hn_tasks_count(tasks), ==, 3);
+    g_assert_cmpint(hn_tasks_get(tasks, 2)->tid, ==, 55);
+    g_assert_cmpint(hn_tasks_get(tasks, 2)->kind, ==, HN_THREAD_VHOST);
+    hn_tasks_add_vhost_kthreads(tasks); /* once is enough */
+    g_assert_cmpuint(hn_tasks_count(tasks), ==, 3);
+    g_assert_true(
+        hn_tasks_refresh(tasks, NULL)); /* it is none of the process' threads, and yet no change */
+    g_assert_false(hn_tasks_is_relisted(tasks));
+    put_task(dir, "proc/40/task/42", "42", "worker\n", 3);
+    put_task(dir, "proc/40", "40", "qemu-system-x86\n", 3);
+    /* a new list keeps it, without another walk through /proc */
+    g_assert_true(hn_tasks_refresh(tasks, NULL));
+    g_assert_true(hn_tasks_is_relisted(tasks));
+    g_assert_cmpuint(hn_tasks_count(tasks), ==, 4);
+    g_assert_true(hn_tasks_get(tasks, 3)->is_kernel_thread);
+    hn_tasks_free(tasks);
+    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -181,5 +248,6 @@ int main(int argc, char **argv)
     g_test_add_func("/observe/tasks/affinity", test_affinity);
     g_test_add_func("/observe/tasks/death", test_death);
     g_test_add_func("/observe/tasks/small-budget", test_small_budget);
+    g_test_add_func("/observe/tasks/captured-kthread", test_captured_kthread);
     return g_test_run();
 }
