@@ -229,6 +229,15 @@ class PortFrames(unittest.TestCase):
         with self.assertRaises(PortSilent):
             self.run_port(lambda link: None, patience_s=0.5, deaf_to=1000)
 
+    def test_a_slow_reader_is_no_silence(self):
+        with tempfile.TemporaryDirectory() as folder:
+            fake = FakeRunner(folder, lambda link: link.sendall(frame(b"O", b"x") + frame(b"X", b"\0\0\0\0")))
+            port = Port(fake.path, 0.5)
+            port.connect()
+            status = port.run("true", None, None, lambda is_error, data: threading.Event().wait(1.0))
+            port.close()
+        self.assertEqual(status, 0)
+
     def test_timeout_in_spite_of_heartbeats(self):
         def answer(link):
             for _ in range(100):
@@ -350,6 +359,21 @@ class ScenarioRunner(unittest.TestCase):
         is_ok, text, _ = run_scenario(NEEDS_BUILD=True, test_a=lambda lab: None)
         self.assertTrue(is_ok)
         self.assertIn("# SKIP needs a build", text)
+
+    def test_host_that_cannot_be_had_is_tried_once(self):
+        starts = []
+
+        class Broken(scenario.Runner):
+            def start_host(self, key):
+                starts.append(key)
+                raise LabError("no image")
+
+        module = types.SimpleNamespace(test_a=lambda lab: None, test_b=lambda lab: None)
+        runner, text = Broken(types.SimpleNamespace(build=None, keep=False)), io.StringIO()
+        with contextlib.redirect_stdout(text):
+            self.assertFalse(runner.run_all([scenario.Test("fake", module, name) for name in ("test_a", "test_b")]))
+        self.assertEqual((len(starts), runner.failed), (1, 2))
+        self.assertIn("could not be started: LabError: no image", text.getvalue())
 
     def test_unknown_names(self):
         with self.assertRaisesRegex(LabError, "nosuch.*there are: .*lab"):
