@@ -24,23 +24,25 @@
 #define FUTILE_BYTES (32 * MIB)
 #define SENTINEL INT_MIN
 
+/* Pages of one kind in a row. */
 typedef struct {
     uint64_t address;
-    uint64_t bytes;
-    bool is_block;   /* taken for one transparent huge page */
+    uint64_t bytes;  /* of one page */
+    uint32_t n;
+    bool is_block;   /* each is taken for one transparent huge page */
     bool is_hugetlb;
     bool needs_all;
-} Page;
+} Run;
 
 struct HnMove {
     HnMoveSpec spec;
     guint range;      /* index of the range being looked at */
     uint64_t offset;  /* into it */
     bool is_second_pass;
-    GArray *pending;  /* Page, from `head` on */
+    GArray *pending;  /* Run, from `head` on */
     guint head;
     uint64_t pending_bytes;
-    GArray *busy;     /* Page */
+    GArray *busy;     /* Run of one page each */
     uint32_t round;   /* of retrying */
     uint64_t due_ns;  /* of the next round; 0: not waiting */
     uint64_t moved_bytes;
@@ -49,6 +51,10 @@ struct HnMove {
     int other_errno;
     HnReason reason;
     char *sentence;
+    /* for one call, kept from call to call */
+    guint capacity;
+    void **addresses;
+    int *nodes, *status;
 };
 
 HnMove *hn_move_new(const HnMoveSpec *spec)
@@ -56,8 +62,8 @@ HnMove *hn_move_new(const HnMoveSpec *spec)
     HnMove *move = g_new0(HnMove, 1);
 
     move->spec = *spec;
-    move->pending = g_array_new(FALSE, FALSE, sizeof(Page));
-    move->busy = g_array_new(FALSE, FALSE, sizeof(Page));
+    move->pending = g_array_new(FALSE, FALSE, sizeof(Run));
+    move->busy = g_array_new(FALSE, FALSE, sizeof(Run));
     move->reason = HN_REASON_IN_PROGRESS;
     return move;
 }
@@ -69,6 +75,9 @@ void hn_move_free(HnMove *move)
     g_array_unref(move->spec.ranges);
     g_array_unref(move->pending);
     g_array_unref(move->busy);
+    g_free(move->addresses);
+    g_free(move->nodes);
+    g_free(move->status);
     g_free(move->sentence);
     g_free(move);
 }
@@ -156,18 +165,25 @@ static bool is_elsewhere(const HnMove *move, int status)
            hn_cpuset_has(&move->spec.from_node_ids, (uint32_t)status);
 }
 
-static void add_pending(HnMove *move, uint64_t address, uint64_t bytes, bool is_block, const HnRange *range)
+static void add_pending(HnMove *move, uint64_t address, uint64_t bytes, uint32_t n, bool is_block,
+                        const HnRange *range)
 {
-    Page page = {
+    const Run run = {
         .address = address,
         .bytes = bytes,
+        .n = n,
         .is_block = is_block,
         .is_hugetlb = range->page_bytes > move->spec.base_page_bytes,
         .needs_all = range->is_shared,
     };
+    Run *last = move->pending->len > move->head ? &g_array_index(move->pending, Run, move->pending->len - 1) : NULL;
 
-    g_array_append_val(move->pending, page);
-    move->pending_bytes += bytes;
+    move->pending_bytes += bytes * n;
+    if (last && last->address + last->bytes * last->n == address && last->bytes == bytes &&
+        last->is_block == is_block && last->needs_all == run.needs_all && last->n < G_MAXUINT32 - n)
+        last->n += n;
+    else
+        g_array_append_val(move->pending, run);
 }
 
 /* Lists n pages of one size from `start`; those elsewhere become pending. Returns the bytes found on the
@@ -184,7 +200,7 @@ static uint64_t list_pages(HnMove *move, const HnSyscalls *sys, uint64_t start, 
         return 0;
     for (guint i = 0; i < n; i++) {
         if (is_elsewhere(move, status[i]))
-            add_pending(move, start + i * range->page_bytes, range->page_bytes, false, range);
+            add_pending(move, start + i * range->page_bytes, range->page_bytes, 1, false, range);
         else if (status[i] == move->spec.to_node_id)
             at_home_bytes += range->page_bytes;
     }
@@ -229,10 +245,9 @@ static void look_at_blocks(HnMove *move, const HnSyscalls *sys, uint64_t start, 
         const bool is_all_elsewhere = is_uniform(s, n_samples) && is_elsewhere(move, s[0]);
 
         if (is_all_elsewhere && is_thp)
-            add_pending(move, block, BLOCK_BYTES, true, range);
+            add_pending(move, block, BLOCK_BYTES, 1, true, range);
         else if (is_all_elsewhere && !move->is_second_pass)
-            for (guint page = 0; page < BLOCK_PAGES; page++)
-                add_pending(move, block + page * SMALL_BYTES, SMALL_BYTES, false, range);
+            add_pending(move, block, SMALL_BYTES, BLOCK_PAGES, false, range);
         else if (!is_thp || !is_uniform(s, n_samples))
             list_pages(move, sys, block, BLOCK_PAGES, range);
     }
@@ -318,7 +333,7 @@ static void finish(HnMove *move)
 static void busy_to_residue(HnMove *move)
 {
     for (guint i = 0; i < move->busy->len; i++)
-        move->busy_left_bytes += g_array_index(move->busy, Page, i).bytes;
+        move->busy_left_bytes += g_array_index(move->busy, Run, i).bytes;
     g_array_set_size(move->busy, 0);
 }
 
@@ -338,7 +353,7 @@ static HnNext next_of_busy(HnMove *move, const HnLimits *limits, uint64_t now_ns
     move->due_ns = 0;
     move->round++;
     for (guint i = 0; i < move->busy->len; i++) {
-        const Page page = g_array_index(move->busy, Page, i);
+        const Run page = g_array_index(move->busy, Run, i);
 
         g_array_append_val(move->pending, page);
         move->pending_bytes += page.bytes;
@@ -352,7 +367,7 @@ static void compact(HnMove *move)
     if (move->head == move->pending->len) {
         g_array_set_size(move->pending, 0);
         move->head = 0;
-    } else if (move->head > 65536) {
+    } else if (move->head > 1024) {
         g_array_remove_range(move->pending, 0, move->head);
         move->head = 0;
     }
@@ -388,28 +403,33 @@ HnNext hn_move_next(HnMove *move, const HnSyscalls *sys, const HnLimits *limits,
 
 uint64_t hn_move_page_bytes(const HnMove *move, bool *ret_is_hugetlb)
 {
-    const Page *page = &g_array_index(move->pending, Page, move->head);
+    const Run *run = &g_array_index(move->pending, Run, move->head);
 
-    *ret_is_hugetlb = page->is_hugetlb;
-    return page->bytes;
+    *ret_is_hugetlb = run->is_hugetlb;
+    return run->bytes;
 }
 
 /* How many pages the next call takes: as many as fit, at least one, all with the same flag. */
 static guint count_batch(const HnMove *move, uint64_t batch_bytes, uint64_t *ret_bytes)
 {
     const uint64_t open_bytes = move->spec.limit_bytes - move->moved_bytes;
-    const Page *first = &g_array_index(move->pending, Page, move->head);
-    uint64_t bytes = 0;
-    guint n = 0;
+    const Run *first = &g_array_index(move->pending, Run, move->head);
+    uint64_t bytes = first->bytes;
+    guint n = 1;
 
     batch_bytes = MIN(batch_bytes >> MIN(2 * move->round, 32), open_bytes);
-    while (move->head + n < move->pending->len) {
-        const Page *page = &g_array_index(move->pending, Page, move->head + n);
+    for (guint i = move->head; i < move->pending->len; i++) {
+        const Run *run = &g_array_index(move->pending, Run, i);
+        const uint64_t room_bytes = batch_bytes > bytes ? batch_bytes - bytes : 0;
+        const uint64_t n_left = i == move->head ? run->n - 1 : run->n;
+        const uint64_t n_fit = MIN(n_left, room_bytes / run->bytes);
 
-        if (page->needs_all != first->needs_all || (n > 0 && bytes + page->bytes > batch_bytes))
+        if (run->needs_all != first->needs_all)
             break;
-        bytes += page->bytes;
-        n++;
+        bytes += n_fit * run->bytes;
+        n += (guint)n_fit;
+        if (n_fit < n_left)
+            break;
     }
     *ret_bytes = bytes;
     return n;
@@ -425,7 +445,7 @@ uint64_t hn_move_batch_bytes(const HnMove *move, uint64_t batch_bytes)
 
 /* ---- moving ---- */
 
-static void set_aside(HnMove *move, const Page *page)
+static void set_aside(HnMove *move, const Run *page)
 {
     if (move->busy->len >= MAX_BUSY)
         move->busy_left_bytes += page->bytes;
@@ -433,7 +453,7 @@ static void set_aside(HnMove *move, const Page *page)
         g_array_append_vals(move->busy, page, 1);
 }
 
-static void leave(HnMove *move, const Page *page, int err)
+static void leave(HnMove *move, const Run *page, int err)
 {
     move->other_left_bytes += page->bytes;
     move->other_errno = err;
@@ -450,13 +470,13 @@ static void check_blocks(HnMove *move, const HnSyscalls *sys, const GArray *bloc
         int status[LOOK_PAGES];
 
         for (guint i = 0; i < n; i++)
-            sample_addresses(g_array_index(blocks, Page, from + i).address, THP_SAMPLES,
+            sample_addresses(g_array_index(blocks, Run, from + i).address, THP_SAMPLES,
                              &addresses[i * THP_SAMPLES]);
         if (!query(move, sys, n * THP_SAMPLES, addresses, status))
             return;
         for (guint i = 0; i < n && move->reason == HN_REASON_IN_PROGRESS; i++) {
             const int *s = &status[i * THP_SAMPLES];
-            const Page *page = &g_array_index(blocks, Page, from + i);
+            const Run *page = &g_array_index(blocks, Run, from + i);
             const HnRange small = {.page_bytes = SMALL_BYTES, .is_shared = page->needs_all};
 
             if (s[0] == to && is_uniform(s, THP_SAMPLES))
@@ -467,14 +487,11 @@ static void check_blocks(HnMove *move, const HnSyscalls *sys, const GArray *bloc
     }
 }
 
-/* One page's status after the call. `arrived`: blocks to check. */
-static void take_status(HnMove *move, Page page, int status, GArray *arrived)
+/* One page's status after the call (page.n is 1). `arrived`: blocks to check. */
+static void take_status(HnMove *move, Run page, int status, GArray *arrived)
 {
     if (status == move->spec.to_node_id) {
-        if (page.is_block)
-            g_array_append_val(arrived, page);
-        else
-            move->moved_bytes += page.bytes;
+        g_array_append_val(arrived, page); /* a block: its head is there */
     } else if (status >= 0 || status == -EBUSY || status == SENTINEL) {
         set_aside(move, &page);
     } else if (status == -EACCES) {
@@ -494,23 +511,91 @@ static void take_status(HnMove *move, Page page, int status, GArray *arrived)
 }
 
 /* Asks again for whatever the call left unwritten or called busy: the kernel says so of pages that did move. */
-static void requery(HnMove *move, const HnSyscalls *sys, guint n, void **addresses, int *status)
+static void requery(HnMove *move, const HnSyscalls *sys, guint n)
 {
-    g_autofree void **again = g_new(void *, n);
-    g_autofree guint *index = g_new(guint, n);
-    g_autofree int *again_status = g_new(int, n);
+    g_autofree void **again = NULL;
+    g_autofree guint *index = NULL;
+    g_autofree int *again_status = NULL;
     guint n_again = 0;
 
+    for (guint i = 0; i < n; i++)
+        n_again += move->status[i] == SENTINEL || move->status[i] == -EBUSY;
+    if (n_again == 0)
+        return;
+    again = g_new(void *, n_again);
+    index = g_new(guint, n_again);
+    again_status = g_new(int, n_again);
+    n_again = 0;
     for (guint i = 0; i < n; i++) {
-        if (status[i] == SENTINEL || status[i] == -EBUSY) {
+        if (move->status[i] == SENTINEL || move->status[i] == -EBUSY) {
             index[n_again] = i;
-            again[n_again++] = addresses[i];
+            again[n_again++] = move->addresses[i];
         }
     }
-    if (n_again == 0 || !query(move, sys, n_again, again, again_status))
+    if (!query(move, sys, n_again, again, again_status))
         return;
     for (guint i = 0; i < n_again; i++)
-        status[index[i]] = again_status[i];
+        move->status[index[i]] = again_status[i];
+}
+
+/* Takes n pages off `pending` into the arrays of the call; returns their runs. */
+static GArray *take_batch(HnMove *move, guint n)
+{
+    GArray *batch = g_array_new(FALSE, FALSE, sizeof(Run));
+    guint at = 0;
+
+    if (n > move->capacity) {
+        move->capacity = n;
+        move->addresses = g_renew(void *, move->addresses, n);
+        move->nodes = g_renew(int, move->nodes, n);
+        move->status = g_renew(int, move->status, n);
+    }
+    while (at < n) {
+        Run *run = &g_array_index(move->pending, Run, move->head);
+        Run part = *run;
+
+        part.n = MIN(run->n, n - at);
+        for (guint i = 0; i < part.n; i++, at++) {
+            move->addresses[at] = GSIZE_TO_POINTER(part.address + i * part.bytes);
+            move->nodes[at] = move->spec.to_node_id;
+            move->status[at] = SENTINEL;
+        }
+        move->pending_bytes -= part.bytes * part.n;
+        run->address += part.bytes * part.n;
+        run->n -= part.n;
+        if (run->n == 0)
+            move->head++;
+        g_array_append_val(batch, part);
+    }
+    compact(move);
+    return batch;
+}
+
+/* All statuses of a batch. Returns what err is then: a page without memory for it makes it ENOMEM. */
+static int take_statuses(HnMove *move, const GArray *batch, int err, GArray *arrived)
+{
+    guint at = 0;
+
+    for (guint i = 0; i < batch->len; i++) {
+        const Run *run = &g_array_index(batch, Run, i);
+
+        for (guint k = 0; k < run->n; k++, at++) {
+            const int status = move->status[at];
+            Run page;
+
+            if (status == move->spec.to_node_id && !run->is_block) {
+                move->moved_bytes += run->bytes;
+                continue;
+            }
+            page = *run;
+            page.address += k * run->bytes;
+            page.n = 1;
+            if (status == -ENOMEM)
+                err = ENOMEM;
+            take_status(move, page, status, arrived);
+        }
+    }
+    return err;
 }
 
 void hn_move_go(HnMove *move, const HnSyscalls *sys, uint64_t batch_bytes, HnMoved *ret_moved)
@@ -518,40 +603,23 @@ void hn_move_go(HnMove *move, const HnSyscalls *sys, uint64_t batch_bytes, HnMov
     const uint64_t moved_before = move->moved_bytes;
     uint64_t asked_bytes, start_ns;
     const guint n = count_batch(move, batch_bytes, &asked_bytes);
-    const Page *pages = &g_array_index(move->pending, Page, move->head);
-    const int flags = pages[0].needs_all ? MPOL_MF_MOVE_ALL : MPOL_MF_MOVE;
-    g_autofree void **addresses = g_new(void *, n);
-    g_autofree int *nodes = g_new(int, n), *status = g_new(int, n);
-    g_autofree Page *batch = g_memdup2(pages, n * sizeof(Page));
-    g_autoptr(GArray) arrived = g_array_new(FALSE, FALSE, sizeof(Page));
+    const bool needs_all = g_array_index(move->pending, Run, move->head).needs_all;
+    g_autoptr(GArray) batch = take_batch(move, n);
+    g_autoptr(GArray) arrived = g_array_new(FALSE, FALSE, sizeof(Run));
     long result;
     int err;
 
-    for (guint i = 0; i < n; i++) {
-        addresses[i] = GSIZE_TO_POINTER(batch[i].address);
-        nodes[i] = move->spec.to_node_id;
-        status[i] = SENTINEL;
-    }
-    move->head += n;
-    move->pending_bytes -= asked_bytes;
-    compact(move);
-
     start_ns = sys->now_ns(sys->user_data);
-    result = sys->move_pages(sys->user_data, move->spec.pid, n, addresses, nodes, status, flags);
+    result = sys->move_pages(sys->user_data, move->spec.pid, n, move->addresses, move->nodes, move->status,
+                             needs_all ? MPOL_MF_MOVE_ALL : MPOL_MF_MOVE);
     err = result < 0 ? errno : 0;
     ret_moved->asked_bytes = asked_bytes;
     ret_moved->call_ns = sys->now_ns(sys->user_data) - start_ns;
-    ret_moved->is_node_full = err == ENOMEM;
 
     if (err != ESRCH)
-        requery(move, sys, n, addresses, status);
-    for (guint i = 0; i < n; i++) {
-        if (status[i] == -ENOMEM) {
-            ret_moved->is_node_full = true;
-            err = ENOMEM;
-        }
-        take_status(move, batch[i], status[i], arrived);
-    }
+        requery(move, sys, n);
+    err = take_statuses(move, batch, err, arrived);
+    ret_moved->is_node_full = err == ENOMEM;
     if (err != ESRCH)
         check_blocks(move, sys, arrived);
     if (err != 0 && err != EINTR && err != EAGAIN)
