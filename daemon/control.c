@@ -326,6 +326,20 @@ static void do_snapshot(HnQmpRequest *request, json_object *args, gpointer user_
 
 /* ---- Orders. ----------------------------------------------------------------------------------------------- */
 
+/* A domain that is asked for by name is taken back from a release, and its history says who asked. */
+static void take_back(HnManager *manager, const HnForce *force)
+{
+    HnGuest *guest = hn_guests_get(manager->guests, force->uuid);
+    if (!guest)
+        return;
+    g_autofree char *sentence =
+        force->node == HN_NODE_NONE
+            ? g_strdup("The operator asked for a rebalance.")
+            : g_strdup_printf("The operator asked for node %d.", manager->snapshot->host->nodes[force->node].id);
+    guest->is_released = false;
+    hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_FORCED, sentence, 0);
+}
+
 static void do_rebalance(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     HnControlServer *server = user_data;
@@ -345,11 +359,8 @@ static void do_rebalance(HnQmpRequest *request, json_object *args, gpointer user
                             "the plan");
         return;
     }
-    for (guint i = 0; i < forces->len; i++) {
-        HnGuest *guest = hn_guests_get(manager->guests, g_array_index(forces, HnForce, i).uuid);
-        if (guest)
-            guest->is_released = false;
-    }
+    for (guint i = 0; i < forces->len; i++)
+        take_back(manager, &g_array_index(forces, HnForce, i));
     uint64_t id = hn_orders_add(manager->orders, (const HnForce *)forces->data, forces->len);
     if (!id) {
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "%d jobs are under way already; wait for one to end",
@@ -464,6 +475,8 @@ static void hold(HnControlServer *server, HnQmpRequest *request, json_object *ar
         if (!is_held)
             guest->is_released = false;
         hn_actuator_set_paused(manager->actuator, guest->uuid, is_held);
+        hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_PAUSED_BY_ADMIN,
+                            is_held ? "The operator paused it." : "The operator resumed it.", 0);
         json_object *row = json_object_new_object();
         hn_put_string(row, "uuid", guest->uuid);
         hn_put_string(row, "name", guest->name);

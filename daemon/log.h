@@ -2,7 +2,7 @@
 /*
  * What the daemon says to its operator: journal records, or lines on standard error.
  *
- * Theory of operation. Each thing worth a search has a MESSAGE_ID (data/journal-messages.md lists them); each
+ * Theory of operation. Each thing worth a search has a MESSAGE_ID (data/homenode.catalog explains them); each
  * actuation is one structured record with HOMENODE_ fields. When standard error is not the journal, or the
  * program was built without libsystemd, the same becomes one line "<level> message (FIELD=value …)".
  *

@@ -259,6 +259,14 @@ class Lifecycle(DaemonTest):
         for option in re.findall(r"--[a-z][a-z-]+", helped.stdout):
             self.assertIn(option, manual)
 
+    def test_catalog_explains_every_message(self):
+        def read(path):
+            with open(os.path.join(SOURCE, path), encoding="utf-8") as file:
+                return file.read()
+        ids = re.findall(r'"(4f1e[0-9a-f]{28})"', read("daemon/log.h"))
+        self.assertGreater(len(ids), 10)
+        self.assertEqual(sorted(ids), sorted(re.findall(r"^-- ([0-9a-f]{32})$", read("data/homenode.catalog"), re.M)))
+
     def test_metrics_file(self):
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "homenode.prom")
@@ -400,6 +408,38 @@ class CapturedMachines(DaemonTest):
                 for verdict in plan["verdicts"]:
                     self.assertTrue(verdict["reason"] and verdict["sentence"])
                 self.assertEqual(plan["actions"], [])  # nobody opted in
+
+    def test_two_nodes(self):
+        """Guests captured on a host with two nodes, now opted in: what would be done, and why not."""
+        capture = os.path.join(SOURCE, "tests/fixtures/hosts/two-nodes")
+        with open(os.path.join(capture, "domains.ini"), encoding="utf-8") as file:
+            guests = file.read().replace("[g1]\n", "[g1]\nplacement=<placement mode='auto' nodeset='5'/>\n")
+        guests = guests.replace("[g3]\n", f"[g3]\nplacement={AUTO}\n")
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "guests.ini")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(guests)
+            up = self.daemon(FAKE, "--connect", f"fake:{path}", "--sysroot", os.path.join(capture, "root"),
+                             config="[daemon]\nround-interval = 100ms\n").start()
+            wait_for(lambda: up.call("query-host")["rounds"] >= 4, "some rounds")
+            rows = {row["name"]: row for row in up.call("query-domains")["domains"]}
+            self.assertEqual(rows["g1"]["reason"], "bad-metadata")
+            self.assertIn("nodeset", rows["g1"]["sentence"])
+            self.assertEqual(rows["g2"]["reason"], "not-opted-in")
+            self.assertTrue(rows["g3"]["is-managed"])
+            self.assertEqual(rows["g3"]["mode"], "advise")  # a captured machine is never acted upon
+            self.assertEqual(sum(node["bytes"] for node in rows["g3"]["bytes-per-node"]),
+                             rows["g3"]["resident-bytes"])
+            self.assert_fails("Node 9 does not exist; nodes that can be a home: 0, 1", up.call, "query-plan",
+                              domains=["g3"], node=9)
+            explained = up.call("explain", domain="g3")
+            self.assertEqual([other["node"] for other in explained["alternatives"]], [0, 1])
+            self.assertGreater(max(other["cost-after"]["total-ns-per-sec"] for other in explained["alternatives"]), 0)
+            self.assertIn("lie on node", explained["why-here"])
+            self.assertFalse(up.call("query-host")["is-single-node"])
+            self.assertEqual(up.call("query-plan", domains=["g3"], node=1)["actions"], [])
+            for row in rows.values():
+                self.assertEqual(row["moves"], 0)
 
     def test_unreadable_machine(self):
         with tempfile.TemporaryDirectory() as empty:
