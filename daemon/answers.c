@@ -2,7 +2,7 @@
 /*
  * What control commands are told: documents made from the last round, without changing anything.
  *
- * The documents are described in homenode-control(7); their "schema" is raised when a member changes its meaning.
+ * The documents are described in docs/control-verbs.md; their "schema" is raised when a member changes its meaning.
  */
 #include "manager_state.h"
 #include "report/advice.h"
