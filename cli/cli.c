@@ -225,7 +225,8 @@ static char *socket_path(const HnCli *cli)
 }
 
 /* Why there is no connection, and what to do about it. */
-static char *explain_no_connection(const char *path, const GError *error, HnExit *ret_exit)
+static char *explain_no_connection(const char *path, HnQmpError code, const char *message,
+                                   HnExit *ret_exit)
 {
     *ret_exit = HN_EXIT_NO_DAEMON;
     errno = 0;
@@ -238,11 +239,11 @@ static char *explain_no_connection(const char *path, const GError *error, HnExit
         return g_strdup_printf(
             "homenoded does not run (no socket %s): start it with 'systemctl start homenoded'",
             path);
-    if (error->code == HN_QMP_ERROR_TIMEOUT)
+    if (code == HN_QMP_ERROR_TIMEOUT)
         return g_strdup_printf("homenoded does not answer at %s: see 'systemctl status homenoded'",
                                path);
     return g_strdup_printf("homenoded does not run (%s): start it with 'systemctl start homenoded'",
-                           error->message);
+                           message);
 }
 
 /* A failed call as one line, and the exit status that goes with it. */
@@ -257,7 +258,7 @@ static char *explain_error(const char *path, const char *command, const GError *
     switch (error->code) {
     case HN_QMP_ERROR_CONNECT:
     case HN_QMP_ERROR_TIMEOUT:
-        return explain_no_connection(path, error, ret_exit);
+        return explain_no_connection(path, (HnQmpError)error->code, message, ret_exit);
     case HN_QMP_ERROR_CLOSED:
         *ret_exit = HN_EXIT_NO_DAEMON;
         return g_strdup_printf("homenoded went away: %s", message);

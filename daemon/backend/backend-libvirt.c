@@ -8,8 +8,8 @@
  * libvirtd and therefore never waits.
  *
  * Must not: change stored configuration (except set_placement(), which an administrator asks for),
- * use the QEMU monitor (it taints the domain), or send a nodeset without its mode (facts.md E2:
- * libvirt would record "strict", which cannot be taken back while the domain runs).
+ * use the QEMU monitor (it taints the domain), or send a nodeset without its mode
+ * (libvirt would record "strict", which cannot be taken back while the domain runs).
  */
 #include "backend-libvirt.h"
 
@@ -29,7 +29,7 @@ typedef struct {
     HnBackend base;
     HnLibvirtConnection *connection;
     const HnRoot *root;
-    bool is_test_driver; /* test:/// accepts no flags where pins are concerned (facts.md F4) */
+    bool is_test_driver; /* test:/// accepts no flags where pins are concerned */
     bool is_dirty_ring_allowed;
     GMutex lock;
     GHashTable *jobs; /* uuid → HnJob seen last, guarded by lock; absent: HN_JOB_NONE */
@@ -435,15 +435,14 @@ static bool libvirt_start_dirty_rate(HnBackend *backend, const char *uuid, HnDir
             return refuse(&borrowed, error, info->unobservable);
     }
     if (mode == HN_DIRTY_BITMAP) {
-        /* QEMU 7.2 under TCG ends with a segmentation fault, and libvirt does not check (facts.md
-         * D3). */
+        /* QEMU 7.2 under TCG ends with a segmentation fault, and libvirt does not check. */
         if (!info->is_kvm)
             return refuse(&borrowed, error, "the dirty bitmap needs KVM");
         if (info->has_dirty_ring)
             return refuse(&borrowed, error, "it uses the dirty ring, so it has no dirty bitmap");
         flags = VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_BITMAP;
     } else if (mode == HN_DIRTY_RING) {
-        /* On kernels from 6.16 reading the ring can make QEMU abort (facts.md D3). */
+        /* On kernels from 6.16 reading the ring can make QEMU abort. */
         if (!self->is_dirty_ring_allowed)
             return refuse(&borrowed, error,
                           "measuring by dirty ring is not allowed in the configuration");

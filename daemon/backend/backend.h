@@ -151,7 +151,8 @@ typedef struct {
                          GError **error);
     bool (*pin_iothread)(HnBackend *backend, const char *uuid, uint32_t iothread,
                          const HnCpuset *cpus, GError **error);
-    /* Restrictive mode and nodeset (kernel ids) in one call (facts.md E2). */
+    /* Restrictive mode and nodeset (kernel ids) in one call: without its mode libvirt would record
+     * "strict". */
     bool (*set_nodeset)(HnBackend *backend, const char *uuid, const HnCpuset *node_ids,
                         GError **error);
     /* The statistics element's text (root element "stats", no prefix), NULL removes it. Live only.

@@ -29,14 +29,14 @@
 typedef struct {
     virConnectPtr conn;
     int callback_ids[N_EVENTS]; /* -1: not supported here */
-} Session;
+} Link;
 
 struct HnLibvirtConnection {
     char *uri;
     bool is_read_only;
     GMutex lock;
-    virConnectPtr conn; /* guarded by lock; == session->conn while up */
-    Session *session;
+    virConnectPtr conn; /* guarded by lock; == link->conn while up */
+    Link *link;
     HnQmpBackoff backoff; /* when to connect again; nothing in it is about QMP */
     guint timer_id;       /* 0: none */
     guint idle_id;        /* 0: none */
@@ -155,7 +155,7 @@ static const struct {
 static void on_conn_closed(virConnectPtr conn, int reason, void *opaque);
 
 /* Blocks. NULL with HN_BACKEND_ERROR set; the error is one line for the administrator. */
-static Session *session_open(HnLibvirtConnection *connection, GError **error)
+static Link *link_open(HnLibvirtConnection *connection, GError **error)
 {
     const char *uri = connection->uri;
     virConnectPtr conn =
@@ -172,48 +172,48 @@ static Session *session_open(HnLibvirtConnection *connection, GError **error)
         virResetLastError();
         return NULL;
     }
-    Session *session = g_new0(Session, 1);
-    session->conn = conn;
+    Link *link = g_new0(Link, 1);
+    link->conn = conn;
     for (size_t i = 0; i < N_EVENTS; i++)
-        session->callback_ids[i] = virConnectDomainEventRegisterAny(
+        link->callback_ids[i] = virConnectDomainEventRegisterAny(
             conn, NULL, events[i].id, events[i].callback, connection, NULL);
     /* Both unsupported by the test driver, which cannot break either. */
     virConnectRegisterCloseCallback(conn, on_conn_closed, connection, NULL);
     virConnectSetKeepAlive(conn, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
     virResetLastError();
-    return session;
+    return link;
 }
 
-static void session_close(Session *session)
+static void link_close(Link *link)
 {
-    if (!session)
+    if (!link)
         return;
     for (size_t i = 0; i < N_EVENTS; i++)
-        if (session->callback_ids[i] >= 0)
-            virConnectDomainEventDeregisterAny(session->conn, session->callback_ids[i]);
-    virConnectUnregisterCloseCallback(session->conn, on_conn_closed);
-    virConnectClose(session->conn);
+        if (link->callback_ids[i] >= 0)
+            virConnectDomainEventDeregisterAny(link->conn, link->callback_ids[i]);
+    virConnectUnregisterCloseCallback(link->conn, on_conn_closed);
+    virConnectClose(link->conn);
     virResetLastError();
-    g_free(session);
+    g_free(link);
 }
 
-static void install(HnLibvirtConnection *connection, Session *session)
+static void install(HnLibvirtConnection *connection, Link *link)
 {
-    connection->session = session;
+    connection->link = link;
     g_mutex_lock(&connection->lock);
-    connection->conn = session->conn;
+    connection->conn = link->conn;
     g_mutex_unlock(&connection->lock);
     hn_qmp_backoff_connected(&connection->backoff, now_ns());
     connection->is_down_reported = false;
     emit(connection, HN_CHANGE_CONNECTED, NULL, NULL, NULL);
 }
 
-static Session *uninstall(HnLibvirtConnection *connection)
+static Link *uninstall(HnLibvirtConnection *connection)
 {
     g_mutex_lock(&connection->lock);
     connection->conn = NULL;
     g_mutex_unlock(&connection->lock);
-    return g_steal_pointer(&connection->session);
+    return g_steal_pointer(&connection->link);
 }
 
 /* The connection broke, or could not be made: says so once, and sets the timer. */
@@ -232,7 +232,7 @@ static gboolean after_conn_closed(gpointer data)
     HnLibvirtConnection *connection = data;
     connection->idle_id = 0;
     if (connection->backoff.state == HN_QMP_BACKOFF_UP) {
-        session_close(uninstall(connection));
+        link_close(uninstall(connection));
         retry_later(connection, "the connection to libvirt ended");
     }
     return G_SOURCE_REMOVE;
@@ -261,38 +261,39 @@ static void connection_unref(gpointer data)
     g_atomic_rc_box_release_full(data, connection_clear);
 }
 
-static void connect_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+static void connect_thread(GTask *opening, gpointer source, gpointer data,
+                           GCancellable *cancellable)
 {
     GError *error = NULL;
-    Session *session = session_open(data, &error);
-    if (session)
-        g_task_return_pointer(task, session, NULL);
+    Link *link = link_open(data, &error);
+    if (link)
+        g_task_return_pointer(opening, link, NULL);
     else
-        g_task_return_error(task, error);
+        g_task_return_error(opening, error);
 }
 
 static void on_connect_done(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     HnLibvirtConnection *connection = user_data;
     g_autoptr(GError) error = NULL;
-    Session *session = g_task_propagate_pointer(G_TASK(result), &error);
+    Link *link = g_task_propagate_pointer(G_TASK(result), &error);
     if (connection->is_closed) {
-        session_close(session);
-    } else if (!session) {
+        link_close(link);
+    } else if (!link) {
         retry_later(connection, error->message);
     } else {
-        install(connection, session);
+        install(connection, link);
         /* It may have ended between its thread's registration and now. */
-        if (virConnectIsAlive(session->conn) != 1)
-            on_conn_closed(session->conn, VIR_CONNECT_CLOSE_REASON_EOF, connection);
+        if (virConnectIsAlive(link->conn) != 1)
+            on_conn_closed(link->conn, VIR_CONNECT_CLOSE_REASON_EOF, connection);
     }
 }
 
 static void connect_in_background(HnLibvirtConnection *connection)
 {
-    g_autoptr(GTask) task = g_task_new(NULL, NULL, on_connect_done, connection);
-    g_task_set_task_data(task, g_atomic_rc_box_acquire(connection), connection_unref);
-    g_task_run_in_thread(task, connect_thread);
+    g_autoptr(GTask) opening = g_task_new(NULL, NULL, on_connect_done, connection);
+    g_task_set_task_data(opening, g_atomic_rc_box_acquire(connection), connection_unref);
+    g_task_run_in_thread(opening, connect_thread);
 }
 
 static gboolean on_timer(gpointer data)
@@ -323,7 +324,7 @@ void hn_libvirt_connection_close(HnLibvirtConnection *connection)
     connection->func = NULL;
     g_clear_handle_id(&connection->timer_id, g_source_remove);
     g_clear_handle_id(&connection->idle_id, g_source_remove);
-    session_close(uninstall(connection));
+    link_close(uninstall(connection));
     connection_unref(connection);
 }
 
@@ -347,12 +348,12 @@ bool hn_libvirt_connection_connect(HnLibvirtConnection *connection, GError **err
                     "connecting to libvirt at %s is under way already", connection->uri);
         return false;
     }
-    Session *session = session_open(connection, error);
-    if (session)
-        install(connection, session);
+    Link *link = link_open(connection, error);
+    if (link)
+        install(connection, link);
     else
         hn_qmp_backoff_stop(&connection->backoff);
-    return session != NULL;
+    return link != NULL;
 }
 
 bool hn_libvirt_connection_is_up(HnLibvirtConnection *connection)

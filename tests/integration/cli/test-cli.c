@@ -397,6 +397,7 @@ static void test_no_daemon(void)
     canned_daemon_stop(daemon);
     g_auto(Result) left_over = run(dir, NULL, "list");
     g_assert_cmpint(left_over.code, ==, HN_EXIT_NO_DAEMON);
+    assert_contains(left_over.err, "homenode: homenoded does not run (Cannot connect to '");
     assert_contains(left_over.err, "nobody listens there");
     g_assert_cmpint(strcspn(left_over.err, "\n"), ==, strlen(left_over.err) - 1); /* one line */
     g_unlink(dead);

@@ -30,7 +30,7 @@ static void test_classify(void)
         {VIR_ERR_NO_SUPPORT,
          "this function is not supported by the connection driver: virDomainGetJobInfo",
          HN_BACKEND_ERROR_UNSUPPORTED},
-        {VIR_ERR_CONFIG_UNSUPPORTED, "numa tuning is not available in session mode",
+        {VIR_ERR_CONFIG_UNSUPPORTED, "numa tuning is not available for this connection",
          HN_BACKEND_ERROR_UNSUPPORTED},
         {VIR_ERR_OPERATION_UNSUPPORTED, "Operation not supported", HN_BACKEND_ERROR_UNSUPPORTED},
         {VIR_ERR_INVALID_CONN, "invalid connection pointer", HN_BACKEND_ERROR_DISCONNECTED},
