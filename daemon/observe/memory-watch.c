@@ -14,6 +14,8 @@
  * times. */
 #define GROWTH_FACTOR 2
 #define GROWTH_MIN_BYTES ((uint64_t)64 << 20)
+/* RAM of which the kernel gives neither a node nor "absent": less than this part is told nobody. */
+#define UNKNOWN_DIVISOR 100
 /* Where nothing but a control group's counters is to be had: what QEMU uses itself is in them. */
 #define CGROUP_ALONE_ERROR_PERMILLE 50
 
@@ -345,13 +347,15 @@ static void fill_from_probes(const HnMemoryWatch *memory, uint64_t now_ns, uint3
     }
 }
 
-/* A captured machine: no process to ask, but its files. */
+/* Where no process can be asked: a captured machine, or a right that is missing. numa_maps only of
+ * the first: on a live guest reading it every round would do harm. */
 static void fill_from_files(HnMemoryWatch *memory, const HnHost *host, bool has_cgroup,
                             HnDomain *domain)
 {
     g_autoptr(GError) error = NULL;
 
-    if (hn_numa_maps_read(memory->context->root, memory->pid, host, memory->map.regions,
+    if (!hn_root_is_live(memory->context->root) &&
+        hn_numa_maps_read(memory->context->root, memory->pid, host, memory->map.regions,
                           memory->map.n_regions, &error)) {
         domain->resident_source = HN_SOURCE_NUMA_MAPS;
         for (uint32_t i = 0; i < memory->map.n_regions; i++)
@@ -362,7 +366,7 @@ static void fill_from_files(HnMemoryWatch *memory, const HnHost *host, bool has_
         domain->resident_error_permille = CGROUP_ALONE_ERROR_PERMILLE;
         for (uint32_t node = 0; node < host->n_nodes; node++)
             domain->resident_bytes[node] = counted_bytes(&memory->now, node);
-    } else {
+    } else if (error) {
         tell_problem(domain, error->message);
     }
 }
@@ -437,7 +441,15 @@ void hn_memory_watch_observe(HnMemoryWatch *memory, const HnDomainInfo *info, co
         tell_problem(domain, error->message);
     if (memory->has_probes)
         fill_from_probes(memory, options->now_ns, host->n_nodes, has_cgroup, domain);
-    else if (has_cgroup)
+    else
         fill_from_files(memory, host, has_cgroup, domain);
+    if (memory->has_probes &&
+        memory->residency.unknown_bytes > memory->map.total_bytes / UNKNOWN_DIVISOR) {
+        g_autofree char *sentence = g_strdup_printf(
+            "the kernel does not say where %" G_GUINT64_FORMAT " MiB of its RAM lie",
+            memory->residency.unknown_bytes >> 20);
+
+        tell_problem(domain, sentence);
+    }
     copy_regions(memory, info, host, domain);
 }
