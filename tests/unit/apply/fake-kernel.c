@@ -27,7 +27,7 @@ struct FakeKernel {
     bool has_exited;
     guint n_pages;
     Page *pages;
-    uint64_t free_bytes[FAKE_NODES];
+    uint64_t free_bytes[FAKE_NODES], told_bytes[FAKE_NODES]; /* told: as meminfo says */
     uint32_t allowed;
     struct {
         guint skip, times;
@@ -59,7 +59,9 @@ static void write_meminfo(FakeKernel *kernel, int node)
         g_strdup_printf("Node %d MemTotal:       99999999 kB\nNode %d MemFree:        %" G_GUINT64_FORMAT " kB\n",
                         node, node, kernel->free_bytes[node] / 1024);
 
-    fake_kernel_write(kernel, path, text);
+    if (kernel->told_bytes[node] != kernel->free_bytes[node])
+        fake_kernel_write(kernel, path, text);
+    kernel->told_bytes[node] = kernel->free_bytes[node];
 }
 
 static void write_stat(FakeKernel *kernel)

@@ -316,6 +316,78 @@ static void test_partial_enomem(void)
     fake_kernel_free(kernel);
 }
 
+/* ---- anything at all ---- */
+
+typedef struct {
+    guint n_blocks;
+    int *node;      /* per page, before */
+    bool *is_stuck; /* pinned for ever */
+    guint n_stuck_away, n_away, n_home;
+} Layout;
+
+/* Blocks of every kind: huge, uniform, mixed, absent, at home; pins and shared pages anywhere. */
+static Layout make_layout(FakeKernel *kernel, GRand *rand, guint n_blocks)
+{
+    Layout layout = {.n_blocks = n_blocks, .node = g_new0(int, n_blocks * 512),
+                     .is_stuck = g_new0(bool, n_blocks * 512)};
+
+    for (guint block = 0; block < n_blocks; block++) {
+        const gint32 kind = g_rand_int_range(rand, 0, 5);
+
+        for (guint i = block * 512; i < (block + 1) * 512; i++) {
+            layout.node[i] = kind == 3 ? -1 : kind == 4 ? 1 : kind == 2 ? g_rand_int_range(rand, -1, 4) : 0;
+            fake_kernel_set_node(kernel, i, 1, layout.node[i]);
+            if (kind != 0 && g_rand_int_range(rand, 0, 400) == 0) {
+                layout.is_stuck[i] = g_rand_boolean(rand);
+                fake_kernel_set_pinned(kernel, i, 1, layout.is_stuck[i] ? G_MAXUINT : 2);
+            }
+            if (g_rand_int_range(rand, 0, 100) == 0)
+                fake_kernel_set_shared(kernel, i, 1);
+            layout.n_away += layout.node[i] >= 0 && layout.node[i] != 1;
+            layout.n_home += layout.node[i] == 1;
+            layout.n_stuck_away += layout.is_stuck[i] && layout.node[i] >= 0 && layout.node[i] != 1;
+        }
+        if (kind == 0)
+            fake_kernel_set_huge(kernel, block * 512, 512);
+    }
+    return layout;
+}
+
+/* Whatever the layout: it ends, everything that can move has moved (in a huge-page region but for what samples may
+ * overlook), nothing absent appears, and the account is right (but for pages that were at home in a block that looked
+ * uniform). */
+static void test_random_layouts(void)
+{
+    for (guint round = 0; round < 60; round++) {
+        const guint32 seed = g_test_rand_int();
+        g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+        const guint n_blocks = (guint)g_rand_int_range(rand, 1, 24);
+        const bool is_thp = g_rand_boolean(rand);
+        FakeKernel *kernel = fake_kernel_new(PID, n_blocks * 512, 1024 * MIB);
+        Layout layout = make_layout(kernel, rand, n_blocks);
+        const uint64_t expected = layout.n_away * FAKE_PAGE;
+        guint n_arrived, n_overlooked;
+        Ran ran;
+
+        run(kernel, new_move(n_blocks * 512, is_thp, false, UINT64_MAX, expected), &ran);
+        n_arrived = fake_kernel_count(kernel, 1) - layout.n_home;
+        n_overlooked = layout.n_away - layout.n_stuck_away - n_arrived;
+        g_test_message("seed %u: %u blocks, %u pages away, %u stuck, %u arrived, told %u, left %u", seed, n_blocks,
+                       layout.n_away, layout.n_stuck_away, n_arrived, (guint)(ran.result.moved_bytes / FAKE_PAGE),
+                       (guint)(ran.result.left_bytes / FAKE_PAGE));
+        g_assert_cmpuint(n_overlooked * FAKE_PAGE, <=, is_thp ? MAX(2 * MIB, expected / 100) : 0);
+        g_assert_cmpuint(ran.result.moved_bytes, >=, n_arrived * FAKE_PAGE);
+        g_assert_cmpuint(ran.result.moved_bytes, <=, (n_arrived + layout.n_home) * FAKE_PAGE);
+        if (!is_thp)
+            g_assert_cmpuint(ran.result.left_bytes, ==, layout.n_stuck_away * FAKE_PAGE);
+        g_assert_cmpuint(fake_kernel_count(kernel, -1), ==, n_blocks * 512 - layout.n_away - layout.n_home);
+        g_free(ran.sentence);
+        g_free(layout.node);
+        g_free(layout.is_stuck);
+        fake_kernel_free(kernel);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -334,5 +406,6 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/move/errors", test_errors);
     g_test_add_func("/apply/move/interrupted", test_interrupted);
     g_test_add_func("/apply/move/partial-enomem", test_partial_enomem);
+    g_test_add_func("/apply/move/random-layouts", test_random_layouts);
     return g_test_run();
 }
