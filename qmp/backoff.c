@@ -6,12 +6,7 @@
 
 #include <string.h>
 
-const HnQmpBackoffPolicy hn_qmp_backoff_default = {
-    .first_ns = 200 * G_GUINT64_CONSTANT(1000000),
-    .max_ns = 30 * G_GUINT64_CONSTANT(1000000000),
-    .stable_ns = 10 * G_GUINT64_CONSTANT(1000000000),
-    .max_failures = 0,
-};
+const HnQmpBackoffPolicy hn_qmp_backoff_default = HN_QMP_BACKOFF_DEFAULT;
 
 void
 hn_qmp_backoff_init(HnQmpBackoff *backoff, const HnQmpBackoffPolicy *policy, guint64 seed)

@@ -21,6 +21,12 @@ typedef struct {
 } HnQmpBackoffPolicy;
 
 /* 200 ms to 30 s, forgiven after 10 s, never given up. */
+#define HN_QMP_BACKOFF_DEFAULT                                                                     \
+    {                                                                                              \
+        .first_ns = 200 * G_GUINT64_CONSTANT(1000000),                                             \
+        .max_ns = 30 * G_GUINT64_CONSTANT(1000000000),                                             \
+        .stable_ns = 10 * G_GUINT64_CONSTANT(1000000000), .max_failures = 0                        \
+    }
 extern const HnQmpBackoffPolicy hn_qmp_backoff_default;
 
 typedef enum {

@@ -23,11 +23,9 @@ const HnQmpClientOptions hn_qmp_client_options_default = {
     .greeting_timeout_ms = 3000,
     .command_timeout_ms = 10000,
     .max_outstanding = 256,
-    .limits = {.max_message_bytes = 64 * 1024 * 1024, .max_depth = 128, .max_values = 1024 * 1024},
+    .limits = HN_QMP_LIMITS_MONITOR,
     .has_reconnect = FALSE,
-    .backoff = {.first_ns = 200 * G_GUINT64_CONSTANT(1000000),
-                .max_ns = 30 * G_GUINT64_CONSTANT(1000000000),
-                .stable_ns = 10 * G_GUINT64_CONSTANT(1000000000)},
+    .backoff = HN_QMP_BACKOFF_DEFAULT,
 };
 
 typedef enum { IDLE, CONNECTING, GREETING, NEGOTIATING, READY, WAITING, CLOSED } State;

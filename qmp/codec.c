@@ -11,17 +11,8 @@
 
 #include <string.h>
 
-const HnQmpLimits hn_qmp_limits_monitor = {
-    .max_message_bytes = 64 * 1024 * 1024,
-    .max_depth = 128,
-    .max_values = 1024 * 1024,
-};
-
-const HnQmpLimits hn_qmp_limits_control = {
-    .max_message_bytes = 64 * 1024,
-    .max_depth = 32,
-    .max_values = 4096,
-};
+const HnQmpLimits hn_qmp_limits_monitor = HN_QMP_LIMITS_MONITOR;
+const HnQmpLimits hn_qmp_limits_control = HN_QMP_LIMITS_CONTROL;
 
 /* json_tokener_parse_ex() takes an int. */
 #define MAX_CHUNK_BYTES ((size_t)1 << 24)

@@ -26,7 +26,7 @@ const HnQmpServerOptions hn_qmp_server_options_default = {
     .message_timeout_ms = 30 * 1000,
     .stall_timeout_ms = 30 * 1000,
     .idle_timeout_ms = 10 * 60 * 1000,
-    .limits = {.max_message_bytes = 64 * 1024, .max_depth = 32, .max_values = 4096},
+    .limits = HN_QMP_LIMITS_CONTROL,
 };
 
 ServerClient *

@@ -168,8 +168,14 @@ on_readable(GSocket *socket, GIOCondition condition, gpointer user_data)
     } else if (n == 0) {
         if (!hn_qmp_codec_end(stream->codec, &error))
             stream->funcs.malformed(stream->owner, error);
+        g_clear_error(&error);
         if (!stream->is_freed)
             report_end(stream, NULL);
+        /* Both directions are shut: nobody is left to write to. A half-closed peer gives no HUP. */
+        if (!stream->is_freed && (g_socket_condition_check(socket, G_IO_HUP) & G_IO_HUP)) {
+            g_set_error_literal(&error, G_IO_ERROR, G_IO_ERROR_CLOSED, "closed by the peer");
+            report_end(stream, error);
+        }
     } else {
         report_end(stream, error);
     }

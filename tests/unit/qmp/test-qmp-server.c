@@ -318,9 +318,9 @@ test_later(Fixture *f, gconstpointer data)
     f->daemon.held = NULL;
     wait_until(f->daemon.held);
     close(fd);
-    run_for_ms(20);
+    wait_until(!hn_qmp_request_is_wanted(f->daemon.held));
+    g_assert_cmpuint(hn_qmp_server_counters(f->server).clients, ==, 0);
     hn_qmp_request_return(f->daemon.held, json_object_new_int(6));
-    wait_until(hn_qmp_server_counters(f->server).clients == 0);
 
     fd = raw_client(f->scratch.path);
     raw_send(fd, "{\"execute\":\"hold\"}");
@@ -344,6 +344,7 @@ test_half_closed(Fixture *f, gconstpointer data)
     g_assert_cmpint(shutdown(fd, SHUT_WR), ==, 0);
     wait_until(f->daemon.held);
     run_for_ms(20);
+    g_assert_true(hn_qmp_request_is_wanted(f->daemon.held));
     hn_qmp_request_return(f->daemon.held, NULL);
     wait_until(!raw_pull(fd, text));
     g_assert_cmpstr(text->str, ==, "{\"return\":{},\"id\":1}\r\n");
