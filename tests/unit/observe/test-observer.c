@@ -416,6 +416,94 @@ static void test_other_load(Fixture *fixture, gconstpointer data)
     fake_qemu_free(qemu);
 }
 
+/* ---- the control group as a cheap sign ---- */
+
+#define G2_FIRST_HVA 0x7f6cbc600000u
+#define G2_PRESENT_BYTES 35651584u /* of the first region; the second is all there */
+
+/* Guest g2 of the captured machine, as it was. */
+static int query_g2(void *user_data, int64_t pid, size_t n, void **addresses, int *ret_status)
+{
+    ((Kernel *)user_data)->n_calls++;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t hva = (uint64_t)(uintptr_t)addresses[i];
+
+        ret_status[i] = hva >= G2_FIRST_HVA + G2_PRESENT_BYTES ? -ENOENT : 0;
+    }
+    return 0;
+}
+
+/* Writes the group's counters in place, as the kernel would change them. */
+static void write_counters(const char *path, uint64_t node0_bytes, uint64_t node1_bytes)
+{
+    FILE *file = g_fopen(path, "w");
+
+    g_assert_nonnull(file);
+    fprintf(file,
+            "anon N0=%" G_GUINT64_FORMAT " N1=%" G_GUINT64_FORMAT
+            "\nshmem N0=0 N1=0\nanon_thp N0=0 N1=0\n",
+            node0_bytes, node1_bytes);
+    fclose(file);
+}
+
+/* Little moved: the totals follow the counters, QEMU's own memory cancels out. Much moved: probed
+ * again. */
+static void test_control_group(void)
+{
+    g_autofree char *parent = g_dir_make_tmp("hn-group-XXXXXX", NULL);
+    g_autofree char *source =
+        g_test_build_filename(G_TEST_DIST, "fixtures", "hosts", "two-nodes", NULL);
+    g_autofree char *copy = g_strdup_printf("cp -r '%s' '%s/m'", source, parent);
+    g_autofree char *cleanup = g_strdup_printf("rm -rf '%s'", parent);
+    g_autofree char *root_dir = g_build_filename(parent, "m", "root", NULL);
+    g_autofree char *ini = g_build_filename(parent, "m", "domains.ini", NULL);
+    g_autofree char *counters =
+        g_build_filename(root_dir, "sys/fs/cgroup/machine.slice", "machine-qemu\\x2d2\\x2dg2.scope",
+                         "memory.numa_stat", NULL);
+    const uint64_t own_bytes = 20 * MIB; /* QEMU's heap and the like, on node 1 */
+    const uint64_t guest_bytes = G2_PRESENT_BYTES + 48 * MIB;
+    Kernel kernel = {0};
+    HnObserverConfig config = {.probe_ops = {.query = query_g2, .user_data = &kernel}};
+    HnObserveOptions options;
+    HnObserver *observer;
+    HnRoot *root;
+
+    g_assert_true(g_spawn_command_line_sync(copy, NULL, NULL, NULL, NULL));
+    root = hn_root_open(root_dir, NULL);
+    observer = hn_observer_new(root, &config);
+    hn_observe_options_init(&options, 1000000000);
+    options.probe_max_age_ns = UINT64_MAX;
+    options.n_probes = 1 << 20; /* all pages */
+    write_counters(counters, guest_bytes, own_bytes);
+    for (int step = 0; step < 4; step++) {
+        g_autoptr(GPtrArray) infos = machine_load_infos(ini, NULL);
+        g_autoptr(HnSnapshot) snapshot = NULL;
+        uint64_t n_calls = kernel.n_calls;
+        const HnDomain *domain;
+
+        g_ptr_array_remove_index(infos, 2);
+        g_ptr_array_remove_index(infos, 0); /* g2 is left */
+        if (step == 1)
+            write_counters(counters, guest_bytes - MIB, own_bytes + MIB); /* 1 of 96 MiB */
+        else if (step == 2)
+            write_counters(counters, guest_bytes - 8 * MIB, own_bytes + 8 * MIB);
+        else if (step == 3)
+            write_counters(counters, 30 * MIB, 0); /* charged elsewhere: not to be trusted */
+        options.now_ns += 2000000000;
+        snapshot = hn_observer_observe(observer, infos, &options, NULL);
+        domain = only_domain(snapshot);
+        g_assert_null(domain->unobservable);
+        g_assert_cmpint(kernel.n_calls > n_calls, ==, step != 1);
+        g_assert_cmpint(domain->resident_source, ==, step < 3 ? HN_SOURCE_CGROUP : HN_SOURCE_PROBE);
+        g_assert_cmpuint(domain->resident_age_ns, ==, 0);
+        g_assert_cmpuint(domain->resident_bytes[0], ==, guest_bytes - (step == 1 ? MIB : 0));
+        g_assert_cmpuint(domain->resident_bytes[1], ==, step == 1 ? MIB : 0);
+    }
+    hn_observer_free(observer);
+    hn_root_free(root);
+    g_assert_true(g_spawn_command_line_sync(cleanup, NULL, NULL, NULL, NULL));
+}
+
 /* ---- capture ---- */
 
 /* What was captured is seen again as it was, and holds nothing it should not. */
@@ -514,6 +602,7 @@ int main(int argc, char **argv)
     ADD("other-load", test_other_load);
     ADD("capture", test_capture);
 #undef ADD
+    g_test_add_func("/observe/observer/control-group", test_control_group);
     g_test_add_func("/observe/capture/filters", test_capture_filters);
     return g_test_run();
 }
