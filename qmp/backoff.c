@@ -8,8 +8,7 @@
 
 const HnQmpBackoffPolicy hn_qmp_backoff_default = HN_QMP_BACKOFF_DEFAULT;
 
-void
-hn_qmp_backoff_init(HnQmpBackoff *backoff, const HnQmpBackoffPolicy *policy, guint64 seed)
+void hn_qmp_backoff_init(HnQmpBackoff *backoff, const HnQmpBackoffPolicy *policy, guint64 seed)
 {
     memset(backoff, 0, sizeof *backoff);
     backoff->policy = *policy;
@@ -17,8 +16,7 @@ hn_qmp_backoff_init(HnQmpBackoff *backoff, const HnQmpBackoffPolicy *policy, gui
     backoff->seed = seed;
 }
 
-gboolean
-hn_qmp_backoff_start(HnQmpBackoff *backoff)
+gboolean hn_qmp_backoff_start(HnQmpBackoff *backoff)
 {
     if (backoff->state != HN_QMP_BACKOFF_STOPPED && backoff->state != HN_QMP_BACKOFF_GIVEN_UP)
         return FALSE;
@@ -27,8 +25,7 @@ hn_qmp_backoff_start(HnQmpBackoff *backoff)
     return TRUE;
 }
 
-gboolean
-hn_qmp_backoff_tick(HnQmpBackoff *backoff, guint64 now_ns)
+gboolean hn_qmp_backoff_tick(HnQmpBackoff *backoff, guint64 now_ns)
 {
     if (backoff->state != HN_QMP_BACKOFF_WAITING || now_ns < backoff->due_ns)
         return FALSE;
@@ -36,8 +33,7 @@ hn_qmp_backoff_tick(HnQmpBackoff *backoff, guint64 now_ns)
     return TRUE;
 }
 
-void
-hn_qmp_backoff_connected(HnQmpBackoff *backoff, guint64 now_ns)
+void hn_qmp_backoff_connected(HnQmpBackoff *backoff, guint64 now_ns)
 {
     if (backoff->state != HN_QMP_BACKOFF_CONNECTING)
         return;
@@ -46,8 +42,7 @@ hn_qmp_backoff_connected(HnQmpBackoff *backoff, guint64 now_ns)
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): one well-mixed number per step of the seed. */
-static guint64
-next_random(guint64 *seed)
+static guint64 next_random(guint64 *seed)
 {
     guint64 z = (*seed += G_GUINT64_CONSTANT(0x9e3779b97f4a7c15));
 
@@ -56,8 +51,7 @@ next_random(guint64 *seed)
     return z ^ (z >> 31);
 }
 
-guint64
-hn_qmp_backoff_failed(HnQmpBackoff *backoff, guint64 now_ns)
+guint64 hn_qmp_backoff_failed(HnQmpBackoff *backoff, guint64 now_ns)
 {
     const HnQmpBackoffPolicy *policy = &backoff->policy;
     guint64 wait_ns;
@@ -82,8 +76,7 @@ hn_qmp_backoff_failed(HnQmpBackoff *backoff, guint64 now_ns)
     return wait_ns;
 }
 
-void
-hn_qmp_backoff_stop(HnQmpBackoff *backoff)
+void hn_qmp_backoff_stop(HnQmpBackoff *backoff)
 {
     backoff->state = HN_QMP_BACKOFF_STOPPED;
 }

@@ -14,9 +14,9 @@
 #include <glib.h>
 
 typedef struct {
-    guint64 first_ns;  /* the wait after the first failure */
-    guint64 max_ns;    /* the longest wait */
-    guint64 stable_ns; /* up this long: failures forgiven */
+    guint64 first_ns;   /* the wait after the first failure */
+    guint64 max_ns;     /* the longest wait */
+    guint64 stable_ns;  /* up this long: failures forgiven */
     guint max_failures; /* in a row, then give up; 0 = never */
 } HnQmpBackoffPolicy;
 
@@ -40,8 +40,8 @@ typedef enum {
 typedef struct {
     HnQmpBackoffPolicy policy;
     HnQmpBackoffState state;
-    guint failures;    /* in a row */
-    guint64 due_ns;    /* WAITING: when to connect */
+    guint failures; /* in a row */
+    guint64 due_ns; /* WAITING: when to connect */
     guint64 up_since_ns;
     guint64 seed;
 } HnQmpBackoff;

@@ -2,9 +2,10 @@
 /*
  * The QMP client. See client.h for states and promises.
  *
- * Calls stand in one queue, oldest first, sent or not; replies nearly always belong to the first, so
- * the queue is searched from there. Each call has its own time-out source; a call that cannot even be
- * queued gets one of 0 ms with its error set, so that no callback runs inside hn_qmp_client_call().
+ * Calls stand in one queue, oldest first, sent or not; replies nearly always belong to the first,
+ * so the queue is searched from there. Each call has its own time-out source; a call that cannot
+ * even be queued gets one of 0 ms with its error set, so that no callback runs inside
+ * hn_qmp_client_call().
  */
 #include "qmp/client.h"
 
@@ -61,14 +62,13 @@ struct HnQmpClient {
     GQueue calls; /* Call, oldest first */
 };
 
-static guint64
-now_ns(void)
+static guint64 now_ns(void)
 {
     return (guint64)g_get_monotonic_time() * 1000;
 }
 
-static void
-set_timer(HnQmpClient *client, GSource **source, guint ms, GSourceFunc func, gpointer data)
+static void set_timer(HnQmpClient *client, GSource **source, guint ms, GSourceFunc func,
+                      gpointer data)
 {
     hn_qmp_source_clear(source);
     *source = g_timeout_source_new(ms);
@@ -78,8 +78,7 @@ set_timer(HnQmpClient *client, GSource **source, guint ms, GSourceFunc func, gpo
 
 /* ---- calls ---- */
 
-static void
-call_free(Call *call)
+static void call_free(Call *call)
 {
     hn_qmp_source_clear(&call->timeout);
     g_clear_pointer(&call->line, g_bytes_unref);
@@ -89,8 +88,7 @@ call_free(Call *call)
 }
 
 /* Ends a call that stands in no queue any more. */
-static void
-call_end(Call *call, json_object *value, const GError *error)
+static void call_end(Call *call, json_object *value, const GError *error)
 {
     HnQmpClient *client = hn_qmp_client_ref(call->client);
 
@@ -102,16 +100,14 @@ call_end(Call *call, json_object *value, const GError *error)
     hn_qmp_client_unref(client);
 }
 
-static void
-call_fail(Call *call, HnQmpError code, const char *text)
+static void call_fail(Call *call, HnQmpError code, const char *text)
 {
     g_autoptr(GError) error = g_error_new(HN_QMP_ERROR, code, "%s: %s", call->command, text);
 
     call_end(call, NULL, error);
 }
 
-static Call *
-take_call(HnQmpClient *client, guint64 id)
+static Call *take_call(HnQmpClient *client, guint64 id)
 {
     for (GList *link = client->calls.head; link; link = link->next) {
         Call *call = link->data;
@@ -125,8 +121,7 @@ take_call(HnQmpClient *client, guint64 id)
 }
 
 /* Fails the calls there are now; those their callbacks make meanwhile stay. */
-static void
-fail_calls(HnQmpClient *client, gboolean only_sent, HnQmpError code, const char *text)
+static void fail_calls(HnQmpClient *client, gboolean only_sent, HnQmpError code, const char *text)
 {
     guint64 last_id = client->last_id;
 
@@ -142,8 +137,7 @@ fail_calls(HnQmpClient *client, gboolean only_sent, HnQmpError code, const char 
     hn_qmp_client_unref(client);
 }
 
-static gboolean
-on_call_timeout(gpointer user_data)
+static gboolean on_call_timeout(gpointer user_data)
 {
     Call *call = user_data;
     g_autofree char *text = NULL;
@@ -154,16 +148,14 @@ on_call_timeout(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-static void
-send_call(HnQmpClient *client, Call *call)
+static void send_call(HnQmpClient *client, Call *call)
 {
     hn_qmp_stream_send(client->stream, call->line);
     g_clear_pointer(&call->line, g_bytes_unref);
 }
 
-guint64
-hn_qmp_client_call(HnQmpClient *client, const char *command, json_object *arguments,
-                   guint timeout_ms, HnQmpReplyFunc func, gpointer user_data)
+guint64 hn_qmp_client_call(HnQmpClient *client, const char *command, json_object *arguments,
+                           guint timeout_ms, HnQmpReplyFunc func, gpointer user_data)
 {
     Call *call = g_new0(Call, 1);
     json_object *message;
@@ -194,8 +186,7 @@ hn_qmp_client_call(HnQmpClient *client, const char *command, json_object *argume
     return call->id;
 }
 
-void
-hn_qmp_client_cancel(HnQmpClient *client, guint64 call_id)
+void hn_qmp_client_cancel(HnQmpClient *client, guint64 call_id)
 {
     Call *call = take_call(client, call_id);
 
@@ -207,8 +198,7 @@ hn_qmp_client_cancel(HnQmpClient *client, guint64 call_id)
 
 static gboolean on_attempt(gpointer user_data);
 
-static void
-drop_connection(HnQmpClient *client)
+static void drop_connection(HnQmpClient *client)
 {
     hn_qmp_source_clear(&client->attempt);
     hn_qmp_source_clear(&client->state_timer);
@@ -216,8 +206,7 @@ drop_connection(HnQmpClient *client)
 }
 
 /* The connection failed or ended: next state, outstanding calls, callback. Takes error. */
-static void
-lose(HnQmpClient *client, GError *error)
+static void lose(HnQmpClient *client, GError *error)
 {
     gboolean will_retry = FALSE;
 
@@ -241,8 +230,7 @@ lose(HnQmpClient *client, GError *error)
     hn_qmp_client_unref(client);
 }
 
-static gboolean
-on_state_timeout(gpointer user_data)
+static gboolean on_state_timeout(gpointer user_data)
 {
     HnQmpClient *client = user_data;
 
@@ -251,16 +239,16 @@ on_state_timeout(gpointer user_data)
                                  "'%s' accepts no connection within %u ms: its queue is full",
                                  client->path, client->options.connect_timeout_ms));
     else
-        lose(client, g_error_new(HN_QMP_ERROR, HN_QMP_ERROR_TIMEOUT,
-                                 "No %s from '%s' within %u ms; a monitor serves one client at a "
-                                 "time, and another one may hold it",
-                                 client->state == GREETING ? "greeting" : "reply to qmp_capabilities",
-                                 client->path, client->options.greeting_timeout_ms));
+        lose(client,
+             g_error_new(HN_QMP_ERROR, HN_QMP_ERROR_TIMEOUT,
+                         "No %s from '%s' within %u ms; a monitor serves one client at a "
+                         "time, and another one may hold it",
+                         client->state == GREETING ? "greeting" : "reply to qmp_capabilities",
+                         client->path, client->options.greeting_timeout_ms));
     return G_SOURCE_REMOVE;
 }
 
-static void
-become_ready(HnQmpClient *client)
+static void become_ready(HnQmpClient *client)
 {
     hn_qmp_source_clear(&client->state_timer);
     client->state = READY;
@@ -275,8 +263,7 @@ become_ready(HnQmpClient *client)
         client->callbacks.ready(client, &client->greeting, client->user_data);
 }
 
-static void
-negotiate(HnQmpClient *client, const HnQmpMessage *message)
+static void negotiate(HnQmpClient *client, const HnQmpMessage *message)
 {
     GError *error = NULL;
     HnQmpGreeting greeting = {0};
@@ -309,13 +296,11 @@ negotiate(HnQmpClient *client, const HnQmpMessage *message)
 static void on_malformed(gpointer owner, const GError *error);
 
 /* A RETURN or ERROR in NEGOTIATING or READY. */
-static void
-handle_reply(HnQmpClient *client, const HnQmpMessage *message)
+static void handle_reply(HnQmpClient *client, const HnQmpMessage *message)
 {
     g_autoptr(GError) error = NULL;
-    guint64 id = json_object_is_type(message->id, json_type_int)
-                     ? json_object_get_uint64(message->id)
-                     : 0;
+    guint64 id =
+        json_object_is_type(message->id, json_type_int) ? json_object_get_uint64(message->id) : 0;
     Call *call;
 
     if (message->kind == HN_QMP_KIND_ERROR && !message->has_id) {
@@ -339,8 +324,7 @@ handle_reply(HnQmpClient *client, const HnQmpMessage *message)
     call_end(call, error ? NULL : message->data, error);
 }
 
-static void
-on_message(gpointer owner, json_object *root)
+static void on_message(gpointer owner, json_object *root)
 {
     HnQmpClient *client = hn_qmp_client_ref(owner);
     g_auto(HnQmpMessage) message = {0};
@@ -360,8 +344,7 @@ on_message(gpointer owner, json_object *root)
     hn_qmp_client_unref(client);
 }
 
-static void
-on_malformed(gpointer owner, const GError *error)
+static void on_malformed(gpointer owner, const GError *error)
 {
     HnQmpClient *client = owner;
 
@@ -372,8 +355,7 @@ on_malformed(gpointer owner, const GError *error)
                                  client->path, error->message));
 }
 
-static void
-on_ended(gpointer owner, const GError *error)
+static void on_ended(gpointer owner, const GError *error)
 {
     HnQmpClient *client = owner;
 
@@ -382,8 +364,7 @@ on_ended(gpointer owner, const GError *error)
 }
 
 /* connect(2), once. Returns the socket; NULL with *error, or without if the queue is full. */
-static GSocket *
-connect_once(const char *path, GError **error)
+static GSocket *connect_once(const char *path, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     GSocket *socket_object;
@@ -417,8 +398,7 @@ connect_once(const char *path, GError **error)
     return socket_object;
 }
 
-static gboolean
-on_attempt(gpointer user_data)
+static gboolean on_attempt(gpointer user_data)
 {
     static const HnQmpStreamFuncs funcs = {
         .message = on_message, .malformed = on_malformed, .ended = on_ended};
@@ -443,8 +423,8 @@ on_attempt(gpointer user_data)
         set_timer(client, &client->attempt, RETRY_FULL_QUEUE_MS, on_attempt, client);
     } else {
         client->state = GREETING;
-        client->stream = hn_qmp_stream_new(connection, &client->options.limits, client->context,
-                                           &funcs, client);
+        client->stream =
+            hn_qmp_stream_new(connection, &client->options.limits, client->context, &funcs, client);
         set_timer(client, &client->state_timer, client->options.greeting_timeout_ms,
                   on_state_timeout, client);
     }
@@ -453,9 +433,8 @@ on_attempt(gpointer user_data)
 
 /* ---- the client ---- */
 
-HnQmpClient *
-hn_qmp_client_new(const char *path, const HnQmpClientOptions *options,
-                  const HnQmpClientCallbacks *callbacks, gpointer user_data)
+HnQmpClient *hn_qmp_client_new(const char *path, const HnQmpClientOptions *options,
+                               const HnQmpClientCallbacks *callbacks, gpointer user_data)
 {
     HnQmpClient *client = g_new0(HnQmpClient, 1);
 
@@ -471,15 +450,13 @@ hn_qmp_client_new(const char *path, const HnQmpClientOptions *options,
     return client;
 }
 
-HnQmpClient *
-hn_qmp_client_ref(HnQmpClient *client)
+HnQmpClient *hn_qmp_client_ref(HnQmpClient *client)
 {
     g_ref_count_inc(&client->refs);
     return client;
 }
 
-void
-hn_qmp_client_unref(HnQmpClient *client)
+void hn_qmp_client_unref(HnQmpClient *client)
 {
     if (!client)
         return;
@@ -495,8 +472,7 @@ hn_qmp_client_unref(HnQmpClient *client)
     g_free(client);
 }
 
-void
-hn_qmp_client_connect(HnQmpClient *client)
+void hn_qmp_client_connect(HnQmpClient *client)
 {
     if (client->state != IDLE)
         return;
@@ -507,8 +483,7 @@ hn_qmp_client_connect(HnQmpClient *client)
     set_timer(client, &client->attempt, 0, on_attempt, client);
 }
 
-void
-hn_qmp_client_close(HnQmpClient *client)
+void hn_qmp_client_close(HnQmpClient *client)
 {
     g_autofree char *text = NULL;
 
@@ -521,26 +496,22 @@ hn_qmp_client_close(HnQmpClient *client)
     fail_calls(client, FALSE, HN_QMP_ERROR_CLOSED, text);
 }
 
-gboolean
-hn_qmp_client_is_ready(const HnQmpClient *client)
+gboolean hn_qmp_client_is_ready(const HnQmpClient *client)
 {
     return client->state == READY;
 }
 
-const char *
-hn_qmp_client_path(const HnQmpClient *client)
+const char *hn_qmp_client_path(const HnQmpClient *client)
 {
     return client->path;
 }
 
-const HnQmpGreeting *
-hn_qmp_client_greeting(const HnQmpClient *client)
+const HnQmpGreeting *hn_qmp_client_greeting(const HnQmpClient *client)
 {
     return client->has_greeting ? &client->greeting : NULL;
 }
 
-gboolean
-hn_qmp_client_peer(const HnQmpClient *client, HnQmpPeer *ret_peer)
+gboolean hn_qmp_client_peer(const HnQmpClient *client, HnQmpPeer *ret_peer)
 {
     return client->stream && hn_qmp_stream_peer(client->stream, ret_peer);
 }
@@ -553,8 +524,8 @@ typedef struct {
     GError *error;
 } SyncReply;
 
-static void
-on_sync_reply(HnQmpClient *client, json_object *value, const GError *error, gpointer user_data)
+static void on_sync_reply(HnQmpClient *client, json_object *value, const GError *error,
+                          gpointer user_data)
 {
     SyncReply *reply = user_data;
 
@@ -563,9 +534,8 @@ on_sync_reply(HnQmpClient *client, json_object *value, const GError *error, gpoi
     reply->error = error ? g_error_copy(error) : NULL;
 }
 
-gboolean
-hn_qmp_client_call_sync(HnQmpClient *client, const char *command, json_object *arguments,
-                        guint timeout_ms, json_object **ret_value, GError **error)
+gboolean hn_qmp_client_call_sync(HnQmpClient *client, const char *command, json_object *arguments,
+                                 guint timeout_ms, json_object **ret_value, GError **error)
 {
     SyncReply reply = {0};
 
@@ -586,9 +556,8 @@ hn_qmp_client_call_sync(HnQmpClient *client, const char *command, json_object *a
     return TRUE;
 }
 
-gboolean
-hn_qmp_call_sync(const char *path, const char *command, json_object *arguments, guint timeout_ms,
-                 json_object **ret_value, GError **error)
+gboolean hn_qmp_call_sync(const char *path, const char *command, json_object *arguments,
+                          guint timeout_ms, json_object **ret_value, GError **error)
 {
     g_autoptr(GMainContext) context = g_main_context_new();
     HnQmpClient *client;

@@ -17,8 +17,8 @@
  * The trap of a second client: a QEMU monitor serves one client at a time; another's connect()
  * succeeds, and then nothing comes. Hence the time-out for the greeting, with a text that says so.
  *
- * A message that cannot be read fails every outstanding command (whose reply it was can no longer be
- * told) and the connection goes on. When the connection is lost all outstanding commands fail;
+ * A message that cannot be read fails every outstanding command (whose reply it was can no longer
+ * be told) and the connection goes on. When the connection is lost all outstanding commands fail;
  * none is sent twice.
  *
  * Must not: interpret commands, block (but for the *_sync functions, which say so).
@@ -55,14 +55,13 @@ typedef struct {
                   gpointer user_data);
     /* Connecting failed or the connection ended; outstanding commands have failed already.
      * error is never NULL. will_retry: the client connects again by itself. */
-    void (*lost)(HnQmpClient *client, const GError *error, gboolean will_retry,
-                 gpointer user_data);
+    void (*lost)(HnQmpClient *client, const GError *error, gboolean will_retry, gpointer user_data);
 } HnQmpClientCallbacks;
 
 /*
- * A client, idle. path: of the unix socket, copied. options and callbacks are copied; NULL takes the
- * defaults, or no callbacks. Free with hn_qmp_client_unref(), after hn_qmp_client_close() if user_data
- * of callbacks or calls goes away sooner than the client.
+ * A client, idle. path: of the unix socket, copied. options and callbacks are copied; NULL takes
+ * the defaults, or no callbacks. Free with hn_qmp_client_unref(), after hn_qmp_client_close() if
+ * user_data of callbacks or calls goes away sooner than the client.
  */
 HnQmpClient *hn_qmp_client_new(const char *path, const HnQmpClientOptions *options,
                                const HnQmpClientCallbacks *callbacks, gpointer user_data);
@@ -109,8 +108,8 @@ void hn_qmp_client_cancel(HnQmpClient *client, guint64 call_id);
 
 /*
  * Connects (if need be) and awaits the reply, iterating the client's main context meanwhile, so its
- * other callbacks run too. timeout_ms: for all of it. ret_value: owned by the caller, NULL for a JSON
- * null; may be NULL. arguments: taken.
+ * other callbacks run too. timeout_ms: for all of it. ret_value: owned by the caller, NULL for a
+ * JSON null; may be NULL. arguments: taken.
  */
 gboolean hn_qmp_client_call_sync(HnQmpClient *client, const char *command, json_object *arguments,
                                  guint timeout_ms, json_object **ret_value, GError **error);

@@ -2,10 +2,10 @@
 /*
  * The scanner, the tokener behind it, and recovery. See codec.h for the theory of operation.
  *
- * Every byte passes scan_byte()'s rules exactly once on the good path. When json-c finds an error the
- * scanner, which ran ahead to the end of the chunk, is put back to where the chunk began and run
- * again up to the bad byte: recovery must start from the brackets open *there*, or its outcome would
- * depend on how the bytes were cut.
+ * Every byte passes scan_byte()'s rules exactly once on the good path. When json-c finds an error
+ * the scanner, which ran ahead to the end of the chunk, is put back to where the chunk began and
+ * run again up to the bad byte: recovery must start from the brackets open *there*, or its outcome
+ * would depend on how the bytes were cut.
  */
 #include "qmp/codec.h"
 
@@ -27,24 +27,24 @@ typedef enum {
 } Phase;
 
 typedef enum {
-    OUTSIDE,     /* → IN_STRING at '"' */
-    IN_STRING,   /* → OUTSIDE at '"'; → IN_ESCAPE at '\\' */
-    IN_ESCAPE,   /* → IN_HEX at 'u'; else → IN_STRING */
-    IN_HEX,      /* → IN_STRING after four bytes */
+    OUTSIDE,   /* → IN_STRING at '"' */
+    IN_STRING, /* → OUTSIDE at '"'; → IN_ESCAPE at '\\' */
+    IN_ESCAPE, /* → IN_HEX at 'u'; else → IN_STRING */
+    IN_HEX,    /* → IN_STRING after four bytes */
 } Text;
 
 /* Outside strings: what is being spelled. RFC 8259, section 6; json-c alone takes "13-1.5e3" for
  * different things depending on where a chunk ends. Any non-token byte → NOTHING. */
 typedef enum {
-    NOTHING,    /* → LITERAL by a letter; → MINUS, ZERO or INTEGER */
-    LITERAL,    /* true, false, null: json-c knows how they are spelled */
-    MINUS,      /* → ZERO or INTEGER */
-    ZERO,       /* → POINT or EXPONENT */
-    INTEGER,    /* → POINT or EXPONENT */
-    POINT,      /* → FRACTION */
-    FRACTION,   /* → EXPONENT */
-    EXPONENT,   /* → SIGN or POWER */
-    SIGN,       /* → POWER */
+    NOTHING,  /* → LITERAL by a letter; → MINUS, ZERO or INTEGER */
+    LITERAL,  /* true, false, null: json-c knows how they are spelled */
+    MINUS,    /* → ZERO or INTEGER */
+    ZERO,     /* → POINT or EXPONENT */
+    INTEGER,  /* → POINT or EXPONENT */
+    POINT,    /* → FRACTION */
+    FRACTION, /* → EXPONENT */
+    EXPONENT, /* → SIGN or POWER */
+    SIGN,     /* → POWER */
     POWER,
 } Token;
 
@@ -82,14 +82,12 @@ struct HnQmpCodec {
     guint64 error_offset;
 };
 
-GQuark
-hn_qmp_error_quark(void)
+GQuark hn_qmp_error_quark(void)
 {
     return g_quark_from_static_string("hn-qmp-error");
 }
 
-static json_tokener *
-new_tokener(const HnQmpLimits *limits)
+static json_tokener *new_tokener(const HnQmpLimits *limits)
 {
     /* json-c counts one level more than there are brackets. */
     json_tokener *tokener = json_tokener_new_ex((int)limits->max_depth + 2);
@@ -100,8 +98,7 @@ new_tokener(const HnQmpLimits *limits)
     return tokener;
 }
 
-HnQmpCodec *
-hn_qmp_codec_new(const HnQmpLimits *limits)
+HnQmpCodec *hn_qmp_codec_new(const HnQmpLimits *limits)
 {
     HnQmpCodec *codec;
 
@@ -115,8 +112,7 @@ hn_qmp_codec_new(const HnQmpLimits *limits)
     return codec;
 }
 
-void
-hn_qmp_codec_free(HnQmpCodec *codec)
+void hn_qmp_codec_free(HnQmpCodec *codec)
 {
     if (!codec)
         return;
@@ -128,21 +124,41 @@ hn_qmp_codec_free(HnQmpCodec *codec)
 enum { BAD, SPACE, TOKEN, COLON, COMMA, QUOTE, OPEN, CLOSE };
 
 static const guint8 byte_class[256] = {
-    ['\t'] = SPACE, ['\n'] = SPACE, ['\r'] = SPACE, [' '] = SPACE, ['"'] = QUOTE, [','] = COMMA,
-    [':'] = COLON,  ['{'] = OPEN,   ['['] = OPEN,   ['}'] = CLOSE, [']'] = CLOSE,
+    ['\t'] = SPACE,
+    ['\n'] = SPACE,
+    ['\r'] = SPACE,
+    [' '] = SPACE,
+    ['"'] = QUOTE,
+    [','] = COMMA,
+    [':'] = COLON,
+    ['{'] = OPEN,
+    ['['] = OPEN,
+    ['}'] = CLOSE,
+    [']'] = CLOSE,
     /* numbers, and the letters of true, false and null */
-    ['0' ... '9'] = TOKEN, ['+'] = TOKEN, ['-'] = TOKEN, ['.'] = TOKEN, ['E'] = TOKEN,
-    ['a'] = TOKEN, ['e'] = TOKEN, ['f'] = TOKEN, ['l'] = TOKEN, ['n'] = TOKEN, ['r'] = TOKEN,
-    ['s'] = TOKEN, ['t'] = TOKEN, ['u'] = TOKEN,
+    ['0' ... '9'] = TOKEN,
+    ['+'] = TOKEN,
+    ['-'] = TOKEN,
+    ['.'] = TOKEN,
+    ['E'] = TOKEN,
+    ['a'] = TOKEN,
+    ['e'] = TOKEN,
+    ['f'] = TOKEN,
+    ['l'] = TOKEN,
+    ['n'] = TOKEN,
+    ['r'] = TOKEN,
+    ['s'] = TOKEN,
+    ['t'] = TOKEN,
+    ['u'] = TOKEN,
 };
 
 /* Sixteen bytes at a time, by the vector extension of GCC and Clang: SSE2, NEON, or plain words. */
 typedef gint8 Bytes16 __attribute__((vector_size(16)));
 typedef guint64 Words2 __attribute__((vector_size(16)));
 
-/* Length of the run of string bytes that need no look: no quote, backslash, control or 8-bit byte. */
-static size_t
-plain_run(const char *bytes, size_t len)
+/* Length of the run of string bytes that need no look: no quote, backslash, control or 8-bit byte.
+ */
+static size_t plain_run(const char *bytes, size_t len)
 {
     size_t i = 0;
 
@@ -167,9 +183,9 @@ plain_run(const char *bytes, size_t len)
     return i;
 }
 
-/* The first byte of a multi-byte character: how many follow, and the bounds of the first of them. */
-static gboolean
-utf8_begin(Scan *scan, guint8 byte)
+/* The first byte of a multi-byte character: how many follow, and the bounds of the first of them.
+ */
+static gboolean utf8_begin(Scan *scan, guint8 byte)
 {
     scan->utf8_low = 0x80;
     scan->utf8_high = 0xBF;
@@ -194,8 +210,7 @@ utf8_begin(Scan *scan, guint8 byte)
 }
 
 /* One byte inside a string that plain_run() did not take. */
-static ScanResult
-scan_string_byte(Scan *scan, guint8 byte)
+static ScanResult scan_string_byte(Scan *scan, guint8 byte)
 {
     if (scan->utf8_left > 0) {
         if (byte < scan->utf8_low || byte > scan->utf8_high)
@@ -238,8 +253,7 @@ scan_string_byte(Scan *scan, guint8 byte)
 }
 
 /* One more byte of a literal or number; it is of class TOKEN. */
-static gboolean
-scan_token_byte(Token *token, guint8 byte)
+static gboolean scan_token_byte(Token *token, guint8 byte)
 {
     gboolean is_digit = g_ascii_isdigit(byte);
     gboolean is_exponent = byte == 'e' || byte == 'E';
@@ -281,8 +295,7 @@ scan_token_byte(Token *token, guint8 byte)
 }
 
 /* One byte outside strings. */
-static ScanResult
-scan_plain_byte(Scan *scan, const HnQmpLimits *limits, guint8 byte)
+static ScanResult scan_plain_byte(Scan *scan, const HnQmpLimits *limits, guint8 byte)
 {
     guint8 class = byte_class[byte];
 
@@ -318,12 +331,11 @@ scan_plain_byte(Scan *scan, const HnQmpLimits *limits, guint8 byte)
 }
 
 /*
- * Walks bytes of one message. ret_good_bytes: how many were accepted; the byte after them is the bad
- * one unless the result is SCAN_MORE or SCAN_END.
+ * Walks bytes of one message. ret_good_bytes: how many were accepted; the byte after them is the
+ * bad one unless the result is SCAN_MORE or SCAN_END.
  */
-static ScanResult
-scan_message(Scan *scan, const HnQmpLimits *limits, const char *bytes, size_t len,
-             size_t *ret_good_bytes)
+static ScanResult scan_message(Scan *scan, const HnQmpLimits *limits, const char *bytes, size_t len,
+                               size_t *ret_good_bytes)
 {
     ScanResult result = SCAN_MORE;
     size_t room = limits->max_message_bytes - scan->bytes;
@@ -353,10 +365,9 @@ scan_message(Scan *scan, const HnQmpLimits *limits, const char *bytes, size_t le
     return result;
 }
 
-/* Skips bytes in recovery. Returns how many; the phase is BETWEEN when a resynchronisation point was
- * found, and the byte behind those skipped then starts afresh. */
-static size_t
-recover(HnQmpCodec *codec, const char *bytes, size_t len)
+/* Skips bytes in recovery. Returns how many; the phase is BETWEEN when a resynchronisation point
+ * was found, and the byte behind those skipped then starts afresh. */
+static size_t recover(HnQmpCodec *codec, const char *bytes, size_t len)
 {
     Scan *scan = &codec->scan;
 
@@ -396,9 +407,8 @@ recover(HnQmpCodec *codec, const char *bytes, size_t len)
 }
 
 /* Builds the sentence for an error found at byte "offset" of the message. */
-static void
-set_scan_error(const HnQmpCodec *codec, ScanResult result, guint8 byte, size_t offset,
-               GError **error)
+static void set_scan_error(const HnQmpCodec *codec, ScanResult result, guint8 byte, size_t offset,
+                           GError **error)
 {
     const HnQmpLimits *limits = &codec->limits;
 
@@ -439,8 +449,7 @@ set_scan_error(const HnQmpCodec *codec, ScanResult result, guint8 byte, size_t o
     }
 }
 
-static void
-start_recovery(HnQmpCodec *codec)
+static void start_recovery(HnQmpCodec *codec)
 {
     codec->phase = RECOVERING;
     codec->is_line_start = FALSE;
@@ -449,9 +458,8 @@ start_recovery(HnQmpCodec *codec)
 }
 
 /* Feeds accepted bytes to json-c. *ret_used_bytes: up to and without the byte it objects to. */
-static HnQmpProgress
-tokenize(HnQmpCodec *codec, const char *bytes, size_t len, gboolean is_end, size_t *ret_used_bytes,
-         json_object **ret_message, GError **error)
+static HnQmpProgress tokenize(HnQmpCodec *codec, const char *bytes, size_t len, gboolean is_end,
+                              size_t *ret_used_bytes, json_object **ret_message, GError **error)
 {
     json_object *message = json_tokener_parse_ex(codec->tokener, bytes, (int)len);
     enum json_tokener_error result = json_tokener_get_error(codec->tokener);
@@ -475,9 +483,8 @@ tokenize(HnQmpCodec *codec, const char *bytes, size_t len, gboolean is_end, size
 }
 
 /* The phase is IN_MESSAGE: one chunk of it. */
-static HnQmpProgress
-feed_message(HnQmpCodec *codec, const char *bytes, size_t len, size_t *ret_used_bytes,
-             json_object **ret_message, GError **error)
+static HnQmpProgress feed_message(HnQmpCodec *codec, const char *bytes, size_t len,
+                                  size_t *ret_used_bytes, json_object **ret_message, GError **error)
 {
     const Scan before = codec->scan;
     HnQmpProgress progress = HN_QMP_NEED_MORE;
@@ -486,7 +493,8 @@ feed_message(HnQmpCodec *codec, const char *bytes, size_t len, size_t *ret_used_
     ScanResult result = scan_message(&codec->scan, &codec->limits, bytes, len, &good);
 
     if (good > 0)
-        progress = tokenize(codec, bytes, good, result == SCAN_END, &used, ret_message, &json_error);
+        progress =
+            tokenize(codec, bytes, good, result == SCAN_END, &used, ret_message, &json_error);
 
     *ret_used_bytes = used;
     codec->stream_bytes += used;
@@ -513,9 +521,8 @@ feed_message(HnQmpCodec *codec, const char *bytes, size_t len, size_t *ret_used_
     return progress;
 }
 
-HnQmpProgress
-hn_qmp_codec_feed(HnQmpCodec *codec, const char *bytes, size_t len_bytes, size_t *ret_used_bytes,
-                  json_object **ret_message, GError **error)
+HnQmpProgress hn_qmp_codec_feed(HnQmpCodec *codec, const char *bytes, size_t len_bytes,
+                                size_t *ret_used_bytes, json_object **ret_message, GError **error)
 {
     size_t pos = 0;
 
@@ -560,8 +567,7 @@ hn_qmp_codec_feed(HnQmpCodec *codec, const char *bytes, size_t len_bytes, size_t
     return HN_QMP_NEED_MORE;
 }
 
-gboolean
-hn_qmp_codec_end(HnQmpCodec *codec, GError **error)
+gboolean hn_qmp_codec_end(HnQmpCodec *codec, GError **error)
 {
     if (codec->phase != IN_MESSAGE)
         return TRUE;
@@ -571,14 +577,12 @@ hn_qmp_codec_end(HnQmpCodec *codec, GError **error)
     return FALSE;
 }
 
-gboolean
-hn_qmp_codec_is_mid_message(const HnQmpCodec *codec)
+gboolean hn_qmp_codec_is_mid_message(const HnQmpCodec *codec)
 {
     return codec->phase != BETWEEN;
 }
 
-guint64
-hn_qmp_codec_error_offset(const HnQmpCodec *codec)
+guint64 hn_qmp_codec_error_offset(const HnQmpCodec *codec)
 {
     return codec->error_offset;
 }

@@ -4,13 +4,14 @@
  *
  * Theory of operation. A small scanner walks the bytes once, ahead of json-c: it finds where a
  * message ends (brackets outside strings), validates UTF-8, and enforces the limits before anything
- * is allocated. What it lets through goes to json-c's incremental tokener, so a message may arrive in
- * any chunks, and several may stand in one chunk, with or without newlines between them. json-c's own
- * UTF-8 check is not used: it forgets its state between two calls and accepts surrogates.
+ * is allocated. What it lets through goes to json-c's incremental tokener, so a message may arrive
+ * in any chunks, and several may stand in one chunk, with or without newlines between them.
+ * json-c's own UTF-8 check is not used: it forgets its state between two calls and accepts
+ * surrogates.
  *
- * Stricter than json-c, like QEMU: no comments, NaN, Infinity, single quotes, control characters; and
- * stricter than QEMU: no "\u0000", since every string is handled as a C string. Integers have 64
- * bits, signed or unsigned; json-c saturates beyond, so whoever decodes refuses the extremes.
+ * Stricter than json-c, like QEMU: no comments, NaN, Infinity, single quotes, control characters;
+ * and stricter than QEMU: no "\u0000", since every string is handled as a C string. Integers have
+ * 64 bits, signed or unsigned; json-c saturates beyond, so whoever decodes refuses the extremes.
  *
  * After an error the stream is in recovery: bytes are skipped, and nothing is stored, until
  *  - the brackets of the bad message balance, or
@@ -34,8 +35,8 @@ typedef struct {
                                * "[[],[],…" costs a hundred times its length */
 } HnQmpLimits;
 
-/* For what QEMU sends. The longest seen is query-qmp-schema's 250 KB with 20,000 values; query-stats
- * of 1,000 vCPUs has 180,000. */
+/* For what QEMU sends. The longest seen is query-qmp-schema's 250 KB with 20,000 values;
+ * query-stats of 1,000 vCPUs has 180,000. */
 #define HN_QMP_LIMITS_MONITOR                                                                      \
     {                                                                                              \
         .max_message_bytes = 64 * 1024 * 1024, .max_depth = 128, .max_values = 1024 * 1024         \
@@ -71,10 +72,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnQmpCodec, hn_qmp_codec_free)
 HnQmpProgress hn_qmp_codec_feed(HnQmpCodec *codec, const char *bytes, size_t len_bytes,
                                 size_t *ret_used_bytes, json_object **ret_message, GError **error);
 
-/* To be called when the stream has ended. FALSE and HN_QMP_ERROR_SYNTAX if a message is incomplete. */
+/* To be called when the stream has ended. FALSE and HN_QMP_ERROR_SYNTAX if a message is incomplete.
+ */
 gboolean hn_qmp_codec_end(HnQmpCodec *codec, GError **error);
 
-/* Whether a message has begun and not ended (recovery counts). A server limits how long this lasts. */
+/* Whether a message has begun and not ended (recovery counts). A server limits how long this lasts.
+ */
 gboolean hn_qmp_codec_is_mid_message(const HnQmpCodec *codec);
 
 /* Offset in the stream, from 0, of the byte at which the last error was found. */

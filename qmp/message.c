@@ -8,9 +8,8 @@
 #include <string.h>
 
 /* Finds a member of the wanted type. FALSE and an error naming it if it is absent or of another. */
-static gboolean
-need_member(json_object *object, const char *where, const char *key, enum json_type type,
-            json_object **ret_value, GError **error)
+static gboolean need_member(json_object *object, const char *where, const char *key,
+                            enum json_type type, json_object **ret_value, GError **error)
 {
     json_object *value = NULL;
 
@@ -28,8 +27,7 @@ need_member(json_object *object, const char *where, const char *key, enum json_t
     return TRUE;
 }
 
-static gboolean
-classify_command(const char *key, HnQmpMessage *message, GError **error)
+static gboolean classify_command(const char *key, HnQmpMessage *message, GError **error)
 {
     json_object *name = NULL;
     g_autofree char *where = NULL;
@@ -37,7 +35,8 @@ classify_command(const char *key, HnQmpMessage *message, GError **error)
     if (!need_member(message->root, "The command", key, json_type_string, &name, error))
         return FALSE;
     where = g_strdup_printf("Command '%.64s'", json_object_get_string(name));
-    json_object_object_foreach (message->root, member, value) {
+    json_object_object_foreach(message->root, member, value)
+    {
         if (g_str_equal(member, key) || g_str_equal(member, "id"))
             continue;
         if (!g_str_equal(member, "arguments")) {
@@ -61,8 +60,7 @@ classify_command(const char *key, HnQmpMessage *message, GError **error)
     return TRUE;
 }
 
-static gboolean
-classify_error(HnQmpMessage *message, GError **error)
+static gboolean classify_error(HnQmpMessage *message, GError **error)
 {
     json_object *object = NULL, *class = NULL, *desc = NULL;
 
@@ -76,8 +74,7 @@ classify_error(HnQmpMessage *message, GError **error)
     return TRUE;
 }
 
-static gboolean
-classify_event(HnQmpMessage *message, GError **error)
+static gboolean classify_event(HnQmpMessage *message, GError **error)
 {
     json_object *name = NULL, *stamp = NULL, *seconds = NULL, *micros = NULL;
 
@@ -100,8 +97,7 @@ classify_event(HnQmpMessage *message, GError **error)
     return TRUE;
 }
 
-gboolean
-hn_qmp_message_classify(json_object *root, HnQmpMessage *ret_message, GError **error)
+gboolean hn_qmp_message_classify(json_object *root, HnQmpMessage *ret_message, GError **error)
 {
     HnQmpMessage *message = ret_message;
     json_object *ignored;
@@ -137,16 +133,15 @@ hn_qmp_message_classify(json_object *root, HnQmpMessage *ret_message, GError **e
     return FALSE;
 }
 
-void
-hn_qmp_message_clear(HnQmpMessage *message)
+void hn_qmp_message_clear(HnQmpMessage *message)
 {
     json_object_put(message->root);
     memset(message, 0, sizeof *message);
 }
 
 /* A member of {"major", "minor", "micro"}; version numbers beyond guint are nonsense. */
-static gboolean
-version_number(json_object *numbers, const char *key, guint *ret_number, GError **error)
+static gboolean version_number(json_object *numbers, const char *key, guint *ret_number,
+                               GError **error)
 {
     json_object *value = NULL;
     gint64 number;
@@ -163,8 +158,8 @@ version_number(json_object *numbers, const char *key, guint *ret_number, GError 
     return TRUE;
 }
 
-gboolean
-hn_qmp_greeting_decode(const HnQmpMessage *message, HnQmpGreeting *ret_greeting, GError **error)
+gboolean hn_qmp_greeting_decode(const HnQmpMessage *message, HnQmpGreeting *ret_greeting,
+                                GError **error)
 {
     HnQmpGreeting greeting = {0};
     json_object *version = NULL, *capabilities = NULL, *numbers = NULL, *package = NULL;
@@ -174,7 +169,8 @@ hn_qmp_greeting_decode(const HnQmpMessage *message, HnQmpGreeting *ret_greeting,
 
     if (!need_member(message->data, "The greeting", "version", json_type_object, &version, error))
         return FALSE;
-    json_object_object_foreach (version, key, value) {
+    json_object_object_foreach(version, key, value)
+    {
         if (!product && json_object_is_type(value, json_type_object)) {
             product = key;
             numbers = value;
@@ -207,8 +203,7 @@ hn_qmp_greeting_decode(const HnQmpMessage *message, HnQmpGreeting *ret_greeting,
     return TRUE;
 }
 
-void
-hn_qmp_greeting_clear(HnQmpGreeting *greeting)
+void hn_qmp_greeting_clear(HnQmpGreeting *greeting)
 {
     g_free(greeting->product);
     g_free(greeting->package);
@@ -216,23 +211,20 @@ hn_qmp_greeting_clear(HnQmpGreeting *greeting)
 }
 
 /* A string of ours is UTF-8 or made so: a GError text may quote raw bytes of a peer. */
-static json_object *
-new_string(const char *text)
+static json_object *new_string(const char *text)
 {
     g_autofree char *valid = g_utf8_make_valid(text, -1);
 
     return json_object_new_string(valid);
 }
 
-static void
-add_optional(json_object *object, const char *key, json_object *value)
+static void add_optional(json_object *object, const char *key, json_object *value)
 {
     if (value)
         json_object_object_add(object, key, value);
 }
 
-json_object *
-hn_qmp_build_command(const char *name, json_object *arguments, json_object *id)
+json_object *hn_qmp_build_command(const char *name, json_object *arguments, json_object *id)
 {
     json_object *root = json_object_new_object();
 
@@ -242,8 +234,7 @@ hn_qmp_build_command(const char *name, json_object *arguments, json_object *id)
     return root;
 }
 
-json_object *
-hn_qmp_build_return(json_object *value, json_object *id)
+json_object *hn_qmp_build_return(json_object *value, json_object *id)
 {
     json_object *root = json_object_new_object();
 
@@ -252,8 +243,7 @@ hn_qmp_build_return(json_object *value, json_object *id)
     return root;
 }
 
-json_object *
-hn_qmp_build_error(const char *error_class, const char *desc, json_object *id)
+json_object *hn_qmp_build_error(const char *error_class, const char *desc, json_object *id)
 {
     json_object *root = json_object_new_object();
     json_object *object = json_object_new_object();
@@ -265,8 +255,7 @@ hn_qmp_build_error(const char *error_class, const char *desc, json_object *id)
     return root;
 }
 
-json_object *
-hn_qmp_build_event(const char *name, json_object *data, gint64 timestamp_us)
+json_object *hn_qmp_build_event(const char *name, json_object *data, gint64 timestamp_us)
 {
     json_object *root = json_object_new_object();
     json_object *stamp = json_object_new_object();
@@ -280,8 +269,7 @@ hn_qmp_build_event(const char *name, json_object *data, gint64 timestamp_us)
     return root;
 }
 
-GBytes *
-hn_qmp_serialize(json_object *message)
+GBytes *hn_qmp_serialize(json_object *message)
 {
     size_t len_bytes = 0;
     const char *text = json_object_to_json_string_length(
@@ -300,8 +288,7 @@ hn_qmp_serialize(json_object *message)
     return g_string_free_to_bytes(line);
 }
 
-GError *
-hn_qmp_error_from_reply(const char *command, const HnQmpMessage *message)
+GError *hn_qmp_error_from_reply(const char *command, const HnQmpMessage *message)
 {
     static const struct {
         const char *error_class;

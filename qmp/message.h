@@ -22,16 +22,16 @@ typedef enum {
 
 typedef struct {
     HnQmpKind kind;
-    json_object *root;       /* owned */
-    json_object *data;       /* greeting: the "QMP" object; return: the value (NULL is null);
-                              * event: "data" or NULL; command: "arguments" or NULL */
-    json_object *id;         /* any JSON value; NULL also for a null id */
+    json_object *root; /* owned */
+    json_object *data; /* greeting: the "QMP" object; return: the value (NULL is null);
+                        * event: "data" or NULL; command: "arguments" or NULL */
+    json_object *id;   /* any JSON value; NULL also for a null id */
     gboolean has_id;
     gboolean is_oob;         /* command given by "exec-oob" */
     const char *name;        /* event or command name, else NULL */
     const char *error_class; /* error: both set */
     const char *error_desc;
-    gint64 timestamp_us;     /* event: wall clock of the sender since 1970, -1 if not given */
+    gint64 timestamp_us; /* event: wall clock of the sender since 1970, -1 if not given */
 } HnQmpMessage;
 
 /*

@@ -10,8 +10,8 @@
 /* QEMU's DirtyRateMeasureMode, in the order of HnQemuDirtyMode. */
 static const char *const mode_names[] = {"page-sampling", "dirty-bitmap", "dirty-ring"};
 
-json_object *
-hn_qemu_calc_dirty_rate_build(guint calc_time_s, HnQemuDirtyMode mode, guint sample_pages)
+json_object *hn_qemu_calc_dirty_rate_build(guint calc_time_s, HnQemuDirtyMode mode,
+                                           guint sample_pages)
 {
     json_object *arguments = json_object_new_object();
 
@@ -29,9 +29,8 @@ hn_qemu_calc_dirty_rate_build(guint calc_time_s, HnQemuDirtyMode mode, guint sam
 }
 
 /* The index of text among names. */
-static gboolean
-find_name(const HnReplyPlace *place, const char *field, const char *const *names, size_t n_names,
-          const char *text, guint *ret_index, GError **error)
+static gboolean find_name(const HnReplyPlace *place, const char *field, const char *const *names,
+                          size_t n_names, const char *text, guint *ret_index, GError **error)
 {
     for (size_t i = 0; i < n_names; i++) {
         if (g_str_equal(names[i], text)) {
@@ -42,8 +41,7 @@ find_name(const HnReplyPlace *place, const char *field, const char *const *names
     return hn_reply_error(place, field, error, "has a value not known here: '%.64s'", text);
 }
 
-static gboolean
-decode_vcpu_rates(json_object *list, GArray *rates, GError **error)
+static gboolean decode_vcpu_rates(json_object *list, GArray *rates, GError **error)
 {
     for (size_t i = 0; list && i < json_object_array_length(list); i++) {
         g_autofree char *where = g_strdup_printf("vcpu-dirty-rate[%zu]", i);
@@ -64,8 +62,8 @@ decode_vcpu_rates(json_object *list, GArray *rates, GError **error)
 }
 
 /* calc-time, in seconds unless the reply says milliseconds (since 8.2). */
-static gboolean
-decode_calc_time(const HnReplyPlace *place, json_object *value, guint64 *ret_ms, GError **error)
+static gboolean decode_calc_time(const HnReplyPlace *place, json_object *value, guint64 *ret_ms,
+                                 GError **error)
 {
     static const char *const units[] = {"second", "millisecond"};
     char unit[16] = "second";
@@ -82,8 +80,7 @@ decode_calc_time(const HnReplyPlace *place, json_object *value, guint64 *ret_ms,
     return TRUE;
 }
 
-gboolean
-hn_qemu_dirty_rate_decode(json_object *value, HnQemuDirtyRate *ret_rate, GError **error)
+gboolean hn_qemu_dirty_rate_decode(json_object *value, HnQemuDirtyRate *ret_rate, GError **error)
 {
     static const char *const statuses[] = {"unstarted", "measuring", "measured"};
     const HnReplyPlace place = {HN_QEMU_QUERY_DIRTY_RATE, -1, NULL};
@@ -118,18 +115,17 @@ hn_qemu_dirty_rate_decode(json_object *value, HnQemuDirtyRate *ret_rate, GError 
     return TRUE;
 }
 
-void
-hn_qemu_dirty_rate_clear(HnQemuDirtyRate *rate)
+void hn_qemu_dirty_rate_clear(HnQemuDirtyRate *rate)
 {
     g_clear_pointer(&rate->vcpus, g_array_unref);
     memset(rate, 0, sizeof *rate);
 }
 
-gboolean
-hn_qemu_migration_decode(json_object *value, HnQemuMigration *ret_migration, GError **error)
+gboolean hn_qemu_migration_decode(json_object *value, HnQemuMigration *ret_migration,
+                                  GError **error)
 {
-    /* Every other status of MigrationStatus, also one of later QEMUs, is taken for active: it is safe
-     * to wait for a migration that is none, and not the other way round. */
+    /* Every other status of MigrationStatus, also one of later QEMUs, is taken for active: it is
+     * safe to wait for a migration that is none, and not the other way round. */
     static const char *const at_rest[] = {"none", "completed", "failed", "cancelled"};
     const HnReplyPlace place = {HN_QEMU_QUERY_MIGRATE, -1, NULL};
     const HnReplyPlace inner = {HN_QEMU_QUERY_MIGRATE, -1, "ram"};

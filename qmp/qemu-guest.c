@@ -7,8 +7,7 @@
 
 #include "qmp/reply.h"
 
-gboolean
-hn_qemu_status_decode(json_object *value, HnQemuStatus *ret_status, GError **error)
+gboolean hn_qemu_status_decode(json_object *value, HnQemuStatus *ret_status, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_STATUS, -1, NULL};
     HnQemuStatus status = {0};
@@ -22,8 +21,7 @@ hn_qemu_status_decode(json_object *value, HnQemuStatus *ret_status, GError **err
     return TRUE;
 }
 
-gboolean
-hn_qemu_name_decode(json_object *value, char **ret_name, GError **error)
+gboolean hn_qemu_name_decode(json_object *value, char **ret_name, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_NAME, -1, NULL};
     char *name = NULL;
@@ -35,8 +33,7 @@ hn_qemu_name_decode(json_object *value, char **ret_name, GError **error)
     return TRUE;
 }
 
-gboolean
-hn_qemu_uuid_decode(json_object *value, char **ret_uuid, GError **error)
+gboolean hn_qemu_uuid_decode(json_object *value, char **ret_uuid, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_UUID, -1, NULL};
     g_autofree char *text = NULL;
@@ -48,14 +45,12 @@ hn_qemu_uuid_decode(json_object *value, char **ret_uuid, GError **error)
     if (!g_uuid_string_is_valid(text))
         return hn_reply_error(&place, "UUID", error, "is no UUID: '%.64s'", text);
     uuid = g_ascii_strdown(text, -1);
-    *ret_uuid = g_str_equal(uuid, "00000000-0000-0000-0000-000000000000")
-                    ? NULL
-                    : g_steal_pointer(&uuid);
+    *ret_uuid =
+        g_str_equal(uuid, "00000000-0000-0000-0000-000000000000") ? NULL : g_steal_pointer(&uuid);
     return TRUE;
 }
 
-gboolean
-hn_qemu_kvm_decode(json_object *value, gboolean *ret_is_enabled, GError **error)
+gboolean hn_qemu_kvm_decode(json_object *value, gboolean *ret_is_enabled, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_KVM, -1, NULL};
 
@@ -65,8 +60,7 @@ hn_qemu_kvm_decode(json_object *value, gboolean *ret_is_enabled, GError **error)
 
 /* ---- vCPUs ---- */
 
-static void
-cpu_clear(gpointer data)
+static void cpu_clear(gpointer data)
 {
     HnQemuCpu *cpu = data;
 
@@ -74,8 +68,8 @@ cpu_clear(gpointer data)
 }
 
 /* An id of CpuInstanceProperties; -1 if not given. */
-static gboolean
-read_id(const HnReplyPlace *place, json_object *props, const char *field, gint *ret, GError **error)
+static gboolean read_id(const HnReplyPlace *place, json_object *props, const char *field, gint *ret,
+                        GError **error)
 {
     gint64 id = -1;
 
@@ -85,8 +79,7 @@ read_id(const HnReplyPlace *place, json_object *props, const char *field, gint *
     return TRUE;
 }
 
-static gboolean
-decode_cpu(guint index, json_object *object, HnQemuCpu *cpu, GError **error)
+static gboolean decode_cpu(guint index, json_object *object, HnQemuCpu *cpu, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_CPUS_FAST, (gint)index, NULL};
     const HnReplyPlace inner = {HN_QEMU_QUERY_CPUS_FAST, (gint)index, "props"};
@@ -108,16 +101,14 @@ decode_cpu(guint index, json_object *object, HnQemuCpu *cpu, GError **error)
     return TRUE;
 }
 
-static gint
-compare_cpus(gconstpointer a, gconstpointer b)
+static gint compare_cpus(gconstpointer a, gconstpointer b)
 {
     guint x = ((const HnQemuCpu *)a)->cpu_index, y = ((const HnQemuCpu *)b)->cpu_index;
 
     return (x > y) - (x < y);
 }
 
-gboolean
-hn_qemu_cpus_decode(json_object *value, GArray **ret_cpus, GError **error)
+gboolean hn_qemu_cpus_decode(json_object *value, GArray **ret_cpus, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_CPUS_FAST, -1, NULL};
     g_autoptr(GArray) cpus = g_array_new(FALSE, TRUE, sizeof(HnQemuCpu));
@@ -142,8 +133,7 @@ hn_qemu_cpus_decode(json_object *value, GArray **ret_cpus, GError **error)
     return TRUE;
 }
 
-static void
-hotpluggable_cpu_clear(gpointer data)
+static void hotpluggable_cpu_clear(gpointer data)
 {
     HnQemuHotpluggableCpu *cpu = data;
 
@@ -151,8 +141,8 @@ hotpluggable_cpu_clear(gpointer data)
     g_free(cpu->qom_path);
 }
 
-static gboolean
-decode_hotpluggable_cpu(guint index, json_object *object, HnQemuHotpluggableCpu *cpu, GError **error)
+static gboolean decode_hotpluggable_cpu(guint index, json_object *object,
+                                        HnQemuHotpluggableCpu *cpu, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_HOTPLUGGABLE_CPUS, (gint)index, NULL};
     const HnReplyPlace inner = {HN_QEMU_QUERY_HOTPLUGGABLE_CPUS, (gint)index, "props"};
@@ -176,8 +166,7 @@ decode_hotpluggable_cpu(guint index, json_object *object, HnQemuHotpluggableCpu 
     return TRUE;
 }
 
-gboolean
-hn_qemu_hotpluggable_cpus_decode(json_object *value, GArray **ret_cpus, GError **error)
+gboolean hn_qemu_hotpluggable_cpus_decode(json_object *value, GArray **ret_cpus, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_HOTPLUGGABLE_CPUS, -1, NULL};
     g_autoptr(GArray) cpus = g_array_new(FALSE, TRUE, sizeof(HnQemuHotpluggableCpu));
@@ -197,15 +186,14 @@ hn_qemu_hotpluggable_cpus_decode(json_object *value, GArray **ret_cpus, GError *
 
 /* ---- statistics ---- */
 
-json_object *
-hn_qemu_stats_build(HnQemuStatsTarget target, const char *const *names)
+json_object *hn_qemu_stats_build(HnQemuStatsTarget target, const char *const *names)
 {
     json_object *arguments = json_object_new_object();
     json_object *providers = json_object_new_array();
     json_object *provider = json_object_new_object();
 
-    json_object_object_add(
-        arguments, "target", json_object_new_string(target == HN_QEMU_STATS_VM ? "vm" : "vcpu"));
+    json_object_object_add(arguments, "target",
+                           json_object_new_string(target == HN_QEMU_STATS_VM ? "vm" : "vcpu"));
     json_object_object_add(provider, "provider", json_object_new_string("kvm"));
     if (names) {
         json_object *list = json_object_new_array();
@@ -219,16 +207,14 @@ hn_qemu_stats_build(HnQemuStatsTarget target, const char *const *names)
     return arguments;
 }
 
-static void
-stat_clear(gpointer data)
+static void stat_clear(gpointer data)
 {
     HnQemuStat *stat = data;
 
     g_free(stat->name);
 }
 
-static void
-stats_clear(gpointer data)
+static void stats_clear(gpointer data)
 {
     HnQemuStats *stats = data;
 
@@ -238,8 +224,8 @@ stats_clear(gpointer data)
 }
 
 /* One of a provider's statistics. Histograms are lists of numbers and are left out. */
-static gboolean
-decode_stat(const HnReplyPlace *place, json_object *object, GArray *stats, GError **error)
+static gboolean decode_stat(const HnReplyPlace *place, json_object *object, GArray *stats,
+                            GError **error)
 {
     HnQemuStat stat = {0};
     json_object *value = NULL;
@@ -260,8 +246,7 @@ decode_stat(const HnReplyPlace *place, json_object *object, GArray *stats, GErro
     return TRUE;
 }
 
-static gboolean
-decode_stats(guint index, json_object *object, HnQemuStats *result, GError **error)
+static gboolean decode_stats(guint index, json_object *object, HnQemuStats *result, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_STATS, (gint)index, NULL};
     const HnReplyPlace inner = {HN_QEMU_QUERY_STATS, (gint)index, "stats"};
@@ -281,8 +266,7 @@ decode_stats(guint index, json_object *object, HnQemuStats *result, GError **err
     return TRUE;
 }
 
-gboolean
-hn_qemu_stats_decode(json_object *value, GArray **ret_stats, GError **error)
+gboolean hn_qemu_stats_decode(json_object *value, GArray **ret_stats, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_STATS, -1, NULL};
     g_autoptr(GArray) all = g_array_new(FALSE, TRUE, sizeof(HnQemuStats));

@@ -3,8 +3,8 @@
  * Guest memory: backends, plugged devices, and the human monitor's "info ramblock" and "gpa2hva".
  * See qemu.h.
  *
- * The human monitor's replies are text meant for people; the two forms below have been the same from
- * 7.2 to 11.1 but for columns added at the end, and any other is an error, not a guess.
+ * The human monitor's replies are text meant for people; the two forms below have been the same
+ * from 7.2 to 11.1 but for columns added at the end, and any other is an error, not a guess.
  */
 #include "qmp/qemu.h"
 
@@ -13,8 +13,7 @@
 
 /* ---- query-memdev ---- */
 
-static void
-memdev_clear(gpointer data)
+static void memdev_clear(gpointer data)
 {
     HnQemuMemdev *memdev = data;
 
@@ -22,25 +21,27 @@ memdev_clear(gpointer data)
     g_clear_pointer(&memdev->host_nodes, g_array_unref);
 }
 
-static gboolean
-decode_host_nodes(const HnReplyPlace *place, json_object *list, GArray *nodes, GError **error)
+static gboolean decode_host_nodes(const HnReplyPlace *place, json_object *list, GArray *nodes,
+                                  GError **error)
 {
     for (size_t i = 0; i < json_object_array_length(list); i++) {
         json_object *value = json_object_array_get_idx(list, i);
-        gint64 number = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
+        gint64 number =
+            json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
         guint node = (guint)number;
 
         /* Linux has at most 1024 nodes (CONFIG_NODES_SHIFT ≤ 10). */
         if (number < 0 || number > 1023)
-            return hn_reply_error(place, "host-nodes", error, "must list nodes from 0 to 1023, not %s",
+            return hn_reply_error(place, "host-nodes", error,
+                                  "must list nodes from 0 to 1023, not %s",
                                   value ? json_object_get_string(value) : "null");
         g_array_append_val(nodes, node);
     }
     return TRUE;
 }
 
-static gboolean
-decode_memdev(guint index, json_object *object, HnQemuMemdev *memdev, GError **error)
+static gboolean decode_memdev(guint index, json_object *object, HnQemuMemdev *memdev,
+                              GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_MEMDEV, (gint)index, NULL};
     json_object *nodes = NULL;
@@ -59,8 +60,7 @@ decode_memdev(guint index, json_object *object, HnQemuMemdev *memdev, GError **e
            decode_host_nodes(&place, nodes, memdev->host_nodes, error);
 }
 
-gboolean
-hn_qemu_memdevs_decode(json_object *value, GArray **ret_memdevs, GError **error)
+gboolean hn_qemu_memdevs_decode(json_object *value, GArray **ret_memdevs, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_MEMDEV, -1, NULL};
     g_autoptr(GArray) memdevs = g_array_new(FALSE, TRUE, sizeof(HnQemuMemdev));
@@ -80,8 +80,7 @@ hn_qemu_memdevs_decode(json_object *value, GArray **ret_memdevs, GError **error)
 
 /* ---- query-memory-devices ---- */
 
-static void
-memory_device_clear(gpointer data)
+static void memory_device_clear(gpointer data)
 {
     HnQemuMemoryDevice *device = data;
 
@@ -90,8 +89,8 @@ memory_device_clear(gpointer data)
 }
 
 /* "/objects/ID" → ID; QEMU gives backends by their QOM path here and by id in query-memdev. */
-static gboolean
-read_memdev(const HnReplyPlace *place, json_object *data, char **ret_id, GError **error)
+static gboolean read_memdev(const HnReplyPlace *place, json_object *data, char **ret_id,
+                            GError **error)
 {
     static const char prefix[] = "/objects/";
     g_autofree char *path = NULL;
@@ -102,8 +101,8 @@ read_memdev(const HnReplyPlace *place, json_object *data, char **ret_id, GError 
     return TRUE;
 }
 
-static gboolean
-read_node(const HnReplyPlace *place, json_object *data, gint *ret_node, GError **error)
+static gboolean read_node(const HnReplyPlace *place, json_object *data, gint *ret_node,
+                          GError **error)
 {
     gint64 node = -1;
 
@@ -127,8 +126,8 @@ static const struct {
     {"virtio-mem", HN_QEMU_MEMORY_VIRTIO_MEM, "memaddr", "max-size", "requested-size"},
 };
 
-static gboolean
-decode_memory_device(guint index, json_object *object, HnQemuMemoryDevice *device, GError **error)
+static gboolean decode_memory_device(guint index, json_object *object, HnQemuMemoryDevice *device,
+                                     GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_MEMORY_DEVICES, (gint)index, NULL};
     const HnReplyPlace inner = {HN_QEMU_QUERY_MEMORY_DEVICES, (gint)index, "data"};
@@ -164,8 +163,7 @@ decode_memory_device(guint index, json_object *object, HnQemuMemoryDevice *devic
                           &device->requested_size_bytes, error));
 }
 
-gboolean
-hn_qemu_memory_devices_decode(json_object *value, GArray **ret_devices, GError **error)
+gboolean hn_qemu_memory_devices_decode(json_object *value, GArray **ret_devices, GError **error)
 {
     const HnReplyPlace place = {HN_QEMU_QUERY_MEMORY_DEVICES, -1, NULL};
     g_autoptr(GArray) devices = g_array_new(FALSE, TRUE, sizeof(HnQemuMemoryDevice));
@@ -185,8 +183,7 @@ hn_qemu_memory_devices_decode(json_object *value, GArray **ret_devices, GError *
 
 /* ---- the human monitor ---- */
 
-static json_object *
-build_human(const char *line)
+static json_object *build_human(const char *line)
 {
     json_object *arguments = json_object_new_object();
 
@@ -194,14 +191,12 @@ build_human(const char *line)
     return arguments;
 }
 
-json_object *
-hn_qemu_info_ramblock_build(void)
+json_object *hn_qemu_info_ramblock_build(void)
 {
     return build_human("info ramblock");
 }
 
-json_object *
-hn_qemu_gpa2hva_build(guint64 guest_address)
+json_object *hn_qemu_gpa2hva_build(guint64 guest_address)
 {
     g_autofree char *line = g_strdup_printf("gpa2hva 0x%" G_GINT64_MODIFIER "x", guest_address);
 
@@ -209,16 +204,14 @@ hn_qemu_gpa2hva_build(guint64 guest_address)
 }
 
 /* "0x…" and nothing behind it. */
-static gboolean
-parse_hex(const char *text, guint64 *ret)
+static gboolean parse_hex(const char *text, guint64 *ret)
 {
     return g_str_has_prefix(text, "0x") &&
            g_ascii_string_to_unsigned(text + 2, 16, 0, G_MAXUINT64, ret, NULL);
 }
 
 /* "4 KiB", "2 MiB", "1 GiB": QEMU's size_to_str(), three significant digits, powers of two here. */
-static gboolean
-parse_page_size(const char *number, const char *unit, guint64 *ret_bytes)
+static gboolean parse_page_size(const char *number, const char *unit, guint64 *ret_bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB"};
     guint64 count;
@@ -233,8 +226,7 @@ parse_page_size(const char *number, const char *unit, guint64 *ret_bytes)
     return FALSE;
 }
 
-static void
-ramblock_clear(gpointer data)
+static void ramblock_clear(gpointer data)
 {
     HnQemuRamBlock *block = data;
 
@@ -243,11 +235,10 @@ ramblock_clear(gpointer data)
 
 /*
  * One line:  NAME  4 KiB  0xOFFSET 0xUSED 0xTOTAL [0xHVA rw]
- * A name may contain blanks (some come from file names), so the fields are counted from the end; a run
- * of blanks in a name comes out as one. has_hva: the heading names the column.
+ * A name may contain blanks (some come from file names), so the fields are counted from the end; a
+ * run of blanks in a name comes out as one. has_hva: the heading names the column.
  */
-static gboolean
-parse_ramblock(const char *line, gboolean has_hva, HnQemuRamBlock *block)
+static gboolean parse_ramblock(const char *line, gboolean has_hva, HnQemuRamBlock *block)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", -1);
     g_autoptr(GPtrArray) fields = g_ptr_array_new();
@@ -273,8 +264,7 @@ parse_ramblock(const char *line, gboolean has_hva, HnQemuRamBlock *block)
     return TRUE;
 }
 
-gboolean
-hn_qemu_ramblocks_decode(json_object *value, GArray **ret_blocks, GError **error)
+gboolean hn_qemu_ramblocks_decode(json_object *value, GArray **ret_blocks, GError **error)
 {
     const HnReplyPlace place = {"info ramblock", -1, NULL};
     g_autoptr(GArray) blocks = g_array_new(FALSE, TRUE, sizeof(HnQemuRamBlock));
@@ -308,8 +298,7 @@ hn_qemu_ramblocks_decode(json_object *value, GArray **ret_blocks, GError **error
  * "Host virtual address for 0x5000000 (ram-node1) is 0x7fca4cdff000", or
  * "No memory is mapped at address 0x…", or "Memory at address 0x… is not RAM".
  */
-gboolean
-hn_qemu_gpa2hva_decode(json_object *value, HnQemuGpa2Hva *ret_answer, GError **error)
+gboolean hn_qemu_gpa2hva_decode(json_object *value, HnQemuGpa2Hva *ret_answer, GError **error)
 {
     const HnReplyPlace place = {"gpa2hva", -1, NULL};
     g_autofree char *text = NULL;
@@ -335,8 +324,7 @@ hn_qemu_gpa2hva_decode(json_object *value, HnQemuGpa2Hva *ret_answer, GError **e
     return TRUE;
 }
 
-void
-hn_qemu_gpa2hva_clear(HnQemuGpa2Hva *answer)
+void hn_qemu_gpa2hva_clear(HnQemuGpa2Hva *answer)
 {
     g_free(answer->block);
     memset(answer, 0, sizeof *answer);

@@ -2,10 +2,10 @@
 /*
  * The QEMU commands homenode uses, as builders of arguments and decoders of replies.
  *
- * Both are pure. A builder's result goes to hn_qmp_client_call() (which takes it) with the command's
- * name below; commands without a builder take no arguments. A decoder gets the reply's value
- * (borrowed; what HnQmpReplyFunc is given) and writes its result only on success; a failure is
- * HN_QMP_ERROR_REPLY and names command and field. Fields unknown here are passed over: QEMU adds
+ * Both are pure. A builder's result goes to hn_qmp_client_call() (which takes it) with the
+ * command's name below; commands without a builder take no arguments. A decoder gets the reply's
+ * value (borrowed; what HnQmpReplyFunc is given) and writes its result only on success; a failure
+ * is HN_QMP_ERROR_REPLY and names command and field. Fields unknown here are passed over: QEMU adds
  * some with every release. Arrays are GArray of the named struct; g_array_unref() frees them with
  * all they own. Tested on conversations recorded from QEMU 7.2, 10.0 and 11.1; shapes after QEMU's
  * qapi/ (machine.json, migration.json, stats.json, run-state.json).
@@ -66,8 +66,8 @@ typedef struct {
     gint die_id;
     gint core_id;
     gint thread_id;
-    char *type;        /* for device_add */
-    char *qom_path;    /* NULL: not plugged */
+    char *type;     /* for device_add */
+    char *qom_path; /* NULL: not plugged */
 } HnQemuHotpluggableCpu;
 
 /* ret_cpus: HnQemuHotpluggableCpu, in QEMU's order. */
@@ -97,8 +97,8 @@ typedef enum {
 
 typedef struct {
     HnQemuMemoryKind kind;
-    char *id;     /* the device's; NULL if it has none */
-    char *memdev; /* id of its backend, as query-memdev gives it; NULL for OTHER */
+    char *id;               /* the device's; NULL if it has none */
+    char *memdev;           /* id of its backend, as query-memdev gives it; NULL for OTHER */
     guint64 address;        /* guest-physical */
     guint64 size_bytes;     /* plugged now */
     guint64 max_size_bytes; /* the region's; differs from size_bytes for virtio-mem only */
@@ -121,10 +121,9 @@ typedef enum {
  * Two ways to kill a guest of QEMU 7.2, both seen while recording:
  *  - a mode other than page sampling on a TCG guest crashes it: ask hn_qemu_kvm_decode() first;
  *  - a second calc-dirty-rate within milliseconds of the first is not refused but starts a second
- *    thread, and QEMU crashes: send one only when query-dirty-rate says "unstarted" or "measured", and
- *    none within a second of the last.
- * calc_time_s: 1 to 60, what all versions take. sample_pages: pages hashed per GiB, 128 to 16384, or 0
- * for QEMU's default; only with page sampling.
+ *    thread, and QEMU crashes: send one only when query-dirty-rate says "unstarted" or "measured",
+ * and none within a second of the last. calc_time_s: 1 to 60, what all versions take. sample_pages:
+ * pages hashed per GiB, 128 to 16384, or 0 for QEMU's default; only with page sampling.
  */
 json_object *hn_qemu_calc_dirty_rate_build(guint calc_time_s, HnQemuDirtyMode mode,
                                            guint sample_pages);
@@ -155,8 +154,8 @@ void hn_qemu_dirty_rate_clear(HnQemuDirtyRate *rate);
 /* ---- query-migrate ---- */
 
 typedef struct {
-    char status[24];    /* QEMU's MigrationStatus; "none" if there never was a migration */
-    gboolean is_active; /* from setup until it completed, failed or was cancelled */
+    char status[24];        /* QEMU's MigrationStatus; "none" if there never was a migration */
+    gboolean is_active;     /* from setup until it completed, failed or was cancelled */
     gint64 ram_total_bytes; /* -1 if not given */
     gint64 ram_remaining_bytes;
 } HnQemuMigration;
@@ -204,9 +203,9 @@ gboolean hn_qemu_ramblocks_decode(json_object *value, GArray **ret_blocks, GErro
 json_object *hn_qemu_gpa2hva_build(guint64 guest_address);
 
 typedef struct {
-    gboolean is_ram;      /* FALSE: nothing, or no RAM, at this address; the rest is empty */
+    gboolean is_ram; /* FALSE: nothing, or no RAM, at this address; the rest is empty */
     guint64 host_address;
-    char *block;          /* owner of the memory, as "info ramblock" names it */
+    char *block; /* owner of the memory, as "info ramblock" names it */
 } HnQemuGpa2Hva;
 
 gboolean hn_qemu_gpa2hva_decode(json_object *value, HnQemuGpa2Hva *ret_answer, GError **error);

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-gboolean
-hn_reply_error(const HnReplyPlace *place, const char *field, GError **error, const char *format, ...)
+gboolean hn_reply_error(const HnReplyPlace *place, const char *field, GError **error,
+                        const char *format, ...)
 {
     g_autoptr(GString) text = g_string_new(place->command);
     va_list args;
@@ -29,17 +29,17 @@ hn_reply_error(const HnReplyPlace *place, const char *field, GError **error, con
     return FALSE;
 }
 
-gboolean
-hn_reply_is(const HnReplyPlace *place, json_object *value, enum json_type type, GError **error)
+gboolean hn_reply_is(const HnReplyPlace *place, json_object *value, enum json_type type,
+                     GError **error)
 {
     return json_object_is_type(value, type) ||
            hn_reply_error(place, NULL, error, "must be %s, not %s", json_type_to_name(type),
                           json_type_to_name(json_object_get_type(value)));
 }
 
-gboolean
-hn_reply_member(const HnReplyPlace *place, json_object *object, const char *field, HnReplyNeed need,
-                enum json_type type, json_object **ret_value, GError **error)
+gboolean hn_reply_member(const HnReplyPlace *place, json_object *object, const char *field,
+                         HnReplyNeed need, enum json_type type, json_object **ret_value,
+                         GError **error)
 {
     json_object *value = NULL;
 
@@ -52,9 +52,8 @@ hn_reply_member(const HnReplyPlace *place, json_object *object, const char *fiel
     return TRUE;
 }
 
-gboolean
-hn_reply_bool(const HnReplyPlace *place, json_object *object, const char *field, HnReplyNeed need,
-              gboolean *ret, GError **error)
+gboolean hn_reply_bool(const HnReplyPlace *place, json_object *object, const char *field,
+                       HnReplyNeed need, gboolean *ret, GError **error)
 {
     json_object *value = NULL;
 
@@ -65,9 +64,8 @@ hn_reply_bool(const HnReplyPlace *place, json_object *object, const char *field,
     return TRUE;
 }
 
-gboolean
-hn_reply_int(const HnReplyPlace *place, json_object *object, const char *field, HnReplyNeed need,
-             gint64 min, gint64 max, gint64 *ret, GError **error)
+gboolean hn_reply_int(const HnReplyPlace *place, json_object *object, const char *field,
+                      HnReplyNeed need, gint64 min, gint64 max, gint64 *ret, GError **error)
 {
     json_object *value = NULL;
     gint64 number;
@@ -85,9 +83,8 @@ hn_reply_int(const HnReplyPlace *place, json_object *object, const char *field, 
     return TRUE;
 }
 
-gboolean
-hn_reply_size(const HnReplyPlace *place, json_object *object, const char *field, HnReplyNeed need,
-              guint64 *ret, GError **error)
+gboolean hn_reply_size(const HnReplyPlace *place, json_object *object, const char *field,
+                       HnReplyNeed need, guint64 *ret, GError **error)
 {
     gint64 number = -1;
 
@@ -98,9 +95,8 @@ hn_reply_size(const HnReplyPlace *place, json_object *object, const char *field,
     return TRUE;
 }
 
-gboolean
-hn_reply_string(const HnReplyPlace *place, json_object *object, const char *field, HnReplyNeed need,
-                char **ret, GError **error)
+gboolean hn_reply_string(const HnReplyPlace *place, json_object *object, const char *field,
+                         HnReplyNeed need, char **ret, GError **error)
 {
     json_object *value = NULL;
 
@@ -111,9 +107,8 @@ hn_reply_string(const HnReplyPlace *place, json_object *object, const char *fiel
     return TRUE;
 }
 
-gboolean
-hn_reply_word(const HnReplyPlace *place, json_object *object, const char *field, HnReplyNeed need,
-              char *buffer, size_t size_bytes, GError **error)
+gboolean hn_reply_word(const HnReplyPlace *place, json_object *object, const char *field,
+                       HnReplyNeed need, char *buffer, size_t size_bytes, GError **error)
 {
     json_object *value = NULL;
 

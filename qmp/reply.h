@@ -2,8 +2,8 @@
 /*
  * Reading fields of a reply with errors that name command and field. Internal to qmp/.
  *
- * Each reader returns FALSE and sets *error if the field is of another type or out of range, or, with
- * HN_REPLY_REQUIRED, absent. An absent optional field leaves *ret as it is.
+ * Each reader returns FALSE and sets *error if the field is of another type or out of range, or,
+ * with HN_REPLY_REQUIRED, absent. An absent optional field leaves *ret as it is.
  */
 #pragma once
 

@@ -14,8 +14,7 @@
 /* ---- answering ---- */
 
 /* Takes the request apart; returns its client with a reference if there still is one. */
-static ServerClient *
-request_end(HnQmpRequest *request, json_object **ret_id)
+static ServerClient *request_end(HnQmpRequest *request, json_object **ret_id)
 {
     ServerClient *client = request->client;
 
@@ -29,16 +28,14 @@ request_end(HnQmpRequest *request, json_object **ret_id)
     return client;
 }
 
-static void
-answer(ServerClient *client, json_object *message)
+static void answer(ServerClient *client, json_object *message)
 {
     hn_qmp_server_send(client, message);
     hn_qmp_server_update(client);
     hn_qmp_server_client_unref(client);
 }
 
-void
-hn_qmp_request_return(HnQmpRequest *request, json_object *value)
+void hn_qmp_request_return(HnQmpRequest *request, json_object *value)
 {
     json_object *id = NULL;
     ServerClient *client = request_end(request, &id);
@@ -51,8 +48,7 @@ hn_qmp_request_return(HnQmpRequest *request, json_object *value)
     }
 }
 
-void
-hn_qmp_request_fail(HnQmpRequest *request, const char *error_class, const char *format, ...)
+void hn_qmp_request_fail(HnQmpRequest *request, const char *error_class, const char *format, ...)
 {
     g_autofree char *desc = NULL;
     json_object *id = NULL;
@@ -70,32 +66,27 @@ hn_qmp_request_fail(HnQmpRequest *request, const char *error_class, const char *
         json_object_put(id);
 }
 
-const HnQmpPeer *
-hn_qmp_request_peer(const HnQmpRequest *request)
+const HnQmpPeer *hn_qmp_request_peer(const HnQmpRequest *request)
 {
     return &request->peer;
 }
 
-const char *
-hn_qmp_request_command(const HnQmpRequest *request)
+const char *hn_qmp_request_command(const HnQmpRequest *request)
 {
     return request->command->name;
 }
 
-gboolean
-hn_qmp_request_is_read_only(const HnQmpRequest *request)
+gboolean hn_qmp_request_is_read_only(const HnQmpRequest *request)
 {
     return request->is_read_only;
 }
 
-gboolean
-hn_qmp_request_is_wanted(const HnQmpRequest *request)
+gboolean hn_qmp_request_is_wanted(const HnQmpRequest *request)
 {
     return request->client != NULL;
 }
 
-void
-hn_qmp_server_orphan_requests(ServerClient *client)
+void hn_qmp_server_orphan_requests(ServerClient *client)
 {
     while (client->requests.length > 0) {
         HnQmpRequest *request = client->requests.head->data;
@@ -107,8 +98,7 @@ hn_qmp_server_orphan_requests(ServerClient *client)
 
 /* ---- the built-in commands: their user_data is the server ---- */
 
-json_object *
-hn_qmp_server_version(const HnQmpServer *server)
+json_object *hn_qmp_server_version(const HnQmpServer *server)
 {
     json_object *version = json_object_new_object();
     json_object *numbers = json_object_new_object();
@@ -121,8 +111,7 @@ hn_qmp_server_version(const HnQmpServer *server)
     return version;
 }
 
-static void
-do_capabilities(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_capabilities(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     ServerClient *client = request->client;
     json_object *enable = NULL;
@@ -132,7 +121,8 @@ do_capabilities(HnQmpRequest *request, json_object *args, gpointer user_data)
                             "Capabilities negotiation is already complete, command ignored");
         return;
     }
-    if (json_object_object_get_ex(args, "enable", &enable) && json_object_array_length(enable) > 0) {
+    if (json_object_object_get_ex(args, "enable", &enable) &&
+        json_object_array_length(enable) > 0) {
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
                             "Capability '%.64s' is not available; this server has none",
                             json_object_get_string(json_object_array_get_idx(enable, 0)));
@@ -142,14 +132,12 @@ do_capabilities(HnQmpRequest *request, json_object *args, gpointer user_data)
     hn_qmp_request_return(request, NULL);
 }
 
-static void
-do_query_version(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_query_version(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     hn_qmp_request_return(request, hn_qmp_server_version(user_data));
 }
 
-static const char *
-arg_type_name(HnQmpArgType type)
+static const char *arg_type_name(HnQmpArgType type)
 {
     static const char *const names[] = {
         [HN_QMP_ARG_BOOL] = "boolean",         [HN_QMP_ARG_INT] = "int",
@@ -160,8 +148,8 @@ arg_type_name(HnQmpArgType type)
     return names[type];
 }
 
-static json_object *
-describe_command(const HnQmpCommand *command, gboolean is_allowed, gboolean is_full)
+static json_object *describe_command(const HnQmpCommand *command, gboolean is_allowed,
+                                     gboolean is_full)
 {
     json_object *object = json_object_new_object();
     json_object *list;
@@ -172,9 +160,9 @@ describe_command(const HnQmpCommand *command, gboolean is_allowed, gboolean is_f
     if (!is_full)
         return object;
     json_object_object_add(object, "help", json_object_new_string(command->help));
-    json_object_object_add(object, "returns",
-                           json_object_new_string(command->returns ? command->returns
-                                                                   : "An empty object."));
+    json_object_object_add(
+        object, "returns",
+        json_object_new_string(command->returns ? command->returns : "An empty object."));
     list = json_object_new_array();
     for (const HnQmpArg *arg = command->args; arg && arg->name; arg++) {
         json_object *entry = json_object_new_object();
@@ -192,8 +180,8 @@ describe_command(const HnQmpCommand *command, gboolean is_allowed, gboolean is_f
 static const HnQmpCommand builtins[];
 
 /* Describes the commands of both tables; of that name only, unless it is NULL. */
-static json_object *
-describe_commands(const HnQmpRequest *request, const char *name, gboolean is_full)
+static json_object *describe_commands(const HnQmpRequest *request, const char *name,
+                                      gboolean is_full)
 {
     const HnQmpCommand *const tables[] = {builtins, request->client->server->commands};
     json_object *list = json_object_new_array();
@@ -209,14 +197,12 @@ describe_commands(const HnQmpRequest *request, const char *name, gboolean is_ful
     return list;
 }
 
-static void
-do_query_commands(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_query_commands(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     hn_qmp_request_return(request, describe_commands(request, NULL, FALSE));
 }
 
-static void
-do_help(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_help(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     json_object *name = NULL, *list;
 
@@ -232,8 +218,7 @@ do_help(HnQmpRequest *request, json_object *args, gpointer user_data)
                         json_object_get_string(name));
 }
 
-static void
-do_query_events(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_query_events(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     const HnQmpServer *server = user_data;
     json_object *list = json_object_new_array();
@@ -249,8 +234,8 @@ do_query_events(HnQmpRequest *request, json_object *args, gpointer user_data)
 }
 
 /* The bits of the events listed in args, all of them if it lists none. */
-static gboolean
-event_bits(const HnQmpServer *server, json_object *args, guint64 *ret_bits, const char **ret_unknown)
+static gboolean event_bits(const HnQmpServer *server, json_object *args, guint64 *ret_bits,
+                           const char **ret_unknown)
 {
     json_object *events = NULL;
     guint64 bits = 0;
@@ -277,8 +262,7 @@ event_bits(const HnQmpServer *server, json_object *args, guint64 *ret_bits, cons
     return TRUE;
 }
 
-static void
-do_subscribe(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_subscribe(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     const HnQmpServer *server = user_data;
     ServerClient *client = request->client;
@@ -325,7 +309,8 @@ static const HnQmpCommand builtins[] = {
     {"query-events", FALSE, do_query_events, NULL, "Names and meaning of all events.",
      "[{name, help}]"},
     {"help", FALSE, do_help, help_args, "Describes commands, their arguments and replies.",
-     "[{name, is-mutating, is-allowed, help, returns, arguments: [{name, type, is-required, help}]}]"},
+     "[{name, is-mutating, is-allowed, help, returns, arguments: [{name, type, is-required, "
+     "help}]}]"},
     {"subscribe", FALSE, do_subscribe, events_args, "Asks for events on this connection.",
      "{events: [name]}: those now subscribed to"},
     {"unsubscribe", FALSE, do_subscribe, events_args, "Asks for events no more.",
@@ -333,8 +318,7 @@ static const HnQmpCommand builtins[] = {
     {NULL},
 };
 
-static const HnQmpCommand *
-find_command(const HnQmpCommand *table, const char *name)
+static const HnQmpCommand *find_command(const HnQmpCommand *table, const char *name)
 {
     for (; table->name; table++) {
         if (g_str_equal(table->name, name))
@@ -343,16 +327,14 @@ find_command(const HnQmpCommand *table, const char *name)
     return NULL;
 }
 
-gboolean
-hn_qmp_server_is_builtin(const char *name)
+gboolean hn_qmp_server_is_builtin(const char *name)
 {
     return find_command(builtins, name) != NULL;
 }
 
 /* ---- the argument check ---- */
 
-static gboolean
-has_type(json_object *value, HnQmpArgType type)
+static gboolean has_type(json_object *value, HnQmpArgType type)
 {
     switch (type) {
     case HN_QMP_ARG_BOOL:
@@ -381,8 +363,7 @@ has_type(json_object *value, HnQmpArgType type)
     return FALSE;
 }
 
-static char *
-argument_names(const HnQmpCommand *command)
+static char *argument_names(const HnQmpCommand *command)
 {
     GString *names = g_string_new(NULL);
 
@@ -394,10 +375,10 @@ argument_names(const HnQmpCommand *command)
 }
 
 /* NULL if args is as the table says, else a sentence naming the argument. */
-static char *
-check_arguments(const HnQmpCommand *command, json_object *args)
+static char *check_arguments(const HnQmpCommand *command, json_object *args)
 {
-    json_object_object_foreach (args, key, value) {
+    json_object_object_foreach(args, key, value)
+    {
         const HnQmpArg *arg = command->args;
 
         while (arg && arg->name && !g_str_equal(arg->name, key))
@@ -422,9 +403,8 @@ check_arguments(const HnQmpCommand *command, json_object *args)
 
 /* ---- dispatch ---- */
 
-static void
-run_command(ServerClient *client, const HnQmpCommand *command, const HnQmpMessage *message,
-            json_object *args)
+static void run_command(ServerClient *client, const HnQmpCommand *command,
+                        const HnQmpMessage *message, json_object *args)
 {
     HnQmpServer *server = client->server;
     HnQmpRequest *request = g_new0(HnQmpRequest, 1);
@@ -440,8 +420,7 @@ run_command(ServerClient *client, const HnQmpCommand *command, const HnQmpMessag
                      hn_qmp_server_is_builtin(command->name) ? server : server->user_data);
 }
 
-static void
-dispatch_command(ServerClient *client, const HnQmpMessage *message)
+static void dispatch_command(ServerClient *client, const HnQmpMessage *message)
 {
     HnQmpServer *server = client->server;
     gboolean is_read_only = client->listener->is_read_only;
@@ -476,18 +455,16 @@ dispatch_command(ServerClient *client, const HnQmpMessage *message)
 
     server->counters.commands++;
     if (server->audit && command && command->is_mutating)
-        server->audit(message->name, args, &client->peer, is_read_only, refusal,
-                      server->user_data);
+        server->audit(message->name, args, &client->peer, is_read_only, refusal, server->user_data);
     if (refusal)
-        hn_qmp_server_send(client, hn_qmp_build_error(error_class, refusal,
-                                                      json_object_get(message->id)));
+        hn_qmp_server_send(client,
+                           hn_qmp_build_error(error_class, refusal, json_object_get(message->id)));
     else
         run_command(client, command, message, args);
     json_object_put(args);
 }
 
-void
-hn_qmp_server_dispatch(ServerClient *client, json_object *root)
+void hn_qmp_server_dispatch(ServerClient *client, json_object *root)
 {
     g_auto(HnQmpMessage) message = {0};
     g_autoptr(GError) error = NULL;

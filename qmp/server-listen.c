@@ -5,9 +5,9 @@
  *
  * Binding. The lock file is the authority: who holds it owns the path, and it is held until the
  * server ends, so two servers that start together cannot both find the other's file stale. The new
- * socket is bound under "PATH.new", gets its group and permissions while nobody can connect (it does
- * not listen), listens, and is renamed over PATH: there is no moment without a socket that works, nor
- * one with wider permissions.
+ * socket is bound under "PATH.new", gets its group and permissions while nobody can connect (it
+ * does not listen), listens, and is renamed over PATH: there is no moment without a socket that
+ * works, nor one with wider permissions.
  */
 #include "qmp/server-private.h"
 
@@ -29,16 +29,14 @@
 
 static gboolean on_acceptable(GSocket *socket, GIOCondition condition, gpointer user_data);
 
-static void
-start_accepting(Listener *listener)
+static void start_accepting(Listener *listener)
 {
     listener->accept = g_socket_create_source(listener->socket, G_IO_IN, NULL);
     g_source_set_callback(listener->accept, G_SOURCE_FUNC(on_acceptable), listener, NULL);
     g_source_attach(listener->accept, listener->server->context);
 }
 
-static gboolean
-on_pause_over(gpointer user_data)
+static gboolean on_pause_over(gpointer user_data)
 {
     Listener *listener = user_data;
 
@@ -47,8 +45,7 @@ on_pause_over(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-static void
-pause_accepting(Listener *listener)
+static void pause_accepting(Listener *listener)
 {
     hn_qmp_source_clear(&listener->accept);
     listener->pause = g_timeout_source_new(ACCEPT_PAUSE_MS);
@@ -56,8 +53,7 @@ pause_accepting(Listener *listener)
     g_source_attach(listener->pause, listener->server->context);
 }
 
-static gboolean
-on_acceptable(GSocket *socket, GIOCondition condition, gpointer user_data)
+static gboolean on_acceptable(GSocket *socket, GIOCondition condition, gpointer user_data)
 {
     Listener *listener = user_data;
 
@@ -78,8 +74,7 @@ on_acceptable(GSocket *socket, GIOCondition condition, gpointer user_data)
 }
 
 /* Removes the socket file if it is still the one bound here. */
-static void
-remove_own_file(const Listener *listener)
+static void remove_own_file(const Listener *listener)
 {
     struct stat st;
 
@@ -88,8 +83,7 @@ remove_own_file(const Listener *listener)
         unlink(listener->path);
 }
 
-void
-hn_qmp_listener_free(Listener *listener)
+void hn_qmp_listener_free(Listener *listener)
 {
     hn_qmp_source_clear(&listener->accept);
     hn_qmp_source_clear(&listener->pause);
@@ -104,8 +98,7 @@ hn_qmp_listener_free(Listener *listener)
 }
 
 /* Starts serving fd, which listens; takes it on success. */
-static Listener *
-add_listener(HnQmpServer *server, int fd, gboolean is_read_only, GError **error)
+static Listener *add_listener(HnQmpServer *server, int fd, gboolean is_read_only, GError **error)
 {
     g_autoptr(GError) socket_error = NULL;
     GSocket *socket_object = g_socket_new_from_fd(fd, &socket_error);
@@ -128,8 +121,7 @@ add_listener(HnQmpServer *server, int fd, gboolean is_read_only, GError **error)
     return listener;
 }
 
-gboolean
-hn_qmp_server_listen_fd(HnQmpServer *server, int fd, gboolean is_read_only, GError **error)
+gboolean hn_qmp_server_listen_fd(HnQmpServer *server, int fd, gboolean is_read_only, GError **error)
 {
     struct sockaddr_un address;
     socklen_t address_bytes = sizeof address;
@@ -139,8 +131,7 @@ hn_qmp_server_listen_fd(HnQmpServer *server, int fd, gboolean is_read_only, GErr
     if (getsockname(fd, (struct sockaddr *)&address, &address_bytes) < 0 ||
         address.sun_family != AF_UNIX ||
         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_bytes) < 0 || type != SOCK_STREAM ||
-        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &int_bytes) < 0 ||
-        !is_listening) {
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &int_bytes) < 0 || !is_listening) {
         g_set_error(error, HN_QMP_ERROR, HN_QMP_ERROR_ADDRESS,
                     "Descriptor %d is not a listening unix stream socket", fd);
         return FALSE;
@@ -148,16 +139,14 @@ hn_qmp_server_listen_fd(HnQmpServer *server, int fd, gboolean is_read_only, GErr
     return add_listener(server, fd, is_read_only, error) != NULL;
 }
 
-static gboolean
-set_address_error(GError **error, const char *path, const char *what, int code)
+static gboolean set_address_error(GError **error, const char *path, const char *what, int code)
 {
     g_set_error(error, HN_QMP_ERROR, HN_QMP_ERROR_ADDRESS, "Cannot listen on '%s': %s%s%s", path,
                 what, code ? ": " : "", code ? g_strerror(code) : "");
     return FALSE;
 }
 
-static gboolean
-take_lock(const char *path, int *ret_fd, GError **error)
+static gboolean take_lock(const char *path, int *ret_fd, GError **error)
 {
     g_autofree char *lock_path = g_strconcat(path, ".lock", NULL);
     int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -178,8 +167,7 @@ take_lock(const char *path, int *ret_fd, GError **error)
 
 /* TRUE if path is free or a socket file that nobody listens on. Servers without our lock file, such
  * as systemd, are found by connecting. */
-static gboolean
-is_replaceable(const char *path, const struct sockaddr_un *address, GError **error)
+static gboolean is_replaceable(const char *path, const struct sockaddr_un *address, GError **error)
 {
     struct stat st;
     int fd, code;
@@ -202,9 +190,8 @@ is_replaceable(const char *path, const struct sockaddr_un *address, GError **err
 }
 
 /* Binds a listening socket under temporary and moves it to path. Returns the descriptor or -1. */
-static int
-bind_and_rename(const char *path, const struct sockaddr_un *temporary, mode_t mode_bits, gid_t gid,
-                GError **error)
+static int bind_and_rename(const char *path, const struct sockaddr_un *temporary, mode_t mode_bits,
+                           gid_t gid, GError **error)
 {
     const char *step = "socket";
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -215,8 +202,7 @@ bind_and_rename(const char *path, const struct sockaddr_un *temporary, mode_t mo
      * chmod() after it puts back what the umask took. */
     if (fd >= 0 && (step = "fchmod", fchmod(fd, mode_bits)) == 0 &&
         (step = "bind", bind(fd, (const struct sockaddr *)temporary, sizeof *temporary)) == 0 &&
-        (step = "chown",
-         gid == (gid_t)-1 ? 0 : chown(temporary->sun_path, (uid_t)-1, gid)) == 0 &&
+        (step = "chown", gid == (gid_t)-1 ? 0 : chown(temporary->sun_path, (uid_t)-1, gid)) == 0 &&
         (step = "chmod", chmod(temporary->sun_path, mode_bits)) == 0 &&
         (step = "listen", listen(fd, BACKLOG)) == 0 &&
         (step = "rename", rename(temporary->sun_path, path)) == 0)
@@ -230,9 +216,8 @@ bind_and_rename(const char *path, const struct sockaddr_un *temporary, mode_t mo
     return -1;
 }
 
-gboolean
-hn_qmp_server_listen_path(HnQmpServer *server, const char *path, gboolean is_read_only,
-                          mode_t mode_bits, gid_t gid, GError **error)
+gboolean hn_qmp_server_listen_path(HnQmpServer *server, const char *path, gboolean is_read_only,
+                                   mode_t mode_bits, gid_t gid, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct sockaddr_un temporary = {.sun_family = AF_UNIX};

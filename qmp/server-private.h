@@ -67,11 +67,11 @@ typedef struct {
     gint64 tokens_at_us;
     GSource *throttle; /* present iff it is not read from for flooding */
     guint64 messages;
-    guint64 swept_messages;   /* messages at the last sweep */
+    guint64 swept_messages; /* messages at the last sweep */
     gint64 connected_us;
-    gint64 active_us;         /* last command, or last answer */
-    gint64 mid_message_us;    /* since when, 0 = not */
-    gint64 stalled_us;        /* since when nothing queued is read, 0 = not */
+    gint64 active_us;      /* last command, or last answer */
+    gint64 mid_message_us; /* since when, 0 = not */
+    gint64 stalled_us;     /* since when nothing queued is read, 0 = not */
 } ServerClient;
 
 struct HnQmpRequest {

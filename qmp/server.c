@@ -29,23 +29,20 @@ const HnQmpServerOptions hn_qmp_server_options_default = {
     .limits = HN_QMP_LIMITS_CONTROL,
 };
 
-ServerClient *
-hn_qmp_server_client_ref(ServerClient *client)
+ServerClient *hn_qmp_server_client_ref(ServerClient *client)
 {
     g_ref_count_inc(&client->refs);
     return client;
 }
 
-void
-hn_qmp_server_client_unref(ServerClient *client)
+void hn_qmp_server_client_unref(ServerClient *client)
 {
     if (g_ref_count_dec(&client->refs))
         g_free(client);
 }
 
 /* Brings the server's total up to date with this client's queue. */
-static void
-count_bytes(ServerClient *client)
+static void count_bytes(ServerClient *client)
 {
     size_t queued_bytes = client->stream ? hn_qmp_stream_queued_bytes(client->stream) : 0;
 
@@ -53,8 +50,7 @@ count_bytes(ServerClient *client)
     client->counted_bytes = queued_bytes;
 }
 
-void
-hn_qmp_server_subscribe(ServerClient *client, guint64 events)
+void hn_qmp_server_subscribe(ServerClient *client, guint64 events)
 {
     HnQmpServerCounters *counters = &client->server->counters;
 
@@ -66,8 +62,7 @@ hn_qmp_server_subscribe(ServerClient *client, guint64 events)
 }
 
 /* Disconnects, without a word. */
-static void
-client_end(ServerClient *client)
+static void client_end(ServerClient *client)
 {
     HnQmpServer *server = client->server;
     Listener *listener = client->listener;
@@ -93,8 +88,7 @@ client_end(ServerClient *client)
     hn_qmp_server_client_unref(client);
 }
 
-static GBytes *
-error_line(const char *reason)
+static GBytes *error_line(const char *reason)
 {
     json_object *message = hn_qmp_build_error(HN_QMP_CLASS_GENERIC, reason, NULL);
     GBytes *line = hn_qmp_serialize(message);
@@ -103,8 +97,7 @@ error_line(const char *reason)
     return line;
 }
 
-void
-hn_qmp_server_drop(ServerClient *client, const char *reason)
+void hn_qmp_server_drop(ServerClient *client, const char *reason)
 {
     if (client->state == CLIENT_GONE)
         return;
@@ -117,8 +110,7 @@ hn_qmp_server_drop(ServerClient *client, const char *reason)
     client_end(client);
 }
 
-static gboolean
-on_throttle(gpointer user_data)
+static gboolean on_throttle(gpointer user_data)
 {
     ServerClient *client = user_data;
 
@@ -128,8 +120,7 @@ on_throttle(gpointer user_data)
 }
 
 /* Refills the allowance; TRUE if a command may be read. */
-static gboolean
-has_allowance(ServerClient *client)
+static gboolean has_allowance(ServerClient *client)
 {
     double rate = client->server->options.max_commands_per_sec;
     gint64 now_us = g_get_monotonic_time();
@@ -142,8 +133,7 @@ has_allowance(ServerClient *client)
     return client->tokens >= 1;
 }
 
-void
-hn_qmp_server_update(ServerClient *client)
+void hn_qmp_server_update(ServerClient *client)
 {
     const HnQmpServerOptions *options = &client->server->options;
     gboolean is_full;
@@ -168,8 +158,7 @@ hn_qmp_server_update(ServerClient *client)
     }
 }
 
-void
-hn_qmp_server_send(ServerClient *client, json_object *message)
+void hn_qmp_server_send(ServerClient *client, json_object *message)
 {
     const HnQmpServerOptions *options = &client->server->options;
     g_autoptr(GBytes) line = hn_qmp_serialize(message);
@@ -201,16 +190,14 @@ hn_qmp_server_send(ServerClient *client, json_object *message)
 
 /* ---- the stream's callbacks ---- */
 
-static void
-begin_message(ServerClient *client)
+static void begin_message(ServerClient *client)
 {
     client->messages++;
     client->tokens -= 1;
     client->active_us = g_get_monotonic_time();
 }
 
-static void
-on_message(gpointer owner, json_object *root)
+static void on_message(gpointer owner, json_object *root)
 {
     ServerClient *client = hn_qmp_server_client_ref(owner);
 
@@ -220,8 +207,7 @@ on_message(gpointer owner, json_object *root)
     hn_qmp_server_client_unref(client);
 }
 
-static void
-on_malformed(gpointer owner, const GError *error)
+static void on_malformed(gpointer owner, const GError *error)
 {
     ServerClient *client = hn_qmp_server_client_ref(owner);
 
@@ -232,8 +218,7 @@ on_malformed(gpointer owner, const GError *error)
     hn_qmp_server_client_unref(client);
 }
 
-static gboolean
-has_room_for_event(ServerClient *client)
+static gboolean has_room_for_event(ServerClient *client)
 {
     const HnQmpServer *server = client->server;
 
@@ -243,8 +228,7 @@ has_room_for_event(ServerClient *client)
 }
 
 /* Tells a subscriber that has caught up how many events it missed. */
-static void
-send_lost_count(ServerClient *client)
+static void send_lost_count(ServerClient *client)
 {
     g_autoptr(GBytes) line = NULL;
     json_object *data, *message;
@@ -261,8 +245,7 @@ send_lost_count(ServerClient *client)
     count_bytes(client);
 }
 
-static void
-on_progress(gpointer owner)
+static void on_progress(gpointer owner)
 {
     ServerClient *client = hn_qmp_server_client_ref(owner);
 
@@ -272,8 +255,7 @@ on_progress(gpointer owner)
     hn_qmp_server_client_unref(client);
 }
 
-static void
-on_ended(gpointer owner, const GError *error)
+static void on_ended(gpointer owner, const GError *error)
 {
     ServerClient *client = owner;
 
@@ -289,8 +271,7 @@ on_ended(gpointer owner, const GError *error)
 /* ---- admission ---- */
 
 /* One line, as far as the kernel takes it at once, and the connection is closed. */
-static void
-refuse(HnQmpServer *server, GSocket *connection, const char *reason)
+static void refuse(HnQmpServer *server, GSocket *connection, const char *reason)
 {
     g_autoptr(GBytes) line = error_line(reason);
     gsize len = 0;
@@ -303,8 +284,7 @@ refuse(HnQmpServer *server, GSocket *connection, const char *reason)
 }
 
 /* Since when, as far as a sweep can tell, a client is half-way through one message. */
-static gint64
-mid_message_since(const ServerClient *client, gint64 now_us)
+static gint64 mid_message_since(const ServerClient *client, gint64 now_us)
 {
     if (!hn_qmp_stream_is_mid_message(client->stream))
         return 0;
@@ -313,14 +293,12 @@ mid_message_since(const ServerClient *client, gint64 now_us)
     return client->mid_message_us;
 }
 
-static gboolean
-is_over(gint64 since_us, gint64 now_us, guint timeout_ms)
+static gboolean is_over(gint64 since_us, gint64 now_us, guint timeout_ms)
 {
     return since_us > 0 && timeout_ms > 0 && now_us - since_us >= (gint64)timeout_ms * 1000;
 }
 
-static void
-sweep_client(ServerClient *client, gint64 now_us)
+static void sweep_client(ServerClient *client, gint64 now_us)
 {
     const HnQmpServerOptions *options = &client->server->options;
     gint64 idle_since_us;
@@ -331,8 +309,8 @@ sweep_client(ServerClient *client, gint64 now_us)
 
     if (is_over(client->stalled_us, now_us, options->stall_timeout_ms))
         hn_qmp_server_drop(client, NULL);
-    else if (!client->is_ready && is_over(client->connected_us, now_us,
-                                          options->negotiate_timeout_ms))
+    else if (!client->is_ready &&
+             is_over(client->connected_us, now_us, options->negotiate_timeout_ms))
         hn_qmp_server_drop(client, "No qmp_capabilities in time; disconnecting");
     else if (is_over(client->mid_message_us, now_us, options->message_timeout_ms))
         hn_qmp_server_drop(client, "The rest of a message did not come in time; disconnecting");
@@ -340,8 +318,7 @@ sweep_client(ServerClient *client, gint64 now_us)
         hn_qmp_server_drop(client, "No command for too long; disconnecting");
 }
 
-static gboolean
-on_sweep(gpointer user_data)
+static gboolean on_sweep(gpointer user_data)
 {
     HnQmpServer *server = user_data;
     gint64 now_us = g_get_monotonic_time();
@@ -358,8 +335,7 @@ on_sweep(gpointer user_data)
 }
 
 /* A quarter of the shortest time-out, but at most once in 10 ms and at least once a second. */
-static guint
-sweep_interval_ms(const HnQmpServerOptions *options)
+static guint sweep_interval_ms(const HnQmpServerOptions *options)
 {
     const guint timeouts_ms[] = {options->negotiate_timeout_ms, options->message_timeout_ms,
                                  options->stall_timeout_ms, options->idle_timeout_ms};
@@ -372,8 +348,7 @@ sweep_interval_ms(const HnQmpServerOptions *options)
     return MAX(shortest_ms / 4, 10);
 }
 
-static void
-greet(ServerClient *client)
+static void greet(ServerClient *client)
 {
     json_object *root = json_object_new_object();
     json_object *qmp = json_object_new_object();
@@ -384,8 +359,7 @@ greet(ServerClient *client)
     hn_qmp_server_send(client, root);
 }
 
-void
-hn_qmp_server_admit(Listener *listener, GSocket *connection)
+void hn_qmp_server_admit(Listener *listener, GSocket *connection)
 {
     static const HnQmpStreamFuncs funcs = {.message = on_message,
                                            .malformed = on_malformed,
@@ -410,8 +384,8 @@ hn_qmp_server_admit(Listener *listener, GSocket *connection)
         refuse(server, connection, "The kernel does not say who you are");
         return;
     }
-    of_uid = GPOINTER_TO_UINT(
-        g_hash_table_lookup(listener->clients_of_uid, GUINT_TO_POINTER(peer.uid)));
+    of_uid =
+        GPOINTER_TO_UINT(g_hash_table_lookup(listener->clients_of_uid, GUINT_TO_POINTER(peer.uid)));
     if (peer.uid != 0 && of_uid >= options->max_clients_per_uid) {
         g_autofree char *reason =
             g_strdup_printf("Too many connections of user %u: this socket allows %u; close some",
@@ -447,10 +421,9 @@ hn_qmp_server_admit(Listener *listener, GSocket *connection)
 
 /* ---- the server ---- */
 
-HnQmpServer *
-hn_qmp_server_new(const char *product, const char *version, const HnQmpCommand *commands,
-                  const HnQmpEventInfo *events, const HnQmpServerOptions *options,
-                  gpointer user_data)
+HnQmpServer *hn_qmp_server_new(const char *product, const char *version,
+                               const HnQmpCommand *commands, const HnQmpEventInfo *events,
+                               const HnQmpServerOptions *options, gpointer user_data)
 {
     g_auto(GStrv) parts = g_strsplit(version, ".", 3);
     HnQmpServer *server = g_new0(HnQmpServer, 1);
@@ -480,8 +453,7 @@ hn_qmp_server_new(const char *product, const char *version, const HnQmpCommand *
     return server;
 }
 
-void
-hn_qmp_server_free(HnQmpServer *server)
+void hn_qmp_server_free(HnQmpServer *server)
 {
     if (!server)
         return;
@@ -495,14 +467,13 @@ hn_qmp_server_free(HnQmpServer *server)
     g_free(server);
 }
 
-void
-hn_qmp_server_set_audit(HnQmpServer *server, HnQmpAuditFunc func)
+void hn_qmp_server_set_audit(HnQmpServer *server, HnQmpAuditFunc func)
 {
     server->audit = func;
 }
 
-void
-hn_qmp_server_emit(HnQmpServer *server, const char *name, json_object *data, gint64 timestamp_us)
+void hn_qmp_server_emit(HnQmpServer *server, const char *name, json_object *data,
+                        gint64 timestamp_us)
 {
     json_object *message = hn_qmp_build_event(name, data, timestamp_us);
     g_autoptr(GBytes) line = NULL;
@@ -532,8 +503,7 @@ hn_qmp_server_emit(HnQmpServer *server, const char *name, json_object *data, gin
     json_object_put(message);
 }
 
-HnQmpServerCounters
-hn_qmp_server_counters(const HnQmpServer *server)
+HnQmpServerCounters hn_qmp_server_counters(const HnQmpServer *server)
 {
     return server->counters;
 }

@@ -67,15 +67,16 @@ typedef struct {
 } HnQmpEventInfo;
 
 typedef struct {
-    guint max_clients;          /* per listening socket */
-    guint max_clients_per_uid;  /* per listening socket; root is exempt */
-    guint max_requests;         /* unanswered per client; more are not read until one is answered */
-    guint max_commands_per_sec; /* per client, averaged; bursts of as many are let through; 0: any */
-    size_t high_water_bytes;    /* replies queued to a client: above, it is not read from; events
-                                 * to it are dropped and counted */
-    size_t max_reply_bytes;     /* a longer reply becomes an error reply */
-    size_t max_total_bytes;     /* replies queued to all clients: above, the client that would
-                                 * receive one more is disconnected */
+    guint max_clients;         /* per listening socket */
+    guint max_clients_per_uid; /* per listening socket; root is exempt */
+    guint max_requests;        /* unanswered per client; more are not read until one is answered */
+    guint
+        max_commands_per_sec; /* per client, averaged; bursts of as many are let through; 0: any */
+    size_t high_water_bytes;  /* replies queued to a client: above, it is not read from; events
+                               * to it are dropped and counted */
+    size_t max_reply_bytes;   /* a longer reply becomes an error reply */
+    size_t max_total_bytes;   /* replies queued to all clients: above, the client that would
+                               * receive one more is disconnected */
     guint negotiate_timeout_ms; /* connect → qmp_capabilities */
     guint message_timeout_ms;   /* first byte → last byte of a message */
     guint stall_timeout_ms;     /* replies queued and none of it read */
@@ -89,14 +90,14 @@ extern const HnQmpServerOptions hn_qmp_server_options_default;
 
 typedef struct {
     guint64 accepted;
-    guint64 refused;        /* over a connection limit */
-    guint64 dropped;        /* disconnected for misbehaviour or stalling */
+    guint64 refused; /* over a connection limit */
+    guint64 dropped; /* disconnected for misbehaviour or stalling */
     guint64 commands;
-    guint64 malformed;      /* messages that could not be read */
+    guint64 malformed; /* messages that could not be read */
     guint64 read_only_refusals;
-    guint64 events_lost;    /* event copies dropped for slow subscribers */
-    guint clients;          /* now */
-    guint subscribers;      /* now */
+    guint64 events_lost; /* event copies dropped for slow subscribers */
+    guint clients;       /* now */
+    guint subscribers;   /* now */
 } HnQmpServerCounters;
 
 /*
@@ -115,16 +116,17 @@ void hn_qmp_server_free(HnQmpServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnQmpServer, hn_qmp_server_free)
 
 /* Called for each mutating command, before its handler runs or the refusal is sent: for the audit
- * log. refusal is NULL if the command goes through. (A flood of other commands cannot fill a log.) */
+ * log. refusal is NULL if the command goes through. (A flood of other commands cannot fill a log.)
+ */
 typedef void (*HnQmpAuditFunc)(const char *command, json_object *args, const HnQmpPeer *peer,
                                gboolean is_read_only, const char *refusal, gpointer user_data);
 void hn_qmp_server_set_audit(HnQmpServer *server, HnQmpAuditFunc func);
 
 /*
  * Binds path and listens. mode_bits: the socket's permissions (0660, 0666), in force before anyone
- * can connect. gid: its group, or (gid_t)-1 to leave it. A socket file nobody listens on is replaced
- * atomically; one that is served, or anything that is not a socket, is left alone: HN_QMP_ERROR_ADDRESS.
- * "PATH.lock" keeps two servers apart; it stays behind, empty.
+ * can connect. gid: its group, or (gid_t)-1 to leave it. A socket file nobody listens on is
+ * replaced atomically; one that is served, or anything that is not a socket, is left alone:
+ * HN_QMP_ERROR_ADDRESS. "PATH.lock" keeps two servers apart; it stays behind, empty.
  */
 gboolean hn_qmp_server_listen_path(HnQmpServer *server, const char *path, gboolean is_read_only,
                                    mode_t mode_bits, gid_t gid, GError **error);

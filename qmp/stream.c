@@ -3,20 +3,20 @@
  * The non-blocking socket under client and server. See stream.h.
  *
  * Re-entrancy: callbacks may free the stream. Each entry point that calls back holds it by "busy";
- * hn_qmp_stream_free() then only disarms it, and the last holder releases the memory. Work that must
- * not happen inside a caller's own call (reporting a write error, going on after a pause) is left to
- * an idle source, "kick".
+ * hn_qmp_stream_free() then only disarms it, and the last holder releases the memory. Work that
+ * must not happen inside a caller's own call (reporting a write error, going on after a pause) is
+ * left to an idle source, "kick".
  */
 #include "qmp/stream.h"
 
 #include <string.h>
 #include <sys/socket.h>
 
-/* One read. Linux queues up to 208 KiB on a unix socket by default; a third of it keeps a flood from
- * filling a main-loop iteration while a 64 MiB reply still needs only a thousand. */
+/* One read. Linux queues up to 208 KiB on a unix socket by default; a third of it keeps a flood
+ * from filling a main-loop iteration while a 64 MiB reply still needs only a thousand. */
 #define READ_BYTES (64 * 1024)
-/* Messages handed on in one turn of the main loop: 64 KiB hold 2,000 short commands, and what stands
- * behind each is the owner's time. The rest takes its turn after the other sources. */
+/* Messages handed on in one turn of the main loop: 64 KiB hold 2,000 short commands, and what
+ * stands behind each is the owner's time. The rest takes its turn after the other sources. */
 #define MESSAGES_PER_TURN 16
 
 struct HnQmpStream {
@@ -42,8 +42,7 @@ struct HnQmpStream {
 static void arm(HnQmpStream *stream);
 static void end_turn(HnQmpStream *stream);
 
-void
-hn_qmp_source_clear(GSource **source)
+void hn_qmp_source_clear(GSource **source)
 {
     if (*source) {
         g_source_destroy(*source);
@@ -52,24 +51,21 @@ hn_qmp_source_clear(GSource **source)
     }
 }
 
-static void
-disarm(HnQmpStream *stream)
+static void disarm(HnQmpStream *stream)
 {
     hn_qmp_source_clear(&stream->in);
     hn_qmp_source_clear(&stream->out);
     hn_qmp_source_clear(&stream->kick);
 }
 
-static void
-clear_queue(HnQmpStream *stream)
+static void clear_queue(HnQmpStream *stream)
 {
     g_queue_clear_full(&stream->lines, (GDestroyNotify)g_bytes_unref);
     stream->head_sent_bytes = 0;
     stream->queued_bytes = 0;
 }
 
-static void
-release(HnQmpStream *stream)
+static void release(HnQmpStream *stream)
 {
     if (--stream->busy > 0 || !stream->is_freed)
         return;
@@ -81,8 +77,7 @@ release(HnQmpStream *stream)
     g_free(stream);
 }
 
-void
-hn_qmp_stream_free(HnQmpStream *stream)
+void hn_qmp_stream_free(HnQmpStream *stream)
 {
     if (!stream || stream->is_freed)
         return;
@@ -94,8 +89,7 @@ hn_qmp_stream_free(HnQmpStream *stream)
     release(stream);
 }
 
-static void
-report_end(HnQmpStream *stream, const GError *error)
+static void report_end(HnQmpStream *stream, const GError *error)
 {
     disarm(stream);
     stream->is_input_over = TRUE;
@@ -108,8 +102,7 @@ report_end(HnQmpStream *stream, const GError *error)
 
 /* Hands bytes to the codec and messages to the owner, until the owner pauses or the turn is over;
  * keeps the rest. */
-static void
-deliver(HnQmpStream *stream, GBytes *bytes)
+static void deliver(HnQmpStream *stream, GBytes *bytes)
 {
     gsize len = 0;
     const char *data = g_bytes_get_data(bytes, &len);
@@ -139,8 +132,7 @@ deliver(HnQmpStream *stream, GBytes *bytes)
         stream->waiting = g_bytes_new_from_bytes(bytes, pos, len - pos);
 }
 
-static gboolean
-on_readable(GSocket *socket, GIOCondition condition, gpointer user_data)
+static gboolean on_readable(GSocket *socket, GIOCondition condition, gpointer user_data)
 {
     HnQmpStream *stream = user_data;
     g_autoptr(GError) error = NULL;
@@ -184,8 +176,7 @@ on_readable(GSocket *socket, GIOCondition condition, gpointer user_data)
 }
 
 /* Writes what the kernel takes. FALSE on a broken connection, which "kick" reports. */
-static gboolean
-flush(HnQmpStream *stream, gboolean *ret_is_progress)
+static gboolean flush(HnQmpStream *stream, gboolean *ret_is_progress)
 {
     GBytes *head;
 
@@ -214,8 +205,7 @@ flush(HnQmpStream *stream, gboolean *ret_is_progress)
     return TRUE;
 }
 
-static gboolean
-on_writable(GSocket *socket, GIOCondition condition, gpointer user_data)
+static gboolean on_writable(GSocket *socket, GIOCondition condition, gpointer user_data)
 {
     HnQmpStream *stream = user_data;
 
@@ -225,8 +215,7 @@ on_writable(GSocket *socket, GIOCondition condition, gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
-static gboolean
-on_kick(gpointer user_data)
+static gboolean on_kick(gpointer user_data)
 {
     HnQmpStream *stream = user_data;
 
@@ -246,9 +235,8 @@ on_kick(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-static void
-add_socket_source(HnQmpStream *stream, GSource **source, GIOCondition condition,
-                  GSocketSourceFunc func)
+static void add_socket_source(HnQmpStream *stream, GSource **source, GIOCondition condition,
+                              GSocketSourceFunc func)
 {
     if (*source)
         return;
@@ -258,8 +246,7 @@ add_socket_source(HnQmpStream *stream, GSource **source, GIOCondition condition,
 }
 
 /* After callbacks: writes what they queued, and makes the sources agree with the state. */
-static void
-end_turn(HnQmpStream *stream)
+static void end_turn(HnQmpStream *stream)
 {
     gboolean is_progress = FALSE;
 
@@ -274,8 +261,7 @@ end_turn(HnQmpStream *stream)
 }
 
 /* Makes the sources agree with the state. */
-static void
-arm(HnQmpStream *stream)
+static void arm(HnQmpStream *stream)
 {
     gboolean is_broken = stream->write_error != NULL;
 
@@ -301,9 +287,8 @@ arm(HnQmpStream *stream)
     }
 }
 
-HnQmpStream *
-hn_qmp_stream_new(GSocket *socket, const HnQmpLimits *limits, GMainContext *context,
-                  const HnQmpStreamFuncs *funcs, gpointer owner)
+HnQmpStream *hn_qmp_stream_new(GSocket *socket, const HnQmpLimits *limits, GMainContext *context,
+                               const HnQmpStreamFuncs *funcs, gpointer owner)
 {
     HnQmpStream *stream = g_new0(HnQmpStream, 1);
 
@@ -318,8 +303,7 @@ hn_qmp_stream_new(GSocket *socket, const HnQmpLimits *limits, GMainContext *cont
     return stream;
 }
 
-void
-hn_qmp_stream_send(HnQmpStream *stream, GBytes *line)
+void hn_qmp_stream_send(HnQmpStream *stream, GBytes *line)
 {
     gboolean is_progress = FALSE;
     gboolean was_empty = g_queue_is_empty(&stream->lines);
@@ -335,14 +319,12 @@ hn_qmp_stream_send(HnQmpStream *stream, GBytes *line)
     arm(stream);
 }
 
-size_t
-hn_qmp_stream_queued_bytes(const HnQmpStream *stream)
+size_t hn_qmp_stream_queued_bytes(const HnQmpStream *stream)
 {
     return stream->queued_bytes;
 }
 
-void
-hn_qmp_stream_set_paused(HnQmpStream *stream, gboolean is_paused)
+void hn_qmp_stream_set_paused(HnQmpStream *stream, gboolean is_paused)
 {
     if (stream->is_freed || stream->is_paused == is_paused)
         return;
@@ -351,14 +333,12 @@ hn_qmp_stream_set_paused(HnQmpStream *stream, gboolean is_paused)
         arm(stream);
 }
 
-gboolean
-hn_qmp_stream_is_mid_message(const HnQmpStream *stream)
+gboolean hn_qmp_stream_is_mid_message(const HnQmpStream *stream)
 {
     return hn_qmp_codec_is_mid_message(stream->codec);
 }
 
-gboolean
-hn_qmp_peer_of_socket(GSocket *socket, HnQmpPeer *ret_peer)
+gboolean hn_qmp_peer_of_socket(GSocket *socket, HnQmpPeer *ret_peer)
 {
     struct ucred ucred;
     socklen_t len_bytes = sizeof ucred;
@@ -369,8 +349,7 @@ hn_qmp_peer_of_socket(GSocket *socket, HnQmpPeer *ret_peer)
     return TRUE;
 }
 
-gboolean
-hn_qmp_stream_peer(const HnQmpStream *stream, HnQmpPeer *ret_peer)
+gboolean hn_qmp_stream_peer(const HnQmpStream *stream, HnQmpPeer *ret_peer)
 {
     return hn_qmp_peer_of_socket(stream->socket, ret_peer);
 }

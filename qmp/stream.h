@@ -4,8 +4,8 @@
  * and server have in common. Internal to qmp/.
  *
  * Never blocks. A read event takes at most one buffer, so one busy peer cannot keep the main loop.
- * Reading can be paused; bytes already read wait (at most one buffer). Everything else, policy above
- * all, is the owner's.
+ * Reading can be paused; bytes already read wait (at most one buffer). Everything else, policy
+ * above all, is the owner's.
  */
 #pragma once
 
@@ -22,9 +22,9 @@ typedef struct {
     void (*malformed)(gpointer owner, const GError *error);
     /* Some queued bytes were taken by the kernel. May be NULL. */
     void (*progress)(gpointer owner);
-    /* error NULL: the peer sends no more (it may still read: "echo … | socat" closes only its writing
-     * half), so what is queued still goes out. Else the connection is broken, and this is the last
-     * call; it may come after the former. */
+    /* error NULL: the peer sends no more (it may still read: "echo … | socat" closes only its
+     * writing half), so what is queued still goes out. Else the connection is broken, and this is
+     * the last call; it may come after the former. */
     void (*ended)(gpointer owner, const GError *error);
 } HnQmpStreamFuncs;
 
@@ -34,8 +34,8 @@ HnQmpStream *hn_qmp_stream_new(GSocket *socket, const HnQmpLimits *limits, GMain
 /* Closes the socket, drops what is queued; no callback runs any more. Allowed in callbacks. */
 void hn_qmp_stream_free(HnQmpStream *stream);
 
-/* Queues line (borrowed) and tries to write: at once, or, within a callback, after it, together with
- * all else that is queued by then. Errors surface later, by "ended". */
+/* Queues line (borrowed) and tries to write: at once, or, within a callback, after it, together
+ * with all else that is queued by then. Errors surface later, by "ended". */
 void hn_qmp_stream_send(HnQmpStream *stream, GBytes *line);
 size_t hn_qmp_stream_queued_bytes(const HnQmpStream *stream);
 

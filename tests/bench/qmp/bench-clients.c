@@ -3,8 +3,8 @@
  * What 1,000 connected monitors cost: memory per client, and CPU time of a round that asks each for
  * its status and its vCPUs.
  *     bench-qmp-clients
- * The monitors are this library's server in a child process, answering as a QEMU of two vCPUs does, so
- * only the client's side is measured.
+ * The monitors are this library's server in a child process, answering as a QEMU of two vCPUs does,
+ * so only the client's side is measured.
  */
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -21,14 +21,12 @@
 #define CLIENTS 1000
 #define ROUNDS 10
 
-static void
-do_status(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_status(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     hn_qmp_request_return(request, json_tokener_parse("{\"status\":\"running\",\"running\":true}"));
 }
 
-static void
-do_cpus(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_cpus(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     hn_qmp_request_return(
         request,
@@ -47,8 +45,7 @@ static const HnQmpCommand commands[] = {
     {NULL},
 };
 
-static void G_GNUC_NORETURN
-serve(const char *path)
+static void G_GNUC_NORETURN serve(const char *path)
 {
     HnQmpServerOptions options = hn_qmp_server_options_default;
     GMainLoop *loop = g_main_loop_new(NULL, FALSE);
@@ -66,8 +63,7 @@ serve(const char *path)
 }
 
 /* Resident anonymous memory of this process, from /proc/self/statm: resident less shared pages. */
-static gint64
-resident_bytes(void)
+static gint64 resident_bytes(void)
 {
     g_autofree char *text = NULL;
     g_auto(GStrv) words = NULL;
@@ -79,8 +75,7 @@ resident_bytes(void)
            sysconf(_SC_PAGESIZE);
 }
 
-static double
-cpu_ms(void)
+static double cpu_ms(void)
 {
     struct rusage usage;
 
@@ -91,20 +86,19 @@ cpu_ms(void)
 
 static guint done;
 
-static void
-on_ready(HnQmpClient *client, const HnQmpGreeting *greeting, gpointer user_data)
+static void on_ready(HnQmpClient *client, const HnQmpGreeting *greeting, gpointer user_data)
 {
     done++;
 }
 
-static void
-on_lost(HnQmpClient *client, const GError *error, gboolean will_retry, gpointer user_data)
+static void on_lost(HnQmpClient *client, const GError *error, gboolean will_retry,
+                    gpointer user_data)
 {
     g_error("%s", error->message);
 }
 
-static void
-on_status(HnQmpClient *client, json_object *value, const GError *error, gpointer user_data)
+static void on_status(HnQmpClient *client, json_object *value, const GError *error,
+                      gpointer user_data)
 {
     HnQemuStatus status;
 
@@ -113,8 +107,8 @@ on_status(HnQmpClient *client, json_object *value, const GError *error, gpointer
     done++;
 }
 
-static void
-on_cpus(HnQmpClient *client, json_object *value, const GError *error, gpointer user_data)
+static void on_cpus(HnQmpClient *client, json_object *value, const GError *error,
+                    gpointer user_data)
 {
     g_autoptr(GArray) cpus = NULL;
 
@@ -123,8 +117,7 @@ on_cpus(HnQmpClient *client, json_object *value, const GError *error, gpointer u
     done++;
 }
 
-int
-main(void)
+int main(void)
 {
     const HnQmpClientCallbacks callbacks = {.ready = on_ready, .lost = on_lost};
     HnQmpClientOptions options = hn_qmp_client_options_default;

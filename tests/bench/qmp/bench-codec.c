@@ -3,12 +3,13 @@
  * Throughput of the codec beside plain json-c on the same bytes, in one run:
  *     bench-qmp-codec FIXTURES/qmp
  *
- * Three streams: the recorded conversations (many small messages, as in daily use), the statistics of
- * 1,000 vCPUs (one message of 180,000 values), and a reply with one long text ("info mtree"). Both
- * sides read them in 64 KiB pieces, as the client does. Rounds alternate between the two, and the
- * median of the rounds' ratios counts, so that whatever else the machine does falls on both.
+ * Three streams: the recorded conversations (many small messages, as in daily use), the statistics
+ * of 1,000 vCPUs (one message of 180,000 values), and a reply with one long text ("info mtree").
+ * Both sides read them in 64 KiB pieces, as the client does. Rounds alternate between the two, and
+ * the median of the rounds' ratios counts, so that whatever else the machine does falls on both.
  *
- * Fails if the codec, which validates UTF-8 and enforces limits besides, is below 80 % of plain json-c.
+ * Fails if the codec, which validates UTF-8 and enforces limits besides, is below 80 % of plain
+ * json-c.
  */
 #include <glib.h>
 #include <stdio.h>
@@ -20,8 +21,7 @@
 #define ROUNDS 15
 #define WANTED_PERCENT 80
 
-static double
-cpu_seconds(void)
+static double cpu_seconds(void)
 {
     struct timespec t;
 
@@ -29,8 +29,7 @@ cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static guint
-read_by_codec(const GString *stream)
+static guint read_by_codec(const GString *stream)
 {
     g_autoptr(HnQmpCodec) codec = hn_qmp_codec_new(&hn_qmp_limits_monitor);
     guint messages = 0;
@@ -51,8 +50,7 @@ read_by_codec(const GString *stream)
     return messages;
 }
 
-static guint
-read_by_json_c(const GString *stream)
+static guint read_by_json_c(const GString *stream)
 {
     json_tokener *tokener = json_tokener_new_ex(128);
     guint messages = 0;
@@ -75,11 +73,10 @@ read_by_json_c(const GString *stream)
 
 /* ---- the streams ---- */
 
-static GString *
-recorded(const char *fixtures)
+static GString *recorded(const char *fixtures)
 {
-    static const char *const files[] = {"7.2/kvm", "7.2/tcg", "10.0/kvm", "10.0/tcg", "11.1/kvm",
-                                        "11.1/tcg"};
+    static const char *const files[] = {"7.2/kvm",  "7.2/tcg",  "10.0/kvm",
+                                        "10.0/tcg", "11.1/kvm", "11.1/tcg"};
     GString *all = g_string_new(NULL);
 
     for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -104,8 +101,7 @@ recorded(const char *fixtures)
     return all;
 }
 
-static GString *
-statistics(void)
+static GString *statistics(void)
 {
     GString *all = g_string_new("{\"return\": [");
 
@@ -120,36 +116,33 @@ statistics(void)
     return all;
 }
 
-static GString *
-long_text(void)
+static GString *long_text(void)
 {
     GString *all = g_string_new("{\"return\": \"");
 
     while (all->len < 8 << 20)
-        g_string_append(all, "    0000000000000000-0000000003ffffff (prio 0, ram): ram-node0 KVM\\r\\n");
+        g_string_append(all,
+                        "    0000000000000000-0000000003ffffff (prio 0, ram): ram-node0 KVM\\r\\n");
     g_string_append(all, "\", \"id\": 1}\r\n");
     return all;
 }
 
 /* ---- */
 
-static gint
-compare(gconstpointer a, gconstpointer b)
+static gint compare(gconstpointer a, gconstpointer b)
 {
     double x = *(const double *)a, y = *(const double *)b;
 
     return (x > y) - (x < y);
 }
 
-static double
-median(double *values)
+static double median(double *values)
 {
     qsort(values, ROUNDS, sizeof *values, compare);
     return values[ROUNDS / 2];
 }
 
-static gboolean
-measure(const char *name, GString *stream)
+static gboolean measure(const char *name, GString *stream)
 {
     double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
     double mb = (double)stream->len / 1e6, percent;
@@ -166,14 +159,13 @@ measure(const char *name, GString *stream)
         ratio[i] = ours[i] / plain[i];
     }
     percent = 100 * median(ratio);
-    printf("%-12s %6.1f MB, %6u messages: codec %6.1f MB/s, json-c %6.1f MB/s, %3.0f %%\n", name, mb,
-           messages, median(ours), median(plain), percent);
+    printf("%-12s %6.1f MB, %6u messages: codec %6.1f MB/s, json-c %6.1f MB/s, %3.0f %%\n", name,
+           mb, messages, median(ours), median(plain), percent);
     g_string_free(stream, TRUE);
     return percent >= WANTED_PERCENT;
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     gboolean is_ok;
 

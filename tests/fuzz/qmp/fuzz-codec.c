@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Fuzzes the codec: the same bytes, whole and cut as the first byte of the input says, must give the same
- * messages and the same errors at the same offsets; every message must be valid UTF-8, survive being
- * written and read again, and be classified without harm.
+ * Fuzzes the codec: the same bytes, whole and cut as the first byte of the input says, must give
+ * the same messages and the same errors at the same offsets; every message must be valid UTF-8,
+ * survive being written and read again, and be classified without harm.
  */
 #include <string.h>
 #include "fuzz.h"
@@ -12,12 +12,11 @@
 /* Small, so that the fuzzer reaches them. */
 static const HnQmpLimits limits = {.max_message_bytes = 200, .max_depth = 6, .max_values = 24};
 
-/* Codecs are kept: making one costs more than an input. A byte 0xFF brings them back to the state of a
- * fresh one; offsets are counted from there. */
+/* Codecs are kept: making one costs more than an input. A byte 0xFF brings them back to the state
+ * of a fresh one; offsets are counted from there. */
 static HnQmpCodec *whole, *cut, *again;
 
-static void
-check_message(json_object *root)
+static void check_message(json_object *root)
 {
     g_autoptr(GBytes) line = hn_qmp_serialize(root);
     g_auto(HnQmpMessage) message = {0};
@@ -34,8 +33,7 @@ check_message(json_object *root)
                     HN_QMP_GOT_MESSAGE);
     g_assert_cmpuint(used, ==, len - 2);
     g_assert_true(json_object_equal(root, copy));
-    if (hn_qmp_message_classify(copy, &message, &error) &&
-        message.kind == HN_QMP_KIND_GREETING) {
+    if (hn_qmp_message_classify(copy, &message, &error) && message.kind == HN_QMP_KIND_GREETING) {
         HnQmpGreeting greeting = {0};
 
         hn_qmp_greeting_decode(&message, &greeting, &error);
@@ -44,8 +42,7 @@ check_message(json_object *root)
 }
 
 /* Feeds bytes; appends what comes out: messages as JSON, errors by offset and text. */
-static void
-feed(HnQmpCodec *codec, guint64 start, const char *bytes, size_t len, GString *out)
+static void feed(HnQmpCodec *codec, guint64 start, const char *bytes, size_t len, GString *out)
 {
     /* A copy of just these bytes, so that any read beyond them is seen. */
     g_autofree char *copy = g_memdup2(bytes, len);
@@ -76,8 +73,8 @@ feed(HnQmpCodec *codec, guint64 start, const char *bytes, size_t len, GString *o
 }
 
 /* piece: bytes a time; 0: one cut at the byte "at". */
-static void
-run_cut(guint64 start, const char *bytes, size_t len, size_t piece, size_t at, GString *out)
+static void run_cut(guint64 start, const char *bytes, size_t len, size_t piece, size_t at,
+                    GString *out)
 {
     if (piece == 0) {
         feed(cut, start, bytes, at, out);
@@ -88,8 +85,7 @@ run_cut(guint64 start, const char *bytes, size_t len, size_t piece, size_t at, G
         feed(cut, start, bytes + pos, MIN(piece, len - pos), out);
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static guint64 start; /* bytes fed so far, to either */
     g_autoptr(GString) of_whole = g_string_new(NULL);

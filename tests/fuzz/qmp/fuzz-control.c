@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Fuzzes the control server through its socket: the input is what a client sends, on the read-write
- * or the read-only socket by its first byte. Then the stream is forced into a known-good state and a
- * last command must be answered, so the server neither hangs nor drops a client that keeps within
+ * or the read-only socket by its first byte. Then the stream is forced into a known-good state and
+ * a last command must be answered, so the server neither hangs nor drops a client that keeps within
  * its limits. What it said meanwhile must be valid QMP; for speed this is checked for every eighth
  * input, in the others only the last answer is looked for.
  *
@@ -18,15 +18,13 @@
 #include "qmp/message.h"
 #include "qmp/server.h"
 
-static void
-do_echo(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_echo(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     g_assert_true(json_object_is_type(args, json_type_object));
     hn_qmp_request_return(request, json_object_get(args));
 }
 
-static void
-do_change(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_change(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     json_object *node = NULL, *name = NULL;
 
@@ -40,9 +38,12 @@ do_change(HnQmpRequest *request, json_object *args, gpointer user_data)
 }
 
 static const HnQmpArg args_of_change[] = {
-    {"name", HN_QMP_ARG_STRING, TRUE, "n"},        {"node", HN_QMP_ARG_INT, FALSE, "n"},
-    {"on", HN_QMP_ARG_BOOL, FALSE, "n"},           {"share", HN_QMP_ARG_NUMBER, FALSE, "n"},
-    {"all", HN_QMP_ARG_STRING_LIST, FALSE, "n"},   {"policy", HN_QMP_ARG_OBJECT, FALSE, "n"},
+    {"name", HN_QMP_ARG_STRING, TRUE, "n"},
+    {"node", HN_QMP_ARG_INT, FALSE, "n"},
+    {"on", HN_QMP_ARG_BOOL, FALSE, "n"},
+    {"share", HN_QMP_ARG_NUMBER, FALSE, "n"},
+    {"all", HN_QMP_ARG_STRING_LIST, FALSE, "n"},
+    {"policy", HN_QMP_ARG_OBJECT, FALSE, "n"},
     {NULL},
 };
 static const HnQmpCommand commands[] = {
@@ -63,8 +64,7 @@ typedef struct {
 static HnQmpServer *server;
 static Client clients[2];
 
-static int
-connect_to(const char *path)
+static int connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -74,8 +74,7 @@ connect_to(const char *path)
     return fd;
 }
 
-static void
-start_server(void)
+static void start_server(void)
 {
     HnQmpServerOptions options = hn_qmp_server_options_default;
     g_autofree char *dir = g_dir_make_tmp("hn-fuzz-XXXXXX", NULL);
@@ -102,8 +101,7 @@ start_server(void)
 }
 
 /* Everything said must be a message of QMP. TRUE if the reply with this id is among it. */
-static gboolean
-scan_replies(Client *client, const char *bytes, size_t len, gint64 marker)
+static gboolean scan_replies(Client *client, const char *bytes, size_t len, gint64 marker)
 {
     gboolean is_found = FALSE;
 
@@ -126,8 +124,7 @@ scan_replies(Client *client, const char *bytes, size_t len, gint64 marker)
 }
 
 /* One turn of the server and everything it said. TRUE if the reply with this id was among it. */
-static gboolean
-read_until_marker(Client *client, gint64 marker)
+static gboolean read_until_marker(Client *client, gint64 marker)
 {
     char buffer[16384];
     gboolean is_found = FALSE;
@@ -150,8 +147,7 @@ read_until_marker(Client *client, gint64 marker)
 }
 
 /* Sends all of it, letting the server run when the socket is full. */
-static void
-send_all(Client *client, const char *bytes, size_t len)
+static void send_all(Client *client, const char *bytes, size_t len)
 {
     while (len > 0) {
         gssize n = send(client->fd, bytes, len, MSG_NOSIGNAL);
@@ -166,8 +162,7 @@ send_all(Client *client, const char *bytes, size_t len)
     }
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* 0xFF ends whatever was begun; ids this large the input does not hit by chance. */
     static const gint64 marker_base = G_GINT64_CONSTANT(0x7000000000000000);

@@ -22,8 +22,8 @@ static const struct {
     {"info ramblock", hn_qemu_ramblocks_decode},
 };
 
-static const char *
-decode_other(guint which, json_object *value, gboolean *ret_is_ok, GError **error)
+static const char *decode_other(guint which, json_object *value, gboolean *ret_is_ok,
+                                GError **error)
 {
     HnQemuStatus status;
     HnQemuMigration migration;
@@ -59,8 +59,7 @@ decode_other(guint which, json_object *value, gboolean *ret_is_ok, GError **erro
     }
 }
 
-static void
-check(guint which, json_object *value)
+static void check(guint which, json_object *value)
 {
     g_autoptr(GError) error = NULL;
     gboolean is_ok = FALSE;
@@ -82,8 +81,7 @@ check(guint which, json_object *value)
     }
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autoptr(HnQmpCodec) codec = NULL;
     json_object *root = NULL;

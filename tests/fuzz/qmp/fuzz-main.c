@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include "fuzz.h"
 
-static guint
-run_directory(const char *path)
+static guint run_directory(const char *path)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GDir) dir = g_dir_open(path, 0, &error);
@@ -33,8 +32,7 @@ run_directory(const char *path)
     return files;
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     guint files = 0;
 

@@ -23,23 +23,38 @@ typedef struct {
 } Guest;
 
 /* In the child: a failing test leaves no guest behind. */
-static void
-die_with_parent(gpointer user_data)
+static void die_with_parent(gpointer user_data)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
-static void
-guest_start(Guest *guest)
+static void guest_start(Guest *guest)
 {
     g_autofree char *monitor = NULL;
-    const char *argv[] = {"qemu-system-x86_64", "-nodefaults", "-display", "none", "-S",
-                          "-accel", "tcg", "-machine", "q35", "-name", "guest=live",
-                          "-uuid", "01234567-89ab-cdef-0123-456789abcdef",
-                          "-smp", "2,maxcpus=4", "-m", "64M",
-                          "-object", "memory-backend-ram,id=cell0,size=64M",
-                          "-numa", "node,nodeid=0,memdev=cell0",
-                          "-qmp", NULL, NULL};
+    const char *argv[] = {"qemu-system-x86_64",
+                          "-nodefaults",
+                          "-display",
+                          "none",
+                          "-S",
+                          "-accel",
+                          "tcg",
+                          "-machine",
+                          "q35",
+                          "-name",
+                          "guest=live",
+                          "-uuid",
+                          "01234567-89ab-cdef-0123-456789abcdef",
+                          "-smp",
+                          "2,maxcpus=4",
+                          "-m",
+                          "64M",
+                          "-object",
+                          "memory-backend-ram,id=cell0,size=64M",
+                          "-numa",
+                          "node,nodeid=0,memdev=cell0",
+                          "-qmp",
+                          NULL,
+                          NULL};
     g_autoptr(GError) error = NULL;
 
     guest->dir = g_dir_make_tmp("hn-live-XXXXXX", &error);
@@ -54,8 +69,7 @@ guest_start(Guest *guest)
         g_usleep(20000);
 }
 
-static void
-guest_stop(Guest *guest)
+static void guest_stop(Guest *guest)
 {
     kill(guest->qemu, SIGKILL);
     waitpid(guest->qemu, NULL, 0);
@@ -65,8 +79,7 @@ guest_stop(Guest *guest)
     g_free(guest->dir);
 }
 
-static json_object *
-ask(HnQmpClient *client, const char *command, json_object *arguments)
+static json_object *ask(HnQmpClient *client, const char *command, json_object *arguments)
 {
     g_autoptr(GError) error = NULL;
     json_object *value = NULL;
@@ -76,8 +89,7 @@ ask(HnQmpClient *client, const char *command, json_object *arguments)
     return value;
 }
 
-static void
-check_answers(HnQmpClient *client)
+static void check_answers(HnQmpClient *client)
 {
     json_object *name_reply = ask(client, HN_QEMU_QUERY_NAME, NULL);
     json_object *status_reply = ask(client, HN_QEMU_QUERY_STATUS, NULL);
@@ -126,15 +138,14 @@ check_answers(HnQmpClient *client)
     json_object_put(hva_reply);
 }
 
-static void
-on_lost(HnQmpClient *client, const GError *error, gboolean will_retry, gpointer user_data)
+static void on_lost(HnQmpClient *client, const GError *error, gboolean will_retry,
+                    gpointer user_data)
 {
     g_assert_error(error, HN_QMP_ERROR, HN_QMP_ERROR_CLOSED);
     *(gboolean *)user_data = TRUE;
 }
 
-static void
-test_live(void)
+static void test_live(void)
 {
     g_autofree char *program = g_find_program_in_path("qemu-system-x86_64");
     const HnQmpClientCallbacks callbacks = {.lost = on_lost};
@@ -161,7 +172,8 @@ test_live(void)
     /* Connected, and nothing comes. */
     options.greeting_timeout_ms = 300;
     second = hn_qmp_client_new(guest.path, &options, NULL, NULL);
-    g_assert_false(hn_qmp_client_call_sync(second, HN_QEMU_QUERY_NAME, NULL, TIMEOUT_MS, NULL, &error));
+    g_assert_false(
+        hn_qmp_client_call_sync(second, HN_QEMU_QUERY_NAME, NULL, TIMEOUT_MS, NULL, &error));
     g_assert_error(error, HN_QMP_ERROR, HN_QMP_ERROR_TIMEOUT);
     g_assert_nonnull(strstr(error->message, "No greeting"));
     g_clear_error(&error);
@@ -180,8 +192,7 @@ test_live(void)
     guest_stop(&guest);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/qmp/live", test_live);

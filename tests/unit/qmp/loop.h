@@ -33,15 +33,13 @@
     }                                                                                              \
     G_STMT_END
 
-static gboolean
-keep_going(gpointer user_data)
+static gboolean keep_going(gpointer user_data)
 {
     return G_SOURCE_CONTINUE;
 }
 
 /* Conditions on sockets outside the main context are looked at every 5 ms. */
-static inline GSource *
-wake_regularly(void)
+static inline GSource *wake_regularly(void)
 {
     GSource *source = g_timeout_source_new(5);
 
@@ -50,16 +48,14 @@ wake_regularly(void)
     return source;
 }
 
-static inline gboolean
-mark(gpointer user_data)
+static inline gboolean mark(gpointer user_data)
 {
     *(gboolean *)user_data = TRUE;
     return G_SOURCE_REMOVE;
 }
 
 /* Iterates the main context for so long. */
-static inline void
-run_for_ms(guint ms)
+static inline void run_for_ms(guint ms)
 {
     gboolean is_over = FALSE;
 
@@ -73,8 +69,7 @@ typedef struct {
     char *path; /* of a socket in it */
 } Scratch;
 
-static inline Scratch
-scratch_new(void)
+static inline Scratch scratch_new(void)
 {
     Scratch scratch = {.dir = g_dir_make_tmp("hn-qmp-XXXXXX", NULL)};
 
@@ -83,8 +78,7 @@ scratch_new(void)
     return scratch;
 }
 
-static inline void
-scratch_clear(Scratch *scratch)
+static inline void scratch_clear(Scratch *scratch)
 {
     g_autoptr(GDir) dir = g_dir_open(scratch->dir, 0, NULL);
     const char *name;
@@ -100,8 +94,7 @@ scratch_clear(Scratch *scratch)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Scratch, scratch_clear)
 
-static inline struct sockaddr_un
-unix_address(const char *path)
+static inline struct sockaddr_un unix_address(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -110,8 +103,7 @@ unix_address(const char *path)
 }
 
 /* A connected non-blocking descriptor, or -1 with errno. */
-static inline int
-raw_connect(const char *path)
+static inline int raw_connect(const char *path)
 {
     struct sockaddr_un address = unix_address(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -127,8 +119,7 @@ raw_connect(const char *path)
     return fd;
 }
 
-static inline void
-raw_send(int fd, const char *text)
+static inline void raw_send(int fd, const char *text)
 {
     size_t len = strlen(text);
 
@@ -136,8 +127,7 @@ raw_send(int fd, const char *text)
 }
 
 /* Reads what there is into text. FALSE at the end of the stream. */
-static inline gboolean
-raw_pull(int fd, GString *text)
+static inline gboolean raw_pull(int fd, GString *text)
 {
     char buffer[65536];
     gssize n;
@@ -148,8 +138,7 @@ raw_pull(int fd, GString *text)
 }
 
 /* Runs the context until a line has come, and returns it without its end. */
-static inline char *
-raw_line(int fd)
+static inline char *raw_line(int fd)
 {
     GString *line = g_string_new(NULL);
 

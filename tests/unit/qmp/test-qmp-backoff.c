@@ -10,15 +10,13 @@ static const HnQmpBackoffPolicy policy = {
     .first_ns = 100 * MS, .max_ns = 1000 * MS, .stable_ns = 5000 * MS, .max_failures = 0};
 
 /* A wait is at most what the policy says and at least three quarters of it. */
-static void
-assert_wait(guint64 wait_ns, guint64 full_ns)
+static void assert_wait(guint64 wait_ns, guint64 full_ns)
 {
     g_assert_cmpuint(wait_ns, <=, full_ns);
     g_assert_cmpuint(wait_ns, >=, full_ns - full_ns / 4);
 }
 
-static void
-test_doubles_to_the_maximum(void)
+static void test_doubles_to_the_maximum(void)
 {
     static const guint full_ms[] = {100, 200, 400, 800, 1000, 1000, 1000};
     guint64 now_ns = 7;
@@ -39,8 +37,7 @@ test_doubles_to_the_maximum(void)
     }
 }
 
-static void
-test_forgives(void)
+static void test_forgives(void)
 {
     HnQmpBackoff backoff;
 
@@ -59,8 +56,7 @@ test_forgives(void)
     assert_wait(hn_qmp_backoff_failed(&backoff, 5000 * MS), 100 * MS);
 }
 
-static void
-test_gives_up(void)
+static void test_gives_up(void)
 {
     HnQmpBackoffPolicy three = policy;
     HnQmpBackoff backoff;
@@ -81,8 +77,7 @@ test_gives_up(void)
 }
 
 /* What does not belong to a state changes nothing. */
-static void
-test_ignores(void)
+static void test_ignores(void)
 {
     HnQmpBackoff backoff;
 
@@ -101,8 +96,7 @@ test_ignores(void)
 }
 
 /* A thousand peers lost together do not come back together. */
-static void
-test_spreads(void)
+static void test_spreads(void)
 {
     guint in_first_tenth = 0;
 
@@ -120,8 +114,7 @@ test_spreads(void)
     g_assert_cmpuint(in_first_tenth, <, 140);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/qmp/backoff/doubles-to-the-maximum", test_doubles_to_the_maximum);

@@ -18,8 +18,7 @@ typedef struct {
     HnQmpClient *client;
 } Fixture;
 
-static int
-listen_at(const char *path, int backlog)
+static int listen_at(const char *path, int backlog)
 {
     struct sockaddr_un address = unix_address(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -29,8 +28,7 @@ listen_at(const char *path, int backlog)
     return fd;
 }
 
-static void
-set_up(Fixture *f, gconstpointer data)
+static void set_up(Fixture *f, gconstpointer data)
 {
     f->scratch = scratch_new();
     f->listener = listen_at(f->scratch.path, 5);
@@ -38,8 +36,7 @@ set_up(Fixture *f, gconstpointer data)
     f->log = g_string_new(NULL);
 }
 
-static void
-tear_down(Fixture *f, gconstpointer data)
+static void tear_down(Fixture *f, gconstpointer data)
 {
     hn_qmp_client_unref(f->client);
     if (f->peer >= 0)
@@ -51,8 +48,7 @@ tear_down(Fixture *f, gconstpointer data)
 
 /* ---- callbacks that write the log ---- */
 
-static void
-on_ready(HnQmpClient *client, const HnQmpGreeting *greeting, gpointer user_data)
+static void on_ready(HnQmpClient *client, const HnQmpGreeting *greeting, gpointer user_data)
 {
     Fixture *f = user_data;
 
@@ -61,9 +57,8 @@ on_ready(HnQmpClient *client, const HnQmpGreeting *greeting, gpointer user_data)
                            greeting->has_oob ? " oob" : "");
 }
 
-static void
-on_event(HnQmpClient *client, const char *name, json_object *data, gint64 timestamp_us,
-         gpointer user_data)
+static void on_event(HnQmpClient *client, const char *name, json_object *data, gint64 timestamp_us,
+                     gpointer user_data)
 {
     Fixture *f = user_data;
 
@@ -72,8 +67,8 @@ on_event(HnQmpClient *client, const char *name, json_object *data, gint64 timest
                            timestamp_us);
 }
 
-static void
-on_lost(HnQmpClient *client, const GError *error, gboolean will_retry, gpointer user_data)
+static void on_lost(HnQmpClient *client, const GError *error, gboolean will_retry,
+                    gpointer user_data)
 {
     Fixture *f = user_data;
     g_auto(GStrv) parts = g_strsplit(error->message, f->scratch.path, -1);
@@ -83,8 +78,8 @@ on_lost(HnQmpClient *client, const GError *error, gboolean will_retry, gpointer 
     g_string_append_printf(f->log, "lost(%d %s%s) ", error->code, text, will_retry ? " retry" : "");
 }
 
-static void
-on_reply(HnQmpClient *client, json_object *value, const GError *error, gpointer user_data)
+static void on_reply(HnQmpClient *client, json_object *value, const GError *error,
+                     gpointer user_data)
 {
     Fixture *f = user_data;
 
@@ -113,8 +108,7 @@ static const HnQmpClientCallbacks callbacks = {
 
 /* ---- the peer's side ---- */
 
-static void
-accept_client(Fixture *f)
+static void accept_client(Fixture *f)
 {
     if (f->peer >= 0)
         close(f->peer);
@@ -122,8 +116,7 @@ accept_client(Fixture *f)
 }
 
 /* Expects a command by name and returns its id. */
-static gint64
-expect_command(Fixture *f, const char *name)
+static gint64 expect_command(Fixture *f, const char *name)
 {
     g_autofree char *line = raw_line(f->peer);
     json_object *root = json_tokener_parse(line);
@@ -134,8 +127,7 @@ expect_command(Fixture *f, const char *name)
     return id;
 }
 
-static void G_GNUC_PRINTF(2, 3)
-say(Fixture *f, const char *format, ...)
+static void G_GNUC_PRINTF(2, 3) say(Fixture *f, const char *format, ...)
 {
     g_autofree char *text = NULL;
     va_list args;
@@ -146,8 +138,7 @@ say(Fixture *f, const char *format, ...)
     raw_send(f->peer, text);
 }
 
-static void
-greet_client(Fixture *f)
+static void greet_client(Fixture *f)
 {
     accept_client(f);
     say(f, "%s", QEMU_GREETING);
@@ -155,16 +146,14 @@ greet_client(Fixture *f)
         expect_command(f, "qmp_capabilities"));
 }
 
-static void
-new_client(Fixture *f, const HnQmpClientOptions *options)
+static void new_client(Fixture *f, const HnQmpClientOptions *options)
 {
     f->client = hn_qmp_client_new(f->scratch.path, options, &callbacks, f);
     hn_qmp_client_connect(f->client);
 }
 
 /* A client that is ready, its log empty. */
-static void
-ready_client(Fixture *f, const HnQmpClientOptions *options)
+static void ready_client(Fixture *f, const HnQmpClientOptions *options)
 {
     new_client(f, options);
     greet_client(f);
@@ -172,8 +161,7 @@ ready_client(Fixture *f, const HnQmpClientOptions *options)
     g_string_truncate(f->log, 0);
 }
 
-static guint64
-call(Fixture *f, const char *command)
+static guint64 call(Fixture *f, const char *command)
 {
     return hn_qmp_client_call(f->client, command, NULL, 0, on_reply, f);
 }
@@ -181,8 +169,7 @@ call(Fixture *f, const char *command)
 /* ---- the tests ---- */
 
 /* Greeting in pieces, events before, between and after replies, replies out of order. */
-static void
-test_conversation(Fixture *f, gconstpointer data)
+static void test_conversation(Fixture *f, gconstpointer data)
 {
     const char *greeting = QEMU_GREETING;
     gint64 first, second;
@@ -209,7 +196,9 @@ test_conversation(Fixture *f, gconstpointer data)
         "{\"timestamp\": {\"seconds\": -1, \"microseconds\": -1}, \"event\": \"RESET\", "
         "\"data\": {\"guest\": true}}\r\n",
         second);
-    say(f, "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}, \"id\": %" G_GINT64_FORMAT "}",
+    say(f,
+        "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}, \"id\": %" G_GINT64_FORMAT
+        "}",
         first);
     wait_until(strstr(f->log->str, "failed"));
     assert_log(f, "ready(qemu 7.2.22 Debian 1:7.2+dfsg-7 oob) event(STOP null 3000004) "
@@ -220,8 +209,7 @@ test_conversation(Fixture *f, gconstpointer data)
     g_assert_cmpuint(hn_qmp_client_greeting(f->client)->minor, ==, 2);
 }
 
-static void
-test_arguments_and_null(Fixture *f, gconstpointer data)
+static void test_arguments_and_null(Fixture *f, gconstpointer data)
 {
     json_object *args = json_object_new_object();
     g_autofree char *line = NULL, *expected = NULL;
@@ -241,8 +229,7 @@ test_arguments_and_null(Fixture *f, gconstpointer data)
     assert_log(f, "reply(null) ");
 }
 
-static void
-test_cannot_connect(Fixture *f, gconstpointer data)
+static void test_cannot_connect(Fixture *f, gconstpointer data)
 {
     g_autofree char *missing = g_build_filename(f->scratch.dir, "none", NULL);
     g_autofree char *dead = g_build_filename(f->scratch.dir, "dead", NULL);
@@ -279,8 +266,7 @@ test_cannot_connect(Fixture *f, gconstpointer data)
 }
 
 /* A second client connects and hears nothing. */
-static void
-test_no_greeting(Fixture *f, gconstpointer data)
+static void test_no_greeting(Fixture *f, gconstpointer data)
 {
     HnQmpClientOptions options = hn_qmp_client_options_default;
 
@@ -294,8 +280,7 @@ test_no_greeting(Fixture *f, gconstpointer data)
                   "time, and another one may hold it) ");
 }
 
-static void
-test_no_negotiation(Fixture *f, gconstpointer data)
+static void test_no_negotiation(Fixture *f, gconstpointer data)
 {
     HnQmpClientOptions options = hn_qmp_client_options_default;
 
@@ -308,8 +293,7 @@ test_no_negotiation(Fixture *f, gconstpointer data)
 }
 
 /* A listener whose queue is full. */
-static void
-test_full_queue(Fixture *f, gconstpointer data)
+static void test_full_queue(Fixture *f, gconstpointer data)
 {
     HnQmpClientOptions options = hn_qmp_client_options_default;
     g_autofree char *path = g_build_filename(f->scratch.dir, "full", NULL);
@@ -344,8 +328,7 @@ test_full_queue(Fixture *f, gconstpointer data)
 }
 
 /* Refused instead of greeted, or a peer that is no QMP at all. */
-static void
-test_bad_greetings(Fixture *f, gconstpointer data)
+static void test_bad_greetings(Fixture *f, gconstpointer data)
 {
     static const struct {
         const char *said;
@@ -374,8 +357,7 @@ test_bad_greetings(Fixture *f, gconstpointer data)
     }
 }
 
-static void
-test_command_timeout(Fixture *f, gconstpointer data)
+static void test_command_timeout(Fixture *f, gconstpointer data)
 {
     gint64 id, next;
 
@@ -387,14 +369,15 @@ test_command_timeout(Fixture *f, gconstpointer data)
     /* Its late reply is nobody else's. */
     call(f, "query-status");
     next = expect_command(f, "query-status");
-    say(f, "{\"return\": 1, \"id\": %" G_GINT64_FORMAT "}{\"return\": 2, \"id\": %" G_GINT64_FORMAT "}",
+    say(f,
+        "{\"return\": 1, \"id\": %" G_GINT64_FORMAT "}{\"return\": 2, \"id\": %" G_GINT64_FORMAT
+        "}",
         id, next);
     wait_until(f->log->len > 0);
     assert_log(f, "reply(2) ");
 }
 
-static void
-test_cancel(Fixture *f, gconstpointer data)
+static void test_cancel(Fixture *f, gconstpointer data)
 {
     guint64 id;
 
@@ -409,8 +392,7 @@ test_cancel(Fixture *f, gconstpointer data)
     assert_log(f, "");
 }
 
-static void
-test_lost(Fixture *f, gconstpointer data)
+static void test_lost(Fixture *f, gconstpointer data)
 {
     ready_client(f, NULL);
     call(f, "query-status");
@@ -427,8 +409,7 @@ test_lost(Fixture *f, gconstpointer data)
 }
 
 /* What cannot be read fails what is outstanding; the connection goes on. */
-static void
-test_malformed(Fixture *f, gconstpointer data)
+static void test_malformed(Fixture *f, gconstpointer data)
 {
     static const struct {
         const char *said;
@@ -463,8 +444,7 @@ test_malformed(Fixture *f, gconstpointer data)
 }
 
 /* Messages that mean nothing to a client are passed over. */
-static void
-test_ignored(Fixture *f, gconstpointer data)
+static void test_ignored(Fixture *f, gconstpointer data)
 {
     gint64 id;
 
@@ -479,8 +459,7 @@ test_ignored(Fixture *f, gconstpointer data)
     assert_log(f, "reply(3) ");
 }
 
-static void
-test_reconnect(Fixture *f, gconstpointer data)
+static void test_reconnect(Fixture *f, gconstpointer data)
 {
     HnQmpClientOptions options = hn_qmp_client_options_default;
 
@@ -510,8 +489,7 @@ test_reconnect(Fixture *f, gconstpointer data)
     f->listener = listen_at(f->scratch.path, 5);
 }
 
-static void
-test_busy(Fixture *f, gconstpointer data)
+static void test_busy(Fixture *f, gconstpointer data)
 {
     HnQmpClientOptions options = hn_qmp_client_options_default;
 
@@ -521,11 +499,11 @@ test_busy(Fixture *f, gconstpointer data)
         call(f, "query-status");
     assert_log(f, "");
     wait_until(f->log->len > 0);
-    assert_log(f, "failed(7 query-status: 2 commands to 'PATH' are outstanding already, the limit) ");
+    assert_log(f,
+               "failed(7 query-status: 2 commands to 'PATH' are outstanding already, the limit) ");
 }
 
-static void
-test_close(Fixture *f, gconstpointer data)
+static void test_close(Fixture *f, gconstpointer data)
 {
     char byte;
 
@@ -541,8 +519,8 @@ test_close(Fixture *f, gconstpointer data)
     assert_log(f, "failed(5 query-name: the connection to 'PATH' was closed) ");
 }
 
-static void
-drop_on_reply(HnQmpClient *client, json_object *value, const GError *error, gpointer user_data)
+static void drop_on_reply(HnQmpClient *client, json_object *value, const GError *error,
+                          gpointer user_data)
 {
     Fixture *f = user_data;
 
@@ -551,8 +529,7 @@ drop_on_reply(HnQmpClient *client, json_object *value, const GError *error, gpoi
 }
 
 /* The last reference goes in a callback, with more messages in the same read. */
-static void
-test_unref_in_callback(Fixture *f, gconstpointer data)
+static void test_unref_in_callback(Fixture *f, gconstpointer data)
 {
     gint64 id;
 
@@ -560,14 +537,15 @@ test_unref_in_callback(Fixture *f, gconstpointer data)
     hn_qmp_client_call(f->client, "query-status", NULL, 0, drop_on_reply, f);
     hn_qmp_client_call(f->client, "query-name", NULL, 0, on_reply, f);
     id = expect_command(f, "query-status");
-    say(f, "{\"return\": 1, \"id\": %" G_GINT64_FORMAT "}{\"event\": \"STOP\"}{\"event\": \"RESUME\"}",
+    say(f,
+        "{\"return\": 1, \"id\": %" G_GINT64_FORMAT "}{\"event\": \"STOP\"}{\"event\": \"RESUME\"}",
         id);
     wait_until(!f->client);
     assert_log(f, "replied failed(5 query-name: the connection to 'PATH' was closed) ");
 }
 
-static void
-call_again(HnQmpClient *client, json_object *value, const GError *error, gpointer user_data)
+static void call_again(HnQmpClient *client, json_object *value, const GError *error,
+                       gpointer user_data)
 {
     Fixture *f = user_data;
 
@@ -576,8 +554,7 @@ call_again(HnQmpClient *client, json_object *value, const GError *error, gpointe
 }
 
 /* A failed call whose callback calls again does not go round for ever. */
-static void
-test_call_in_callback(Fixture *f, gconstpointer data)
+static void test_call_in_callback(Fixture *f, gconstpointer data)
 {
     ready_client(f, NULL);
     hn_qmp_client_call(f->client, "query-status", NULL, 0, call_again, f);
@@ -593,8 +570,7 @@ test_call_in_callback(Fixture *f, gconstpointer data)
 }
 
 /* Many small events in one read arrive complete and in order, over several turns of the loop. */
-static void
-test_event_burst(Fixture *f, gconstpointer data)
+static void test_event_burst(Fixture *f, gconstpointer data)
 {
     g_autoptr(GString) burst = g_string_new(NULL);
     guint count = 0;
@@ -612,8 +588,7 @@ test_event_burst(Fixture *f, gconstpointer data)
     g_assert_cmpuint(count, ==, 1000);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, func) g_test_add("/qmp/client/" name, Fixture, NULL, set_up, func, tear_down)

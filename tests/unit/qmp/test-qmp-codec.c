@@ -12,8 +12,7 @@
 static const HnQmpLimits small = {.max_message_bytes = 64, .max_depth = 4, .max_values = 8};
 
 /* Feeds stream in pieces of the given size; returns what came out. */
-static char *
-run_codec(const HnQmpLimits *limits, const char *stream, size_t len, size_t piece)
+static char *run_codec(const HnQmpLimits *limits, const char *stream, size_t len, size_t piece)
 {
     g_autoptr(HnQmpCodec) codec = hn_qmp_codec_new(limits);
     GString *out = g_string_new(NULL);
@@ -77,7 +76,8 @@ static const Row rows[] = {
     {"number-no-power", "[5e+]{}", "!4 {}"},
     {"number-minus-only", "[-]{}", "!2 {}"},
     {"literal-and-number", "[true5]{}", "!5 {}"},
-    {"utf8", "{\"a\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"}", "{\"a\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"}"},
+    {"utf8", "{\"a\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"}",
+     "{\"a\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"}"},
     {"surrogate-escapes", "{\"a\":\"\\ud83d\\ude00\"}", "{\"a\":\"\xf0\x9f\x98\x80\"}"},
     {"escaped-backslash-at-end", "{\"a\":\"\\\\\"}", "{\"a\":\"\\\\\"}"},
     {"half", "{\"a\":", ""},
@@ -109,8 +109,8 @@ static const Row rows[] = {
     {"words-then-object", "hello {}", "!0 {}"},
     /* Recovery. */
     {"lost-brackets-next-line", "{\"a\":[[[ x\n{\"b\":2}\n", "!9 {\"b\":2}"},
-    {"one-error-per-pretty-message", "{\n  \"a\" 1,\n  \"b\": {\"c\": 2},\n  \"d\": 3\n}\n{\"e\":4}",
-     "!8 {\"e\":4}"},
+    {"one-error-per-pretty-message",
+     "{\n  \"a\" 1,\n  \"b\": {\"c\": 2},\n  \"d\": 3\n}\n{\"e\":4}", "!8 {\"e\":4}"},
     {"reset-by-ff", "{\"half\": \xff{\"b\":2}", "!9 {\"b\":2}"},
     {"reset-by-control", "{\"half\": \"\x01{\"b\":2}", "!10 {\"b\":2}"},
     {"reset-between", "\xff\xff{\"b\":2}", "!0 !1 {\"b\":2}"},
@@ -126,8 +126,7 @@ static const Row rows[] = {
      "!64 {}"},
 };
 
-static void
-test_row(gconstpointer data)
+static void test_row(gconstpointer data)
 {
     const Row *row = data;
     const HnQmpLimits *limits =
@@ -143,15 +142,15 @@ test_row(gconstpointer data)
 }
 
 /* What the errors say. */
-static void
-test_texts(void)
+static void test_texts(void)
 {
     static const struct {
         const char *stream;
         int code;
         const char *text;
     } texts[] = {
-        {"{\"a\": bad}", HN_QMP_ERROR_SYNTAX, "JSON error at byte 6 of the message: unexpected 'b'"},
+        {"{\"a\": bad}", HN_QMP_ERROR_SYNTAX,
+         "JSON error at byte 6 of the message: unexpected 'b'"},
         {"  {\"a\" 1}", HN_QMP_ERROR_SYNTAX,
          "JSON error at byte 5 of the message: object property name separator ':' expected"},
         {"{\"\xff\"}", HN_QMP_ERROR_SYNTAX, "Invalid UTF-8 at byte 2 of the message: 0xff"},
@@ -183,8 +182,7 @@ test_texts(void)
     }
 }
 
-static void
-test_end(void)
+static void test_end(void)
 {
     g_autoptr(HnQmpCodec) codec = hn_qmp_codec_new(&small);
     g_autoptr(GError) error = NULL;
@@ -206,8 +204,7 @@ test_end(void)
 }
 
 /* A message of the largest size passes whole; one byte more does not, and is not stored either. */
-static void
-test_64_mib(void)
+static void test_64_mib(void)
 {
     const size_t max = hn_qmp_limits_monitor.max_message_bytes;
 
@@ -242,8 +239,7 @@ test_64_mib(void)
     }
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Decoders of QEMU's replies: what the recordings do not have. Each refusal names command and field;
- * replies of QEMUs to come, with kinds and fields not known here, are read as far as they are.
+ * Decoders of QEMU's replies: what the recordings do not have. Each refusal names command and
+ * field; replies of QEMUs to come, with kinds and fields not known here, are read as far as they
+ * are.
  */
 #include <string.h>
 #include "qmp/message.h"
 #include "qmp/qemu.h"
 
-static json_object *
-parse(const char *text)
+static json_object *parse(const char *text)
 {
     json_object *value = json_tokener_parse(text);
 
@@ -104,8 +104,7 @@ static const struct {
      "0x1ffffffffffffffff'"},
 };
 
-static void
-test_refusals(void)
+static void test_refusals(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++) {
         json_object *value = parse(refusals[i].value);
@@ -122,8 +121,7 @@ test_refusals(void)
 
 /* ---- what is read though it is not in the recordings ---- */
 
-static void
-test_names(void)
+static void test_names(void)
 {
     json_object *nameless = parse("{}");
     json_object *zeros = parse("{\"UUID\":\"00000000-0000-0000-0000-000000000000\"}");
@@ -142,8 +140,7 @@ test_names(void)
 }
 
 /* Out of order, without cells, with fields of a later QEMU. */
-static void
-test_cpus(void)
+static void test_cpus(void)
 {
     json_object *value =
         parse("[{\"cpu-index\":2,\"thread-id\":12,\"qom-path\":\"/b\",\"new\":{}},"
@@ -159,8 +156,7 @@ test_cpus(void)
     json_object_put(value);
 }
 
-static void
-test_memory(void)
+static void test_memory(void)
 {
     json_object *memdevs = parse("[{\"size\":4096,\"prealloc\":true,\"policy\":\"interleave\","
                                  "\"host-nodes\":[1,3]}]");
@@ -194,8 +190,7 @@ test_memory(void)
     json_object_put(devices);
 }
 
-static void
-test_dirty_rate(void)
+static void test_dirty_rate(void)
 {
     json_object *ring = parse(
         "{\"vcpu-dirty-rate\":[{\"dirty-rate\":41,\"id\":0},{\"dirty-rate\":74,\"id\":1}],"
@@ -219,16 +214,16 @@ test_dirty_rate(void)
 }
 
 /* A status of a later QEMU counts as active: waiting is the safe side. */
-static void
-test_migration(void)
+static void test_migration(void)
 {
     static const struct {
         const char *status;
         gboolean is_active;
     } cases[] = {
-        {"none", FALSE},     {"setup", TRUE},       {"active", TRUE},     {"postcopy-active", TRUE},
-        {"cancelling", TRUE}, {"cancelled", FALSE}, {"failed", FALSE},    {"completed", FALSE},
-        {"device", TRUE},    {"wait-unplug", TRUE}, {"something-new", TRUE},
+        {"none", FALSE},           {"setup", TRUE},         {"active", TRUE},
+        {"postcopy-active", TRUE}, {"cancelling", TRUE},    {"cancelled", FALSE},
+        {"failed", FALSE},         {"completed", FALSE},    {"device", TRUE},
+        {"wait-unplug", TRUE},     {"something-new", TRUE},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -243,12 +238,12 @@ test_migration(void)
     }
 }
 
-static void
-test_stats(void)
+static void test_stats(void)
 {
-    json_object *value = parse("[{\"provider\":\"kvm\",\"qom-path\":\"/c\",\"stats\":["
-                               "{\"name\":\"hist\",\"value\":[1,2]},{\"name\":\"on\",\"value\":true},"
-                               "{\"name\":\"n\",\"value\":9}]}]");
+    json_object *value =
+        parse("[{\"provider\":\"kvm\",\"qom-path\":\"/c\",\"stats\":["
+              "{\"name\":\"hist\",\"value\":[1,2]},{\"name\":\"on\",\"value\":true},"
+              "{\"name\":\"n\",\"value\":9}]}]");
     g_autoptr(GArray) all = NULL;
     const HnQemuStats *stats;
 
@@ -261,8 +256,7 @@ test_stats(void)
     json_object_put(value);
 }
 
-static void
-test_human(void)
+static void test_human(void)
 {
     json_object *text = parse("\"Block Name PSize Offset Used Total HVA RO\\r\\n"
                               "  my  ram 2 MiB 0x10 0x20 0x30 0x7f00 ro\\r\\n\\r\\n\"");
@@ -288,8 +282,7 @@ test_human(void)
 
 /* ---- builders of messages ---- */
 
-static void
-test_messages(void)
+static void test_messages(void)
 {
     json_object *message = hn_qmp_build_command("a\xff", NULL, json_object_new_int(1));
     g_autoptr(GBytes) command = hn_qmp_serialize(message);
@@ -297,8 +290,8 @@ test_messages(void)
     const char *expected = "{\"execute\":\"a\xef\xbf\xbd\",\"id\":1}\r\n";
     json_object *bad = json_object_new_object();
 
-    g_assert_cmpmem(g_bytes_get_data(command, NULL), g_bytes_get_size(command),
-                    expected, strlen(expected));
+    g_assert_cmpmem(g_bytes_get_data(command, NULL), g_bytes_get_size(command), expected,
+                    strlen(expected));
     json_object_put(message);
 
     /* A value some handler built of raw bytes still leaves as UTF-8. */
@@ -309,8 +302,7 @@ test_messages(void)
     json_object_put(message);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/qmp/qemu/refusals", test_refusals);

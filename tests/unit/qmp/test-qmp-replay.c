@@ -11,6 +11,7 @@
 #include "qmp/client.h"
 #include "qmp/qemu.h"
 #include "loop.h"
+#include "print-reply.h"
 
 typedef struct {
     char *dir;
@@ -19,8 +20,7 @@ typedef struct {
     GPtrArray *lines; /* "-> …" and "<- …" */
 } Recording;
 
-static char *
-read_text(const char *path)
+static char *read_text(const char *path)
 {
     g_autoptr(GError) error = NULL;
     char *text = NULL;
@@ -30,14 +30,12 @@ read_text(const char *path)
     return text;
 }
 
-static gboolean
-is_sent(const char *line)
+static gboolean is_sent(const char *line)
 {
     return g_str_has_prefix(line, "-> ");
 }
 
-static json_object *
-parse(const char *text)
+static json_object *parse(const char *text)
 {
     json_object *value = json_tokener_parse(text);
 
@@ -47,8 +45,7 @@ parse(const char *text)
 
 /* ---- codec ---- */
 
-static void
-test_codec(gconstpointer data)
+static void test_codec(gconstpointer data)
 {
     const Recording *r = data;
 
@@ -92,15 +89,14 @@ typedef struct {
 } Built;
 
 /* Everything the product can send, with the parameters that record.py uses. */
-static GArray *
-build_all(void)
+static GArray *build_all(void)
 {
     static const char *const names[] = {"exits", "halt_exits", "pf_taken", NULL};
     static const char *const plain[] = {
-        HN_QEMU_QUERY_STATUS,    HN_QEMU_QUERY_NAME,    HN_QEMU_QUERY_UUID,
-        HN_QEMU_QUERY_KVM,       HN_QEMU_QUERY_CPUS_FAST, HN_QEMU_QUERY_HOTPLUGGABLE_CPUS,
-        HN_QEMU_QUERY_MEMDEV,    HN_QEMU_QUERY_MEMORY_DEVICES, HN_QEMU_QUERY_DIRTY_RATE,
-        HN_QEMU_QUERY_MIGRATE,   "qmp_capabilities",
+        HN_QEMU_QUERY_STATUS,  HN_QEMU_QUERY_NAME,           HN_QEMU_QUERY_UUID,
+        HN_QEMU_QUERY_KVM,     HN_QEMU_QUERY_CPUS_FAST,      HN_QEMU_QUERY_HOTPLUGGABLE_CPUS,
+        HN_QEMU_QUERY_MEMDEV,  HN_QEMU_QUERY_MEMORY_DEVICES, HN_QEMU_QUERY_DIRTY_RATE,
+        HN_QEMU_QUERY_MIGRATE, "qmp_capabilities",
     };
     const Built with_arguments[] = {
         {HN_QEMU_CALC_DIRTY_RATE,
@@ -127,16 +123,14 @@ build_all(void)
     return all;
 }
 
-static void
-free_built(GArray *all)
+static void free_built(GArray *all)
 {
     for (guint i = 0; i < all->len; i++)
         json_object_put(g_array_index(all, Built, i).arguments);
     g_array_unref(all);
 }
 
-static gboolean
-is_built(GArray *all, const char *command, json_object *arguments)
+static gboolean is_built(GArray *all, const char *command, json_object *arguments)
 {
     for (guint i = 0; i < all->len; i++) {
         const Built *built = &g_array_index(all, Built, i);
@@ -147,8 +141,7 @@ is_built(GArray *all, const char *command, json_object *arguments)
     return FALSE;
 }
 
-static void
-test_builders(gconstpointer data)
+static void test_builders(gconstpointer data)
 {
     const Recording *r = data;
     GArray *all = build_all();
@@ -163,8 +156,8 @@ test_builders(gconstpointer data)
             continue;
         sent = parse(line + 3);
         command = json_object_get_string(json_object_object_get(sent, "execute"));
-        text = json_object_get_string(json_object_object_get(
-            json_object_object_get(sent, "arguments"), "command-line"));
+        text = json_object_get_string(
+            json_object_object_get(json_object_object_get(sent, "arguments"), "command-line"));
         for (guint k = 0; k < all->len; k++) {
             if (g_str_equal(g_array_index(all, Built, k).command, command) &&
                 g_strcmp0(text, "no such line") != 0) {
@@ -182,8 +175,7 @@ test_builders(gconstpointer data)
 /* ---- schema ---- */
 
 /* Whether value fits the compact shape of schema.json; says in *why what does not. */
-static gboolean
-fits(json_object *shape, json_object *value, char **why)
+static gboolean fits(json_object *shape, json_object *value, char **why)
 {
     json_object *values;
 
@@ -197,7 +189,8 @@ fits(json_object *shape, json_object *value, char **why)
     }
     if (json_object_is_type(shape, json_type_array)) {
         for (size_t i = 0; i < json_object_array_length(value); i++) {
-            if (!fits(json_object_array_get_idx(shape, 0), json_object_array_get_idx(value, i), why))
+            if (!fits(json_object_array_get_idx(shape, 0), json_object_array_get_idx(value, i),
+                      why))
                 return FALSE;
         }
         return json_object_is_type(value, json_type_array);
@@ -212,7 +205,8 @@ fits(json_object *shape, json_object *value, char **why)
         return FALSE;
     }
     if (value) {
-        json_object_object_foreach (value, key, member) {
+        json_object_object_foreach(value, key, member)
+        {
             json_object *entry;
 
             if (!json_object_object_get_ex(shape, key, &entry)) {
@@ -223,7 +217,8 @@ fits(json_object *shape, json_object *value, char **why)
                 return FALSE;
         }
     }
-    json_object_object_foreach (shape, name, wanted) {
+    json_object_object_foreach(shape, name, wanted)
+    {
         if (!json_object_get_boolean(json_object_object_get(wanted, "optional")) &&
             !json_object_object_get_ex(value, name, NULL)) {
             *why = g_strdup_printf("'%s' is missing", name);
@@ -233,8 +228,7 @@ fits(json_object *shape, json_object *value, char **why)
     return TRUE;
 }
 
-static void
-test_schema(gconstpointer data)
+static void test_schema(gconstpointer data)
 {
     const Recording *r = data;
     g_autofree char *path = g_build_filename(r->dir, "schema.json", NULL);
@@ -263,233 +257,7 @@ test_schema(gconstpointer data)
 
 /* ---- decoders ---- */
 
-static void
-print_status(json_object *value, GString *out, GError **error)
-{
-    HnQemuStatus status;
-
-    if (hn_qemu_status_decode(value, &status, error))
-        g_string_append_printf(out, "%s%s\n", status.status, status.is_running ? " running" : "");
-}
-
-static void
-print_name(json_object *value, GString *out, GError **error)
-{
-    g_autofree char *name = NULL;
-
-    if (hn_qemu_name_decode(value, &name, error))
-        g_string_append_printf(out, "%s\n", name ? name : "none");
-}
-
-static void
-print_uuid(json_object *value, GString *out, GError **error)
-{
-    g_autofree char *uuid = NULL;
-
-    if (hn_qemu_uuid_decode(value, &uuid, error))
-        g_string_append_printf(out, "%s\n", uuid ? uuid : "none");
-}
-
-static void
-print_kvm(json_object *value, GString *out, GError **error)
-{
-    gboolean is_enabled = FALSE;
-
-    if (hn_qemu_kvm_decode(value, &is_enabled, error))
-        g_string_append_printf(out, "%s\n", is_enabled ? "enabled" : "disabled");
-}
-
-static void
-print_cpus(json_object *value, GString *out, GError **error)
-{
-    g_autoptr(GArray) cpus = NULL;
-
-    if (!hn_qemu_cpus_decode(value, &cpus, error))
-        return;
-    for (guint i = 0; i < cpus->len; i++) {
-        const HnQemuCpu *cpu = &g_array_index(cpus, HnQemuCpu, i);
-
-        g_string_append_printf(out, "cpu %u thread %d node %d %s\n", cpu->cpu_index, cpu->thread_id,
-                               cpu->node_id, cpu->qom_path);
-    }
-}
-
-static void
-print_hotpluggable(json_object *value, GString *out, GError **error)
-{
-    g_autoptr(GArray) cpus = NULL;
-
-    if (!hn_qemu_hotpluggable_cpus_decode(value, &cpus, error))
-        return;
-    for (guint i = 0; i < cpus->len; i++) {
-        const HnQemuHotpluggableCpu *cpu = &g_array_index(cpus, HnQemuHotpluggableCpu, i);
-
-        g_string_append_printf(out, "%u x %s node %d socket %d die %d core %d thread %d %s\n",
-                               cpu->vcpus_count, cpu->type, cpu->node_id, cpu->socket_id,
-                               cpu->die_id, cpu->core_id, cpu->thread_id,
-                               cpu->qom_path ? cpu->qom_path : "unplugged");
-    }
-}
-
-static void
-print_memdevs(json_object *value, GString *out, GError **error)
-{
-    g_autoptr(GArray) memdevs = NULL;
-
-    if (!hn_qemu_memdevs_decode(value, &memdevs, error))
-        return;
-    for (guint i = 0; i < memdevs->len; i++) {
-        const HnQemuMemdev *memdev = &g_array_index(memdevs, HnQemuMemdev, i);
-
-        g_string_append_printf(out, "%s %" G_GUINT64_FORMAT " bytes%s%s policy %s nodes",
-                               memdev->id ? memdev->id : "none", memdev->size_bytes,
-                               memdev->is_shared ? " shared" : "",
-                               memdev->is_prealloc ? " prealloc" : "", memdev->policy);
-        for (guint k = 0; k < memdev->host_nodes->len; k++)
-            g_string_append_printf(out, " %u", g_array_index(memdev->host_nodes, guint, k));
-        g_string_append_c(out, '\n');
-    }
-}
-
-static void
-print_memory_devices(json_object *value, GString *out, GError **error)
-{
-    static const char *const kinds[] = {"dimm", "nvdimm", "virtio-pmem", "virtio-mem", "other"};
-    g_autoptr(GArray) devices = NULL;
-
-    if (!hn_qemu_memory_devices_decode(value, &devices, error))
-        return;
-    for (guint i = 0; i < devices->len; i++) {
-        const HnQemuMemoryDevice *device = &g_array_index(devices, HnQemuMemoryDevice, i);
-
-        g_string_append_printf(out,
-                               "%s %s of %s at %#" G_GINT64_MODIFIER "x node %d: "
-                               "%" G_GUINT64_FORMAT " bytes, requested %" G_GUINT64_FORMAT
-                               ", at most %" G_GUINT64_FORMAT "\n",
-                               kinds[device->kind], device->id, device->memdev, device->address,
-                               device->node_id, device->size_bytes, device->requested_size_bytes,
-                               device->max_size_bytes);
-    }
-}
-
-static void
-print_dirty_rate(json_object *value, GString *out, GError **error)
-{
-    static const char *const statuses[] = {"unstarted", "measuring", "measured"};
-    static const char *const modes[] = {"page-sampling", "dirty-bitmap", "dirty-ring"};
-    HnQemuDirtyRate rate;
-
-    if (!hn_qemu_dirty_rate_decode(value, &rate, error))
-        return;
-    g_string_append_printf(out, "%s %s over %" G_GUINT64_FORMAT " ms", statuses[rate.status],
-                           modes[rate.mode], rate.calc_time_ms);
-    if (rate.has_rate)
-        g_string_append_printf(out, ": %" G_GUINT64_FORMAT " MiB/s", rate.rate_mib_per_s);
-    g_string_append_printf(out, ", %u vcpus\n", rate.vcpus->len);
-    hn_qemu_dirty_rate_clear(&rate);
-}
-
-static void
-print_migration(json_object *value, GString *out, GError **error)
-{
-    HnQemuMigration migration;
-
-    if (hn_qemu_migration_decode(value, &migration, error))
-        g_string_append_printf(out, "%s%s: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " bytes left\n",
-                               migration.status, migration.is_active ? " (active)" : "",
-                               migration.ram_remaining_bytes, migration.ram_total_bytes);
-}
-
-static void
-print_stats(json_object *value, GString *out, GError **error)
-{
-    g_autoptr(GArray) all = NULL;
-
-    if (!hn_qemu_stats_decode(value, &all, error))
-        return;
-    for (guint i = 0; i < all->len; i++) {
-        const HnQemuStats *stats = &g_array_index(all, HnQemuStats, i);
-
-        g_string_append_printf(out, "%s %s:", stats->provider,
-                               stats->qom_path ? stats->qom_path : "vm");
-        for (guint k = 0; k < stats->stats->len; k++) {
-            const HnQemuStat *stat = &g_array_index(stats->stats, HnQemuStat, k);
-
-            g_string_append_printf(out, " %s=%" G_GUINT64_FORMAT, stat->name, stat->value);
-        }
-        g_string_append_c(out, '\n');
-    }
-}
-
-static void
-print_human(json_object *value, GString *out, GError **error)
-{
-    g_autoptr(GArray) blocks = NULL;
-    HnQemuGpa2Hva answer;
-
-    if (strstr(json_object_get_string(value), "Block Name")) {
-        if (!hn_qemu_ramblocks_decode(value, &blocks, error))
-            return;
-        for (guint i = 0; i < blocks->len; i++) {
-            const HnQemuRamBlock *block = &g_array_index(blocks, HnQemuRamBlock, i);
-
-            g_string_append_printf(out,
-                                   "%s pages %" G_GUINT64_FORMAT " at %#" G_GINT64_MODIFIER
-                                   "x used %#" G_GINT64_MODIFIER "x of %#" G_GINT64_MODIFIER
-                                   "x host %#" G_GINT64_MODIFIER "x\n",
-                                   block->name, block->page_size_bytes, block->offset,
-                                   block->used_bytes, block->total_bytes, block->host_address);
-        }
-    } else if (hn_qemu_gpa2hva_decode(value, &answer, error)) {
-        g_string_append_printf(out, "%s at %#" G_GINT64_MODIFIER "x\n",
-                               answer.is_ram ? answer.block : "no RAM", answer.host_address);
-        hn_qemu_gpa2hva_clear(&answer);
-    }
-}
-
-static const struct {
-    const char *command;
-    void (*print)(json_object *value, GString *out, GError **error);
-} decoders[] = {
-    {HN_QEMU_QUERY_STATUS, print_status},
-    {HN_QEMU_QUERY_NAME, print_name},
-    {HN_QEMU_QUERY_UUID, print_uuid},
-    {HN_QEMU_QUERY_KVM, print_kvm},
-    {HN_QEMU_QUERY_CPUS_FAST, print_cpus},
-    {HN_QEMU_QUERY_HOTPLUGGABLE_CPUS, print_hotpluggable},
-    {HN_QEMU_QUERY_MEMDEV, print_memdevs},
-    {HN_QEMU_QUERY_MEMORY_DEVICES, print_memory_devices},
-    {HN_QEMU_QUERY_DIRTY_RATE, print_dirty_rate},
-    {HN_QEMU_QUERY_MIGRATE, print_migration},
-    {HN_QEMU_QUERY_STATS, print_stats},
-    {HN_QEMU_HUMAN_MONITOR_COMMAND, print_human},
-};
-
-/* "# command" and what its decoder or, for a refusal, QEMU says. */
-static void
-print_reply(const char *sent_line, json_object *reply, GString *out)
-{
-    json_object *sent = parse(sent_line + 3);
-    const char *command = json_object_get_string(json_object_object_get(sent, "execute"));
-    json_object *value = NULL;
-
-    for (size_t i = 0; i < G_N_ELEMENTS(decoders); i++) {
-        g_autoptr(GError) error = NULL;
-
-        if (!g_str_equal(decoders[i].command, command))
-            continue;
-        g_string_append_printf(out, "# %s\n", command);
-        if (json_object_object_get_ex(reply, "return", &value)) {
-            decoders[i].print(value, out, &error);
-            if (error)
-                g_string_append_printf(out, "error: %s\n", error->message);
-        }
-    }
-    json_object_put(sent);
-}
-
-static void
-test_decoders(gconstpointer data)
+static void test_decoders(gconstpointer data)
 {
     const Recording *r = data;
     g_autoptr(GString) out = g_string_new(NULL);
@@ -505,7 +273,10 @@ test_decoders(gconstpointer data)
             json_object *reply = parse(line + 3);
 
             if (json_object_object_get_ex(reply, "id", NULL)) {
-                print_reply(sent, reply, out);
+                json_object *command = parse(sent + 3);
+
+                print_reply(command, reply, out);
+                json_object_put(command);
                 sent = NULL;
             }
             json_object_put(reply);
@@ -534,9 +305,8 @@ typedef struct {
     char *error;
 } Replay;
 
-static void
-on_event(HnQmpClient *client, const char *name, json_object *data, gint64 timestamp_us,
-         gpointer user_data)
+static void on_event(HnQmpClient *client, const char *name, json_object *data, gint64 timestamp_us,
+                     gpointer user_data)
 {
     Replay *replay = user_data;
 
@@ -544,8 +314,8 @@ on_event(HnQmpClient *client, const char *name, json_object *data, gint64 timest
     replay->events++;
 }
 
-static void
-on_reply(HnQmpClient *client, json_object *value, const GError *error, gpointer user_data)
+static void on_reply(HnQmpClient *client, json_object *value, const GError *error,
+                     gpointer user_data)
 {
     Replay *replay = user_data;
 
@@ -555,8 +325,7 @@ on_reply(HnQmpClient *client, json_object *value, const GError *error, gpointer 
 }
 
 /* The peer: reads a command, then says what QEMU said up to the next one, under the client's id. */
-static json_object *
-play_reply(Replay *replay, const char *command)
+static json_object *play_reply(Replay *replay, const char *command)
 {
     g_autofree char *line = raw_line(replay->peer);
     json_object *got = parse(line), *reply = NULL;
@@ -585,8 +354,7 @@ play_reply(Replay *replay, const char *command)
     return reply;
 }
 
-static void
-replay_command(Replay *replay, HnQmpClient *client, const char *line)
+static void replay_command(Replay *replay, HnQmpClient *client, const char *line)
 {
     json_object *sent = parse(line + 3), *reply, *arguments = NULL, *value = NULL, *refusal = NULL;
     const char *command = json_object_get_string(json_object_object_get(sent, "execute"));
@@ -597,9 +365,8 @@ replay_command(Replay *replay, HnQmpClient *client, const char *line)
     reply = play_reply(replay, command);
     wait_until(replay->is_replied);
     if (json_object_object_get_ex(reply, "error", &refusal)) {
-        g_autofree char *expected =
-            g_strdup_printf("%s: %s", command,
-                            json_object_get_string(json_object_object_get(refusal, "desc")));
+        g_autofree char *expected = g_strdup_printf(
+            "%s: %s", command, json_object_get_string(json_object_object_get(refusal, "desc")));
 
         g_assert_cmpstr(replay->error, ==, expected);
     } else {
@@ -614,8 +381,7 @@ replay_command(Replay *replay, HnQmpClient *client, const char *line)
     json_object_put(sent);
 }
 
-static void
-test_client(gconstpointer data)
+static void test_client(gconstpointer data)
 {
     const Recording *r = data;
     const HnQmpClientCallbacks callbacks = {.event = on_event};
@@ -654,8 +420,7 @@ test_client(gconstpointer data)
 
 /* ---- */
 
-static Recording *
-load(const char *dir, const char *version, const char *file)
+static Recording *load(const char *dir, const char *version, const char *file)
 {
     Recording *r = g_new0(Recording, 1);
     g_autofree char *path = g_build_filename(dir, file, NULL);
@@ -674,8 +439,7 @@ load(const char *dir, const char *version, const char *file)
     return r;
 }
 
-static void
-recording_free(gpointer data)
+static void recording_free(gpointer data)
 {
     Recording *r = data;
 
@@ -686,8 +450,7 @@ recording_free(gpointer data)
     g_free(r);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     static const struct {
         const char *name;

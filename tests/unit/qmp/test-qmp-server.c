@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The server as its users see it: table, argument check, read-only socket, peer credentials, answers
- * now and later, events, sockets bound and inherited. What hostile clients do is test-qmp-abuse.c.
+ * The server as its users see it: table, argument check, read-only socket, peer credentials,
+ * answers now and later, events, sockets bound and inherited. What hostile clients do is
+ * test-qmp-abuse.c.
  */
 #include <fcntl.h>
 #include <sys/file.h>
@@ -17,8 +18,7 @@ typedef struct {
     GString *audit;
 } Daemon;
 
-static void
-do_echo(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_echo(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     Daemon *daemon = user_data;
 
@@ -27,16 +27,14 @@ do_echo(HnQmpRequest *request, json_object *args, gpointer user_data)
     hn_qmp_request_return(request, json_object_get(args));
 }
 
-static void
-do_hold(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_hold(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     Daemon *daemon = user_data;
 
     daemon->held = request;
 }
 
-static void
-do_fail(HnQmpRequest *request, json_object *args, gpointer user_data)
+static void do_fail(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "No domain '%s'", "vm\xff");
 }
@@ -61,9 +59,8 @@ static const HnQmpCommand commands[] = {
 
 static const HnQmpEventInfo events[] = {{"MOVED", "A move."}, {"ROUND", "A round."}, {NULL}};
 
-static void
-on_audit(const char *command, json_object *args, const HnQmpPeer *peer, gboolean is_read_only,
-         const char *refusal, gpointer user_data)
+static void on_audit(const char *command, json_object *args, const HnQmpPeer *peer,
+                     gboolean is_read_only, const char *refusal, gpointer user_data)
 {
     Daemon *daemon = user_data;
 
@@ -78,8 +75,7 @@ typedef struct {
     HnQmpServer *server;
 } Fixture;
 
-static void
-set_up(Fixture *f, gconstpointer data)
+static void set_up(Fixture *f, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
 
@@ -88,15 +84,13 @@ set_up(Fixture *f, gconstpointer data)
     f->daemon.audit = g_string_new(NULL);
     f->server = hn_qmp_server_new("homenode", "1.2.3", commands, events, NULL, &f->daemon);
     hn_qmp_server_set_audit(f->server, on_audit);
-    g_assert_true(hn_qmp_server_listen_path(f->server, f->scratch.path, FALSE, 0660, (gid_t)-1,
-                                            &error));
     g_assert_true(
-        hn_qmp_server_listen_path(f->server, f->ro_path, TRUE, 0666, (gid_t)-1, &error));
+        hn_qmp_server_listen_path(f->server, f->scratch.path, FALSE, 0660, (gid_t)-1, &error));
+    g_assert_true(hn_qmp_server_listen_path(f->server, f->ro_path, TRUE, 0666, (gid_t)-1, &error));
     g_assert_no_error(error);
 }
 
-static void
-tear_down(Fixture *f, gconstpointer data)
+static void tear_down(Fixture *f, gconstpointer data)
 {
     hn_qmp_server_free(f->server);
     g_assert_false(g_file_test(f->scratch.path, G_FILE_TEST_EXISTS));
@@ -107,8 +101,7 @@ tear_down(Fixture *f, gconstpointer data)
 }
 
 /* A raw client past its negotiation. */
-static int
-raw_client(const char *path)
+static int raw_client(const char *path)
 {
     int fd = raw_connect(path);
     g_autofree char *greeting = NULL, *reply = NULL;
@@ -143,7 +136,8 @@ static const struct {
     {"int-is-a-number", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\",\"share\":2}}",
      "{\"return\":{\"name\":\"a\",\"share\":2}}"},
     {"failure-made-utf8", "{\"execute\":\"fail\",\"id\":\"x\"}",
-     "{\"error\":{\"class\":\"GenericError\",\"desc\":\"No domain 'vm\xef\xbf\xbd'\"},\"id\":\"x\"}"},
+     "{\"error\":{\"class\":\"GenericError\",\"desc\":\"No domain "
+     "'vm\xef\xbf\xbd'\"},\"id\":\"x\"}"},
     {"missing", "{\"execute\":\"echo\"}",
      "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'name' is missing; it is "
      "string\"}}"},
@@ -151,16 +145,17 @@ static const struct {
      "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"hold: argument 'x' is unexpected; it "
      "takes none\"}}"},
     {"wrong-type", "{\"execute\":\"echo\",\"arguments\":{\"name\":5}}",
-     "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'name' must be string\"}}"},
+     "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'name' must be "
+     "string\"}}"},
     {"null", "{\"execute\":\"echo\",\"arguments\":{\"name\":null}}",
-     "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'name' must be string\"}}"},
+     "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'name' must be "
+     "string\"}}"},
     {"double-for-int", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\",\"node\":1.5}}",
      "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'node' must be int\"}}"},
     {"int-too-large",
      "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\",\"node\":9223372036854775808}}",
      "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'node' must be int\"}}"},
-    {"list-of-other",
-     "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\",\"domains\":[\"x\",1]}}",
+    {"list-of-other", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\",\"domains\":[\"x\",1]}}",
      "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'domains' must be "
      "[string]\"}}"},
     {"unknown-command", "{\"execute\":\"nope\",\"id\":1}",
@@ -214,8 +209,7 @@ static const struct {
      .is_ro = TRUE},
 };
 
-static void
-test_exchanges(Fixture *f, gconstpointer data)
+static void test_exchanges(Fixture *f, gconstpointer data)
 {
     int rw = raw_client(f->scratch.path), ro = raw_client(f->ro_path);
 
@@ -245,8 +239,7 @@ test_exchanges(Fixture *f, gconstpointer data)
 }
 
 /* query-commands is the table: every command in it is known, and marked for this socket. */
-static void
-test_query_commands(Fixture *f, gconstpointer data)
+static void test_query_commands(Fixture *f, gconstpointer data)
 {
     const char *const paths[] = {f->scratch.path, f->ro_path};
 
@@ -260,8 +253,7 @@ test_query_commands(Fixture *f, gconstpointer data)
         g_assert_cmpuint(json_object_array_length(list), ==, 7 + G_N_ELEMENTS(commands) - 1);
         for (size_t i = 0; i < json_object_array_length(list); i++) {
             json_object *entry = json_object_array_get_idx(list, i);
-            const char *name =
-                json_object_get_string(json_object_object_get(entry, "name"));
+            const char *name = json_object_get_string(json_object_object_get(entry, "name"));
             gboolean is_change = g_str_equal(name, "change");
 
             g_assert_cmpint(json_object_get_boolean(json_object_object_get(entry, "is-mutating")),
@@ -274,8 +266,7 @@ test_query_commands(Fixture *f, gconstpointer data)
     }
 }
 
-static void
-test_before_negotiation(Fixture *f, gconstpointer data)
+static void test_before_negotiation(Fixture *f, gconstpointer data)
 {
     int fd = raw_connect(f->scratch.path);
     g_autofree char *greeting = raw_line(fd);
@@ -298,8 +289,7 @@ test_before_negotiation(Fixture *f, gconstpointer data)
 }
 
 /* An answer may come later; meanwhile the same client is served. */
-static void
-test_later(Fixture *f, gconstpointer data)
+static void test_later(Fixture *f, gconstpointer data)
 {
     int fd = raw_client(f->scratch.path);
     g_autofree char *second = NULL, *first = NULL;
@@ -334,8 +324,7 @@ test_later(Fixture *f, gconstpointer data)
 }
 
 /* "echo … | socat -": the client closes its writing half and still gets its answers. */
-static void
-test_half_closed(Fixture *f, gconstpointer data)
+static void test_half_closed(Fixture *f, gconstpointer data)
 {
     int fd = raw_client(f->scratch.path);
     g_autoptr(GString) text = g_string_new(NULL);
@@ -352,8 +341,7 @@ test_half_closed(Fixture *f, gconstpointer data)
     close(fd);
 }
 
-static void
-test_events(Fixture *f, gconstpointer data)
+static void test_events(Fixture *f, gconstpointer data)
 {
     int all = raw_client(f->ro_path), one = raw_client(f->scratch.path);
     int none = raw_client(f->scratch.path);
@@ -377,8 +365,8 @@ test_events(Fixture *f, gconstpointer data)
     g_assert_cmpstr(a2, ==,
                     "{\"timestamp\":{\"seconds\":1,\"microseconds\":500000},\"event\":\"MOVED\","
                     "\"data\":{\"domain\":\"vm1\"}}");
-    g_assert_cmpstr(
-        a3, ==, "{\"timestamp\":{\"seconds\":2,\"microseconds\":1},\"event\":\"ROUND\"}");
+    g_assert_cmpstr(a3, ==,
+                    "{\"timestamp\":{\"seconds\":2,\"microseconds\":1},\"event\":\"ROUND\"}");
     g_assert_cmpstr(o2, ==, a3);
 
     g_free(a1);
@@ -395,8 +383,7 @@ test_events(Fixture *f, gconstpointer data)
     close(none);
 }
 
-static mode_t
-mode_of(const char *path)
+static mode_t mode_of(const char *path)
 {
     struct stat st;
 
@@ -404,8 +391,7 @@ mode_of(const char *path)
     return st.st_mode & 07777;
 }
 
-static void
-assert_refused(HnQmpServer *server, const char *path, const char *why)
+static void assert_refused(HnQmpServer *server, const char *path, const char *why)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *text = g_strdup_printf("Cannot listen on '%s': %s", path, why);
@@ -416,8 +402,7 @@ assert_refused(HnQmpServer *server, const char *path, const char *why)
 }
 
 /* Permissions, whatever the umask; stale files replaced; live ones and files of others not. */
-static void
-test_paths(Fixture *f, gconstpointer data)
+static void test_paths(Fixture *f, gconstpointer data)
 {
     g_autoptr(HnQmpServer) other =
         hn_qmp_server_new("other", "1.0.0", commands, NULL, NULL, &f->daemon);
@@ -462,8 +447,7 @@ test_paths(Fixture *f, gconstpointer data)
 }
 
 /* Socket activation: a descriptor that listens is served, anything else refused. */
-static void
-test_activation(Fixture *f, gconstpointer data)
+static void test_activation(Fixture *f, gconstpointer data)
 {
     g_autoptr(HnQmpServer) server =
         hn_qmp_server_new("homenode", "1.2.3", commands, NULL, NULL, &f->daemon);
@@ -494,8 +478,7 @@ test_activation(Fixture *f, gconstpointer data)
     g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS)); /* systemd's, not ours */
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, func) g_test_add("/qmp/server/" name, Fixture, NULL, set_up, func, tear_down)
