@@ -6,8 +6,8 @@
  * actuation is one structured record with HOMENODE_ fields. When standard error is not the journal, or the
  * program was built without libsystemd, the same becomes one line "<level> message (FIELD=value …)".
  *
- * Only main.c, manager.c, round.c, ownership.c and control.c log: everything below returns errors and reasons, so that
- * nothing is said twice. GLib's own messages (g_warning in a library) come out here as well.
+ * Only daemon.c, manager.c, lifecycle.c, events.c and control.c log: everything below returns errors and reasons, so
+ * that nothing is said twice. GLib's own messages (g_warning in a library) come out here as well.
  *
  * Must not: be called with anything a guest could have chosen in a format string.
  */

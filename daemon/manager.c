@@ -3,13 +3,10 @@
  * The round: observe → decide → apply → report. See manager.h.
  */
 #include "manager_state.h"
-#include "daemon-config.h"
 #include "log.h"
-#include "ownership.h"
 #include "report/fields.h"
 #include "report/metrics.h"
 #include "report/plan_json.h"
-#include "backend/wish.h"
 
 #include <gio/gio.h>
 #include <string.h>
@@ -18,9 +15,6 @@
 /* A quiet host is recorded and its past saved this often: enough to see what went before an incident. */
 #define QUIET_SAVE_NS (UINT64_C(30) * 1000 * 1000 * 1000)
 #define ORDER_TICK_MS 1000
-/* Rounds that --once takes: the first has no rates, the policy wants confirming ones. */
-#define ONCE_EXTRA_ROUNDS 2
-#define ONCE_CONNECT_S 10
 
 typedef struct {
     HnManager *manager;
@@ -28,8 +22,6 @@ typedef struct {
     HnTrialFunc func; /* NULL: the real round */
     void *user_data;
 } Errand;
-
-static void begin_round(HnManager *manager);
 
 uint64_t hn_manager_now_ns(void)
 {
@@ -69,7 +61,7 @@ static gboolean end_errand(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-static void work_at_desk(gpointer data, gpointer unused)
+void hn_manager_work_at_desk(gpointer data, gpointer unused)
 {
     Errand *errand = data;
     hn_round_run(errand->round);
@@ -131,7 +123,7 @@ HnRound *hn_manager_new_round(HnManager *manager)
     return round;
 }
 
-static void begin_round(HnManager *manager)
+void hn_manager_begin_round(HnManager *manager)
 {
     g_clear_handle_id(&manager->round_timer, g_source_remove);
     g_clear_handle_id(&manager->event_timer, g_source_remove);
@@ -336,7 +328,7 @@ static gboolean on_round_due(gpointer data)
 {
     HnManager *manager = data;
     manager->round_timer = 0;
-    begin_round(manager);
+    hn_manager_begin_round(manager);
     return G_SOURCE_REMOVE;
 }
 
@@ -344,7 +336,7 @@ static gboolean on_event_due(gpointer data)
 {
     HnManager *manager = data;
     manager->event_timer = 0;
-    begin_round(manager);
+    hn_manager_begin_round(manager);
     return G_SOURCE_REMOVE;
 }
 
@@ -451,126 +443,7 @@ bool hn_manager_reload(HnManager *manager, GError **error)
     return true;
 }
 
-/* ---- Beginning and end. ------------------------------------------------------------------------------------ */
-
-static bool parse_wish(const char *xml, const HnHost *host, HnWish *ret_wish)
-{
-    /* A wrong element is not an error here: its sentence is in ret_wish->invalid and becomes a reason. */
-    hn_wish_parse(xml, host, ret_wish);
-    return true;
-}
-
-static char *read_line(const HnRoot *root, const char *path)
-{
-    g_autofree char *text = NULL;
-    if (!hn_root_read(root, path, 4096, &text, NULL, NULL))
-        return g_strdup("unknown");
-    return g_strdup(g_strstrip(text));
-}
-
-static HnPast *load_past(const HnManager *manager)
-{
-    g_autofree char *file = g_build_filename(manager->runtime_dir, "past", NULL);
-    g_autofree char *text = NULL;
-    gsize len = 0;
-    g_autoptr(GError) error = NULL;
-    if (manager->is_dry_run || !g_file_get_contents(file, &text, &len, NULL))
-        return hn_past_new();
-    HnPast *past = hn_past_parse(text, len, &error);
-    if (past)
-        return past;
-    hn_log(LOG_WARNING, NULL, "%s is ignored: %s", file, error->message);
-    return hn_past_new();
-}
-
-/* What an earlier run left: adopt it (the observer then knows our pins) or give it back. */
-static bool load_journal(HnManager *manager, GError **error)
-{
-    g_autofree char *dir = g_build_filename(manager->runtime_dir, "journal", NULL);
-    manager->journal = hn_journal_new(dir, manager->boot_id, error);
-    if (!manager->journal)
-        return false;
-    g_autoptr(GPtrArray) found = hn_journal_load(manager->journal, manager->root, error);
-    if (!found)
-        return false;
-    for (guint i = 0; i < found->len; i++) {
-        const HnJournalFound *entry = g_ptr_array_index(found, i);
-        if (entry->state == HN_JOURNAL_CORRUPT)
-            hn_log(LOG_WARNING, NULL, "journal: %s", entry->message);
-        if (entry->state != HN_JOURNAL_SAME)
-            continue;
-        HnGuest *guest = hn_guests_want(manager->guests, entry->uuid, entry->name);
-        bool is_adopted = manager->config->on_start == HN_ON_START_ADOPT;
-        hn_log(LOG_NOTICE, HN_MSG_ADOPTED, "%s was pinned by an earlier run: %s", entry->name,
-               is_adopted ? "adopted" : "to be restored");
-        hn_manager_remember(manager, guest, HN_HISTORY_DAEMON, HN_REASON_IN_PROGRESS,
-                            is_adopted ? "Adopted from an earlier run of the daemon."
-                                       : "Restored, left over from an earlier run of the daemon.", 0);
-    }
-    return true;
-}
-
-HnManager *hn_manager_new(const HnManagerOptions *options, HnConfig *config, GError **error)
-{
-    g_autoptr(HnManager) manager = g_new0(HnManager, 1);
-    manager->backend = options->backend;
-    manager->root = options->root;
-    manager->config = config;
-    manager->config_file = g_strdup(options->config_file);
-    manager->runtime_dir = g_strdup(options->runtime_dir);
-    manager->is_config_optional = options->is_config_optional;
-    manager->is_dry_run = options->is_dry_run;
-    manager->host_name = g_strdup(g_get_host_name());
-    manager->boot_id = read_line(options->root, "proc/sys/kernel/random/boot_id");
-    manager->outcomes = g_array_new(FALSE, TRUE, sizeof(HnOutcome));
-    manager->guests = hn_guests_new();
-    manager->history = hn_history_new(config->history_entries);
-    manager->recorder = hn_recorder_new(config->record_bytes);
-    manager->series = hn_series_new();
-    manager->orders = hn_orders_new();
-    manager->past = load_past(manager);
-    if (!load_journal(manager, error))
-        return NULL;
-    HnObserverConfig observing = {.parse_wish = parse_wish, .ownership = hn_ownership_of(manager->journal)};
-    manager->observer = hn_observer_new(manager->root, &observing);
-    manager->actuator = hn_actuator_new(manager->backend, manager->root, manager->journal, &config->limits,
-                                        hn_manager_on_outcome, manager);
-    manager->desk = g_thread_pool_new(work_at_desk, NULL, 1, TRUE, error);
-    return manager->desk ? g_steal_pointer(&manager) : NULL;
-}
-
-void hn_manager_free(HnManager *manager)
-{
-    if (!manager)
-        return;
-    g_clear_handle_id(&manager->round_timer, g_source_remove);
-    g_clear_handle_id(&manager->event_timer, g_source_remove);
-    g_clear_handle_id(&manager->order_timer, g_source_remove);
-    /* It removes itself when it fires; after that its id must not be used. */
-    if (manager->once_timer && g_main_context_find_source_by_id(NULL, manager->once_timer))
-        g_source_remove(manager->once_timer);
-    if (manager->desk)
-        g_thread_pool_free(manager->desk, FALSE, TRUE);
-    g_clear_pointer(&manager->actuator, hn_actuator_free);
-    hn_observer_free(manager->observer);
-    g_clear_pointer(&manager->journal, hn_journal_free);
-    hn_past_free(manager->past);
-    hn_snapshot_free(manager->snapshot);
-    hn_plan_free(manager->plan);
-    g_array_unref(manager->outcomes);
-    hn_guests_free(manager->guests);
-    hn_history_free(manager->history);
-    hn_recorder_free(manager->recorder);
-    hn_series_free(manager->series);
-    hn_orders_free(manager->orders);
-    hn_config_free(manager->config);
-    g_free(manager->last_error);
-    g_free(manager->config_file);
-    g_free(manager->runtime_dir);
-    g_free(manager->host_name);
-    g_free(manager->boot_id);
-    g_free(manager);
-}
+/* ---- Orders. ----------------------------------------------------------------------------------------------- */
 
 static void report_order(json_object *document, void *user_data)
 {
@@ -607,81 +480,4 @@ void hn_manager_watch_orders(HnManager *manager)
 {
     if (!manager->order_timer)
         manager->order_timer = g_timeout_add(ORDER_TICK_MS, on_order_tick, manager);
-}
-
-void hn_manager_start(HnManager *manager)
-{
-    manager->is_started = true;
-    manager->backend->ops->watch(manager->backend, hn_manager_on_change, manager);
-    if (manager->config->on_start == HN_ON_START_RESTORE && !manager->is_dry_run)
-        hn_actuator_release_all(manager->actuator);
-    begin_round(manager);
-}
-
-static gboolean on_once_overdue(gpointer data)
-{
-    HnManager *manager = data;
-    if (manager->n_rounds == 0 && manager->n_failed_rounds == 0) {
-        g_autofree char *problem = g_strdup_printf("no connection to %s after %d s", manager->config->connect,
-                                                   ONCE_CONNECT_S);
-        manager->once_func(NULL, problem, manager->once_data);
-    }
-    return G_SOURCE_REMOVE;
-}
-
-void hn_manager_run_once(HnManager *manager, HnOnceFunc func, void *user_data)
-{
-    manager->once_timer = g_timeout_add_seconds(ONCE_CONNECT_S, on_once_overdue, manager);
-    manager->once_func = func;
-    manager->once_data = user_data;
-    manager->once_rounds = manager->config->policy.confirm_rounds + ONCE_EXTRA_ROUNDS;
-    hn_manager_start(manager);
-}
-
-/* Serves the main context until `is_busy` says no or the deadline has passed. */
-static void drain(HnManager *manager, const guint *n_busy, uint64_t deadline_ns)
-{
-    while (*n_busy > 0 && hn_manager_now_ns() < deadline_ns)
-        if (!g_main_context_iteration(NULL, FALSE))
-            g_usleep(2000);
-}
-
-static void remove_stats(HnManager *manager)
-{
-    g_autoptr(GPtrArray) guests = hn_guests_list(manager->guests);
-    for (guint i = 0; i < guests->len; i++) {
-        HnGuest *guest = g_ptr_array_index(guests, i);
-        if (guest->stats_xml || guest->is_stats_busy)
-            hn_manager_write_stats(manager, guest, NULL);
-    }
-}
-
-bool hn_manager_is_idle(const HnManager *manager)
-{
-    return manager->n_at_desk == 0 && manager->n_calls == 0;
-}
-
-bool hn_manager_stop(HnManager *manager)
-{
-    uint64_t deadline_ns = hn_manager_now_ns() + manager->config->stop_timeout_ns;
-    g_autoptr(GError) error = NULL;
-    bool is_good = true;
-
-    manager->is_stopping = true;
-    hn_log_notify("STOPPING=1\nSTATUS=restoring guests");
-    hn_actuator_set_paused(manager->actuator, NULL, true);
-    drain(manager, &manager->n_at_desk, deadline_ns);
-    if (manager->config->on_stop == HN_ON_STOP_RESTORE && !manager->is_dry_run) {
-        hn_actuator_set_paused(manager->actuator, NULL, false);
-        uint64_t now_ns = hn_manager_now_ns();
-        is_good = hn_actuator_release_wait(manager->actuator, NULL,
-                                           deadline_ns > now_ns ? deadline_ns - now_ns : 0, &error);
-        if (!is_good)
-            hn_log(LOG_ERR, HN_MSG_STOPPED,
-                   "not everything could be restored: %s; the journal is kept, the next start restores it",
-                   error->message);
-    }
-    remove_stats(manager);
-    drain(manager, &manager->n_calls, deadline_ns);
-    return is_good;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The manager's state, for the files that are the manager: manager.c (rounds and their end), events.c (what the
- * world reports), answers.c (what control commands are told), control.c (the commands). Nobody else includes it.
+ * The manager's state, for the files that are the manager: manager.c (rounds), lifecycle.c (beginning and end), events.c (what the
+ * world reports), answers.c (what control commands are told), control*.c (the commands). Nobody else includes it.
  */
 #pragma once
 
@@ -60,6 +60,10 @@ struct HnManager {
 
 /* manager.c */
 uint64_t hn_manager_now_ns(void); /* CLOCK_BOOTTIME: called once per round, event and command */
+/* Starts a round now, or, while one runs, another right after it. */
+void hn_manager_begin_round(HnManager *manager);
+/* The desk's worker: runs one round or trial and sends it back to the main context. */
+void hn_manager_work_at_desk(gpointer errand, gpointer unused);
 /* Causes a round after the configured delay, or at once after the one that runs. */
 void hn_manager_request_round(HnManager *manager);
 /* A round filled with the present state, to be run or tried. */
