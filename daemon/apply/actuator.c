@@ -174,7 +174,7 @@ HnActDomain *hn_actuator_domain(HnActuator *actuator, const char *uuid, const ch
     if (!domain) {
         domain = g_new0(HnActDomain, 1);
         g_strlcpy(domain->uuid, uuid, sizeof(domain->uuid));
-        domain->target = hn_target_new(uuid);
+        domain->target = hn_target_new();
         g_hash_table_insert(actuator->domains, domain->uuid, domain);
     }
     if (name && !domain->name)

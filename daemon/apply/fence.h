@@ -18,7 +18,6 @@ typedef struct {
     HnCpuset node_ids;      /* FENCE: the kernel's node ids */
     uint64_t inside_bytes;  /* resident on those nodes, and elsewhere */
     uint64_t outside_bytes;
-    bool is_numatune_admin; /* as the snapshot knew it */
 } HnFenceRequest;
 
 /* At most this share of the memory may lie outside. */

@@ -26,7 +26,6 @@ typedef struct {
     HnTarget *target;         /* counted */
     int64_t pid;
     uint64_t start_ticks;
-    int32_t to_node;          /* index */
     int32_t to_node_id;       /* the kernel's */
     uint64_t watermark_bytes; /* of the destination */
     HnMove *move;             /* owned */

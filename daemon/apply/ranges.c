@@ -34,7 +34,8 @@ static bool is_immovable(const HnRegion *region)
     return region->movability != HN_MOVABLE && region->movability != HN_MOVABLE_SHARED;
 }
 
-uint64_t hn_ranges_elsewhere_bytes(const HnHost *host, const HnRegion *region, HnNodemask from, HnNodemask to)
+/* Bytes of a region on nodes in `from` (0: any) but not in `to`. */
+static uint64_t elsewhere_bytes(const HnHost *host, const HnRegion *region, HnNodemask from, HnNodemask to)
 {
     uint64_t bytes = 0;
 
@@ -264,7 +265,7 @@ GPtrArray *hn_ranges_of(const HnHost *host, const HnDomain *domain, const HnVerd
     for (uint32_t i = 0; i < domain->n_regions; i++) {
         const HnRegion *region = &domain->regions[i];
         const uint64_t elsewhere =
-            hn_ranges_elsewhere_bytes(host, region, action->from_nodes, action->to_nodes);
+            elsewhere_bytes(host, region, action->from_nodes, action->to_nodes);
 
         if (!is_of_client(&view, region))
             continue;

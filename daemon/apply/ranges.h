@@ -32,6 +32,3 @@ typedef struct {
  * *ret_immovable_bytes: of that client, elsewhere, and staying there. */
 GPtrArray *hn_ranges_of(const HnHost *host, const HnDomain *domain, const HnVerdict *verdict,
                         const HnAction *action, uint64_t *ret_immovable_bytes);
-
-/* Bytes of the domain's regions on nodes in `from` (0: any) but not in `to`. */
-uint64_t hn_ranges_elsewhere_bytes(const HnHost *host, const HnRegion *region, HnNodemask from, HnNodemask to);

@@ -13,7 +13,6 @@
 
 struct HnTarget {
     gint n_refs;
-    char uuid[HN_UUID_LEN + 1];
     GMutex lock; /* everything below */
     int64_t pid;
     int32_t tids[MAX_WATCHED];
@@ -25,7 +24,9 @@ struct HnTarget {
     HnBackoff backoff;
     uint64_t sampled_ns, sampled_delay_ns; /* when, and the sum over the threads then */
     bool has_baseline;
+    bool is_baseline_observed; /* between snapshots; else the first window of a move stands for it */
     uint32_t baseline_permille;
+    bool has_moved; /* since the last snapshot */
     uint64_t snapshot_ns, snapshot_delay_ns;
     guint snapshot_n;
     /* progress */
@@ -36,12 +37,11 @@ struct HnTarget {
     HnHistogram calls;
 };
 
-HnTarget *hn_target_new(const char *uuid)
+HnTarget *hn_target_new(void)
 {
     HnTarget *target = g_new0(HnTarget, 1);
 
     target->n_refs = 1;
-    g_strlcpy(target->uuid, uuid, sizeof(target->uuid));
     g_mutex_init(&target->lock);
     hn_backoff_init(&target->backoff);
     return target;
@@ -61,11 +61,6 @@ void hn_target_unref(HnTarget *target)
     g_free(target);
 }
 
-const char *hn_target_uuid(const HnTarget *target)
-{
-    return target->uuid;
-}
-
 /* Mean run delay of n threads over a time, in permille of it. */
 static uint32_t delay_permille(uint64_t delay_ns, guint n, uint64_t wall_ns)
 {
@@ -81,17 +76,20 @@ void hn_target_observe(HnTarget *target, const HnDomain *domain, uint64_t taken_
     for (uint32_t i = 0; i < domain->n_vcpus; i++)
         delay_ns += domain->vcpus[i].run_delay_ns;
     g_mutex_lock(&target->lock);
-    if (target->n_begun == 0 && target->snapshot_n == domain->n_vcpus && taken_ns > target->snapshot_ns &&
+    if (target->n_begun == 0 && !target->has_moved && target->snapshot_n == domain->n_vcpus && taken_ns > target->snapshot_ns &&
         delay_ns >= target->snapshot_delay_ns && target->pid == domain->pid) {
-        target->has_baseline = true;
+        target->has_baseline = target->is_baseline_observed = true;
         target->baseline_permille = delay_permille(delay_ns - target->snapshot_delay_ns, domain->n_vcpus,
                                                    taken_ns - target->snapshot_ns);
     }
+    target->has_moved = target->n_begun > 0;
     target->snapshot_ns = taken_ns;
     target->snapshot_delay_ns = delay_ns;
     target->snapshot_n = domain->n_vcpus;
-    if (target->pid != domain->pid)
+    if (target->pid != domain->pid) {
         target->sampled_ns = 0;
+        target->has_baseline = target->is_baseline_observed = false;
+    }
     target->pid = domain->pid;
     if (target->n_tids != MIN(domain->n_vcpus, MAX_WATCHED))
         target->sampled_ns = 0; /* the sum is over other threads now */
@@ -129,9 +127,10 @@ void hn_target_begin(HnTarget *target, uint64_t total_bytes)
         memset(&target->calls, 0, sizeof(target->calls));
         target->first_ns = target->last_ns = 0;
         target->sampled_ns = 0;
+        target->has_baseline = target->is_baseline_observed;
         hn_backoff_init(&target->backoff);
     }
-    target->was_begun = true;
+    target->was_begun = target->has_moved = true;
     target->progress.bytes_total += total_bytes;
     g_mutex_unlock(&target->lock);
 }

@@ -16,10 +16,9 @@
 
 typedef struct HnTarget HnTarget;
 
-HnTarget *hn_target_new(const char *uuid);
+HnTarget *hn_target_new(void);
 HnTarget *hn_target_ref(HnTarget *target);
 void hn_target_unref(HnTarget *target);
-const char *hn_target_uuid(const HnTarget *target);
 
 /* What a new snapshot says: threads to watch, the domain's cap. While nothing moves, the run delay between two
  * snapshots becomes the baseline. */

@@ -77,7 +77,6 @@ static void make_fence(HnWork *work, const HnHost *host, const HnDomain *domain)
 {
     work->fence.identity = work->identity;
     work->fence.node_ids = work->to_node_ids;
-    work->fence.is_numatune_admin = domain->is_numatune_admin;
     for (uint32_t i = 0; i < host->n_nodes; i++) {
         if (work->action.to_nodes >> i & 1)
             work->fence.inside_bytes += domain->resident_bytes[i];
@@ -106,7 +105,6 @@ static void make_move(HnWork *work, const HnHost *host, const HnDomain *domain, 
 
         node_ids_of(host, work->action.from_nodes, &spec.from_node_ids);
         job = hn_move_job_new(work, target, domain->pid, domain->start_ticks, hn_move_new(&spec));
-        job->to_node = part->to_node;
         job->to_node_id = node->id;
         job->watermark_bytes = node->mem_watermark_bytes;
         g_ptr_array_add(work->jobs, job);

@@ -184,7 +184,7 @@ static void mover_ended(HnMoveJob *job, void *user_data)
 
 static void by_mover(Bench *bench, int to, bool is_adaptive, Measure *ret)
 {
-    HnTarget *target = hn_target_new("00000000-0000-0000-0000-000000000000");
+    HnTarget *target = hn_target_new();
     HnRange range = {.start = GPOINTER_TO_SIZE(bench->memory), .length_bytes = bench->bytes, .page_bytes = 4096,
                      .is_thp = bench->page_bytes > 4096};
     HnMoveSpec spec = {.pid = bench->pid, .base_page_bytes = 4096, .to_node_id = to, .limit_bytes = UINT64_MAX,

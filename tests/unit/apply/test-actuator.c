@@ -606,6 +606,58 @@ static void test_pressure_for_long(Fixture *f, gconstpointer data)
     g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_MOVE), ==, 0);
 }
 
+/* vCPUs that wait for a CPU this share of the time, told for a while. */
+static void wait_for_cpu(Fixture *f, guint permille, uint64_t *waited_ns, guint ms)
+{
+    const gint64 end_us = g_get_monotonic_time() + ms * 1000;
+    gint64 last_us = g_get_monotonic_time();
+
+    while (last_us < end_us) {
+        gint64 now_us;
+
+        for (guint i = 0; i < WORLD_VCPUS; i++) {
+            g_autofree char *path = g_strdup_printf("proc/%d/task/%d/schedstat", WORLD_PID, WORLD_TID(i));
+            g_autofree char *text = g_strdup_printf("1000 %" G_GUINT64_FORMAT " 10\n", *waited_ns);
+
+            fake_kernel_write(f->world->kernel, path, text);
+        }
+        idle(20);
+        now_us = g_get_monotonic_time();
+        *waited_ns += (uint64_t)(now_us - last_us) * permille;
+        last_us = now_us;
+    }
+}
+
+/* An overcommitted guest always waits for half of the time: no reason to slow down. More than before is one. */
+static void test_run_delay(Fixture *f, gconstpointer data)
+{
+    uint64_t waited_ns = 1;
+    HnProgress progress;
+
+    for (uint64_t s = 1; s <= 2; s++) {
+        f->world->snapshot->taken_ns = s * SEC;
+        for (guint i = 0; i < WORLD_VCPUS; i++)
+            f->world->domain->vcpus[i].run_delay_ns = s * SEC / 2;
+        hn_actuator_observe(f->actuator, f->world->snapshot);
+    }
+    f->limits.host_bytes_per_sec = 4 * MIB;
+    /* Far apart: on a busy machine the made-up files grow in jumps. */
+    f->limits.run_delay_slow_permille = 300;
+    f->limits.run_delay_pause_permille = 900;
+    hn_actuator_set_limits(f->actuator, &f->limits);
+    wait_for_cpu(f, 500, &waited_ns, 1);
+    submit_move(f, 1, 2);
+    wait_for_cpu(f, 500, &waited_ns, 1200);
+    g_assert_true(hn_actuator_progress(f->actuator, WORLD_UUID, &progress));
+    g_assert_true(progress.is_moving);
+    g_assert_cmpint(progress.reason, ==, HN_REASON_IN_PROGRESS);
+    wait_for_cpu(f, 1000, &waited_ns, 1200);
+    g_assert_true(hn_actuator_progress(f->actuator, WORLD_UUID, &progress));
+    g_test_message("speed %u", progress.speed_permille);
+    g_assert_cmpint(progress.reason, ==, HN_REASON_BACKED_OFF);
+    g_assert_cmpuint(progress.speed_permille, <, 500);
+}
+
 /* ---- the admin's pins ---- */
 
 static void test_tunables(Fixture *f, gconstpointer data)
@@ -769,6 +821,7 @@ int main(int argc, char **argv)
     ADD("limits-at-run-time", NULL, test_limits_at_run_time);
     ADD("pressure", NULL, test_pressure);
     ADD("pressure-for-long", NULL, test_pressure_for_long);
+    ADD("run-delay", NULL, test_run_delay);
     ADD("tunables", NULL, test_tunables);
     ADD("release", NULL, test_release);
     ADD("release-mid-move", NULL, test_release_mid_move);

@@ -160,7 +160,7 @@ static void test_mover(void)
 {
     g_autoptr(HnRoot) root = hn_root_open("/", NULL);
     const int node = own_node();
-    HnTarget *target = hn_target_new("11111111-2222-3333-4444-555555555555");
+    HnTarget *target = hn_target_new();
     HnMoveSpec spec = {.base_page_bytes = 4096, .to_node_id = node, .limit_bytes = UINT64_MAX};
     HnRange range = {.length_bytes = 8 * MIB, .page_bytes = 4096};
     g_autofree char *dir = NULL;
