@@ -270,8 +270,8 @@ static char *explain_error(const char *path, const char *command, const GError *
         return g_strdup_printf("homenoded does not know '%s': it is older than this homenode",
                                command);
     default:
-        if (g_str_has_prefix(
-                message, "No domain '")) /* the daemon's sentence for it, see homenode-control(7) */
+        /* The daemon's sentence for it; the protocol has no class of its own for that. */
+        if (g_str_has_prefix(message, "No running domain '"))
             *ret_exit = HN_EXIT_NO_DOMAIN;
         return g_strdup(message);
     }

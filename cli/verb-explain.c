@@ -45,7 +45,9 @@ static void print_alternatives(const HnCli *cli, json_object *reply)
             HN_COLOUR_NONE);
         hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(each, "bytes-to-move", 0)),
                       HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_duration_ms((uint64_t)hn_reply_int(each, "move-ms", 0)),
+        bool has_bytes = hn_reply_int(each, "bytes-to-move", 0) > 0;
+        int64_t move_ms = hn_reply_int(each, "move-ms", 0);
+        hn_table_take(table, has_bytes ? hn_text_duration_ms((uint64_t)move_ms) : NULL,
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_cli_format_payback(each), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(each, "reason"), HN_COLOUR_NONE);

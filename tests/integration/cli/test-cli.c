@@ -7,62 +7,12 @@
  */
 #include "canned-daemon.h"
 #include "cli.h"
+#include "run-homenode.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-/* ---- the command ---- */
-
-typedef struct {
-    int code;
-    char *out, *err;
-} Result;
-
-static void result_clear(Result *result)
-{
-    g_free(result->out);
-    g_free(result->err);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Result, result_clear)
-
-/* Runs `homenode LINE` (shell quoting) with --socket DIR before it, unless socket is NULL. columns
- * NULL: output is a pipe of no width. */
-static Result run(const char *socket, const char *columns, const char *line)
-{
-    Result result;
-    int wait_status;
-    g_autoptr(GError) error = NULL;
-    g_autofree char *command =
-        g_strdup_printf("%s%s %s", socket ? "--socket " : "", socket ? socket : "", line);
-    g_auto(GStrv) words = NULL;
-    g_autoptr(GPtrArray) argv = g_ptr_array_new();
-    g_auto(GStrv) environment = g_get_environ();
-    g_shell_parse_argv(command, NULL, &words, &error);
-    g_assert_no_error(error);
-    g_ptr_array_add(argv, (gpointer)g_getenv("HOMENODE"));
-    for (char **word = words; *word; word++)
-        g_ptr_array_add(argv, *word);
-    g_ptr_array_add(argv, NULL);
-    environment = g_environ_setenv(environment, "LC_ALL", "C.UTF-8", TRUE);
-    environment = g_environ_setenv(environment, "TZ", "UTC", TRUE);
-    environment = columns ? g_environ_setenv(environment, "COLUMNS", columns, TRUE)
-                          : g_environ_unsetenv(environment, "COLUMNS");
-    g_spawn_sync(NULL, (char **)argv->pdata, environment, 0, NULL, NULL, &result.out, &result.err,
-                 &wait_status, &error);
-    g_assert_no_error(error);
-    g_assert_true(WIFEXITED(wait_status));
-    result.code = WEXITSTATUS(wait_status);
-    return result;
-}
-
-static void assert_contains(const char *text, const char *piece)
-{
-    if (!strstr(text, piece))
-        g_error("'%s' is not in:\n%s", piece, text);
-}
 
 /* ---- the tests ---- */
 
@@ -173,7 +123,7 @@ static void test_verbs(void)
         g_test_message("%s", cases[i].line);
         g_string_truncate(daemon->calls, 0);
         daemon->n_job_polls = 0;
-        g_auto(Result) result = run(daemon->dir, NULL, cases[i].line);
+        g_auto(Result) result = run_homenode(daemon->dir, NULL, cases[i].line);
         g_assert_cmpstr(result.err, ==, "");
         g_assert_cmpint(result.code, ==, (int)cases[i].code);
         g_assert_cmpstr(daemon->calls->str, ==, cases[i].calls);
@@ -204,7 +154,7 @@ static void test_width(void)
     CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(shown); i++) {
         for (size_t j = 0; j < G_N_ELEMENTS(widths); j++) {
-            g_auto(Result) result = run(daemon->dir, widths[j], shown[i]);
+            g_auto(Result) result = run_homenode(daemon->dir, widths[j], shown[i]);
             g_auto(GStrv) lines = g_strsplit(result.out, "\n", -1);
             guint64 width = g_ascii_strtoull(widths[j], NULL, 10);
             for (char **line = lines; *line; line++) {
@@ -235,7 +185,7 @@ static void test_json(void)
     CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_test_message("%s", cases[i].line);
-        g_auto(Result) result = run(daemon->dir, "80", cases[i].line);
+        g_auto(Result) result = run_homenode(daemon->dir, "80", cases[i].line);
         json_object *printed = json_tokener_parse(result.out),
                     *expected = canned_read_fixture(cases[i].fixture);
         g_assert_nonnull(printed);
@@ -243,13 +193,13 @@ static void test_json(void)
         json_object_put(printed);
         json_object_put(expected);
     }
-    g_auto(Result) both = run(daemon->dir, NULL, "status --json");
+    g_auto(Result) both = run_homenode(daemon->dir, NULL, "status --json");
     json_object *status = json_tokener_parse(both.out);
     g_assert_cmpint(hn_reply_int(status, "schema", 0), ==, 1);
     g_assert_cmpstr(hn_reply_string(hn_reply_object(status, "host"), "host-name"), ==, "lab");
     g_assert_cmpuint(hn_reply_count(status, "domains"), ==, 5);
     json_object_put(status);
-    g_auto(Result) modes = run(daemon->dir, NULL, "enable web batch --json");
+    g_auto(Result) modes = run_homenode(daemon->dir, NULL, "enable web batch --json");
     json_object *enabled = json_tokener_parse(modes.out);
     g_assert_cmpuint(hn_reply_count(enabled, "domains"), ==, 2);
     json_object_put(enabled);
@@ -306,12 +256,12 @@ static void test_usage(void)
     };
     CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_auto(Result) result = run(daemon->dir, NULL, cases[i].line);
+        g_auto(Result) result = run_homenode(daemon->dir, NULL, cases[i].line);
         g_assert_cmpstr(result.err, ==, cases[i].error);
         g_assert_cmpint(result.code, ==, HN_EXIT_USAGE);
         g_assert_cmpstr(result.out, ==, "");
     }
-    g_auto(Result) number = run(daemon->dir, NULL, "rebalance --node two");
+    g_auto(Result) number = run_homenode(daemon->dir, NULL, "rebalance --node two");
     g_assert_cmpint(number.code, ==, HN_EXIT_USAGE);
     assert_contains(number.err, "two");
     g_assert_cmpstr(daemon->calls->str, ==, "");
@@ -325,13 +275,18 @@ static void test_refusals(void)
         HnExit code;
         const char *error;
     } cases[] = {
-        {"explain wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
-        {"status wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
+        {"explain wbe", HN_EXIT_NO_DOMAIN,
+         "homenode: No running domain 'wbe'; did you mean: web?\n"},
+        {"status wbe", HN_EXIT_NO_DOMAIN,
+         "homenode: No running domain 'wbe'; did you mean: web?\n"},
         {"rebalance wbe --wait", HN_EXIT_NO_DOMAIN,
-         "homenode: No domain 'wbe'; close names: web\n"},
-        {"release wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
-        {"enable wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
-        {"history wbe", HN_EXIT_NO_DOMAIN, "homenode: No domain 'wbe'; close names: web\n"},
+         "homenode: No running domain 'wbe'; did you mean: web?\n"},
+        {"release wbe", HN_EXIT_NO_DOMAIN,
+         "homenode: No running domain 'wbe'; did you mean: web?\n"},
+        {"enable wbe", HN_EXIT_NO_DOMAIN,
+         "homenode: No running domain 'wbe'; did you mean: web?\n"},
+        {"history wbe", HN_EXIT_NO_DOMAIN,
+         "homenode: No running domain 'wbe'; did you mean: web?\n"},
         {"release busy", HN_EXIT_FAILED, "homenode: busy: libvirt is saving it; try later\n"},
         {"set no.such-key", HN_EXIT_FAILED,
          "homenode: no key 'no.such-key': 'homenode set' lists them\n"},
@@ -339,23 +294,23 @@ static void test_refusals(void)
     CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_test_message("%s", cases[i].line);
-        g_auto(Result) result = run(daemon->dir, NULL, cases[i].line);
+        g_auto(Result) result = run_homenode(daemon->dir, NULL, cases[i].line);
         g_assert_cmpstr(result.err, ==, cases[i].error);
         g_assert_cmpint(result.code, ==, (int)cases[i].code);
         g_assert_cmpstr(result.out, ==, "");
     }
     /* A job that goes on longer than somebody cares to wait. */
-    g_auto(Result) slow = run(daemon->dir, NULL, "rebalance --node 4 --wait --timeout 1");
+    g_auto(Result) slow = run_homenode(daemon->dir, NULL, "rebalance --node 4 --wait --timeout 1");
     g_assert_cmpint(slow.code, ==, HN_EXIT_FAILED);
     g_assert_cmpstr(slow.err, ==,
                     "homenode: not done after 1 s; it goes on: see 'homenode status'\n");
     /* One that fails does not keep the others from being done. */
-    g_auto(Result) mixed = run(daemon->dir, NULL, "enable wbe web");
+    g_auto(Result) mixed = run_homenode(daemon->dir, NULL, "enable wbe web");
     g_assert_cmpint(mixed.code, ==, HN_EXIT_NO_DOMAIN);
     assert_contains(mixed.out, "web: mode auto");
     /* The read-only socket, given by path, refuses what changes something. */
     g_autofree char *read_only = g_build_filename(daemon->dir, "control-ro", NULL);
-    g_auto(Result) refused = run(read_only, NULL, "pause");
+    g_auto(Result) refused = run_homenode(read_only, NULL, "pause");
     g_assert_cmpint(refused.code, ==, HN_EXIT_DENIED);
     assert_contains(refused.err,
                     "is read-only: use the socket 'control', as root or as a member of its group");
@@ -370,10 +325,10 @@ static void test_reading_without_rights(void)
     g_autofree char *control = g_build_filename(daemon->dir, "control", NULL);
     g_assert_cmpint(g_unlink(control), ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {
-        g_auto(Result) result = run(daemon->dir, NULL, lines[i]);
+        g_auto(Result) result = run_homenode(daemon->dir, NULL, lines[i]);
         g_assert_cmpstr(result.err, ==, "");
     }
-    g_auto(Result) refused = run(daemon->dir, NULL, "pause");
+    g_auto(Result) refused = run_homenode(daemon->dir, NULL, "pause");
     g_assert_cmpint(refused.code, ==, HN_EXIT_NO_DAEMON);
     canned_daemon_stop(daemon);
 }
@@ -385,7 +340,7 @@ static void test_no_daemon(void)
         g_strdup_printf("homenode: homenoded does not run (no socket %s/control-ro): start it with "
                         "'systemctl start homenoded'\n",
                         dir);
-    g_auto(Result) absent = run(dir, NULL, "list");
+    g_auto(Result) absent = run_homenode(dir, NULL, "list");
     g_assert_cmpint(absent.code, ==, HN_EXIT_NO_DAEMON);
     g_assert_cmpstr(absent.err, ==, expected);
 
@@ -395,7 +350,7 @@ static void test_no_daemon(void)
     g_autofree char *alive = g_build_filename(daemon->dir, "control-ro", NULL);
     g_assert_cmpint(link(alive, dead), ==, 0);
     canned_daemon_stop(daemon);
-    g_auto(Result) left_over = run(dir, NULL, "list");
+    g_auto(Result) left_over = run_homenode(dir, NULL, "list");
     g_assert_cmpint(left_over.code, ==, HN_EXIT_NO_DAEMON);
     assert_contains(left_over.err, "homenode: homenoded does not run (Cannot connect to '");
     assert_contains(left_over.err, "nobody listens there");
@@ -409,14 +364,15 @@ static void test_snapshot_to_file(void)
     CannedDaemon *daemon = canned_daemon_start();
     g_autofree char *path = g_build_filename(daemon->dir, "round.json", NULL);
     g_autofree char *line = g_strdup_printf("snapshot --output '%s'", path);
-    g_auto(Result) result = run(daemon->dir, NULL, line);
+    g_auto(Result) result = run_homenode(daemon->dir, NULL, line);
     json_object *written = json_object_from_file(path), *expected = canned_read_fixture("snapshot");
     g_assert_cmpint(result.code, ==, 0);
     g_assert_cmpstr(result.out, ==, "");
     g_assert_true(json_object_equal(written, expected));
     json_object_put(written);
     json_object_put(expected);
-    g_auto(Result) impossible = run(daemon->dir, NULL, "snapshot -o /nonexistent/round.json");
+    g_auto(Result) impossible =
+        run_homenode(daemon->dir, NULL, "snapshot -o /nonexistent/round.json");
     g_assert_cmpint(impossible.code, ==, HN_EXIT_FAILED);
     assert_contains(impossible.err, "/nonexistent/round.json");
     canned_daemon_stop(daemon);
@@ -425,16 +381,16 @@ static void test_snapshot_to_file(void)
 /* --help of everything: exit 0, standard output, the verb's options in it. */
 static void test_help(void)
 {
-    g_auto(Result) all = run(NULL, NULL, "--help");
-    g_auto(Result) version = run(NULL, NULL, "--version");
+    g_auto(Result) all = run_homenode(NULL, NULL, "--help");
+    g_auto(Result) version = run_homenode(NULL, NULL, "--version");
     g_assert_cmpint(all.code, ==, 0);
     g_assert_cmpstr(version.out, ==, "homenode " HN_VERSION "\n");
     for (const HnVerb *verb = hn_verbs; verb->name; verb++) {
         g_autofree char *line = g_strconcat(verb->name, " --help", NULL);
         g_autofree char *other = g_strconcat("help ", verb->name, NULL);
         g_autofree char *usage = g_strdup_printf("Usage: homenode %s ", verb->name);
-        g_auto(Result) help = run(NULL, NULL, line);
-        g_auto(Result) same = run(NULL, NULL, other);
+        g_auto(Result) help = run_homenode(NULL, NULL, line);
+        g_auto(Result) same = run_homenode(NULL, NULL, other);
         assert_contains(all.out, verb->summary);
         g_assert_cmpint(help.code, ==, 0);
         g_assert_cmpstr(help.err, ==, "");
@@ -458,7 +414,7 @@ static void test_manual(void)
     g_autofree char *manual = g_strjoinv("-", escaped);
     for (const HnVerb *verb = hn_verbs; verb->name; verb++) {
         g_autofree char *line = g_strconcat(verb->name, " --help", NULL);
-        g_auto(Result) help = run(NULL, NULL, line);
+        g_auto(Result) help = run_homenode(NULL, NULL, line);
         g_autoptr(GMatchInfo) match = NULL;
         assert_contains(manual, verb->name);
         g_regex_match(option, help.out, 0, &match);
