@@ -40,10 +40,12 @@ static void test_captured(gconstpointer data)
     g_autoptr(GError) error = NULL;
     g_autoptr(HnRoot) root = hn_root_open(root_dir, &error);
     g_autoptr(HnObserver) observer = NULL;
-    g_autoptr(GPtrArray) infos = machine_load_infos(ini, &error);
+    g_autoptr(GPtrArray) infos = NULL;
     g_autoptr(HnSnapshot) snapshot = NULL;
     HnObserveOptions options;
 
+    g_assert_no_error(error);
+    infos = machine_load_infos(ini, &error);
     g_assert_no_error(error);
     observer = hn_observer_new(root, NULL);
     hn_observe_options_init(&options, 1000000000);
@@ -578,7 +580,8 @@ static void test_capture_filters(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const machines[] = {"one-node-v1", "smt-isolated", "two-nodes"};
+    static const char *const machines[] = {"four-nodes-sparse", "one-node-v1", "smt-isolated",
+                                           "two-nodes"};
 
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(argc, ==, 2);
