@@ -23,7 +23,7 @@ typedef struct {
 void hn_open_files_account(HnOpenFiles *files, const char *target);
 HnOpenFiles hn_open_files_read(const HnRoot *root, int64_t pid);
 
-/* Classifies one region whose resident_bytes are known. `has_vfio`: from open files or, where they cannot be read, from
+/* Classifies one region whose resident_bytes are known. `has_vfio`: seen among open files, or configured in
  * info->host_devices. */
 HnMovability hn_region_movability(const HnRegion *region, const HnDomainInfo *info, bool has_vfio,
                                   const HnHost *host);
