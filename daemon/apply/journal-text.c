@@ -194,17 +194,28 @@ static bool parse_piece(const HnText *word, HnText *line, HnPiece *ret_piece)
     return true;
 }
 
-static char *take_escaped(HnText *line)
+/* The inverse of g_strescape(). NULL for an escape that is cut off, or stands for the end of a string. */
+static char *unescape(const char *text, size_t len)
 {
-    g_autofree char *escaped = NULL;
+    g_autofree char *escaped = g_strndup(text, len);
 
-    hn_text_skip_blanks(line);
-    for (const char *at = line->at; at < line->end; at++) {
-        if (*at == '\\' && ++at == line->end)
+    for (const char *at = escaped; *at; at++) {
+        guint value = 0, n = 0;
+
+        if (*at != '\\')
+            continue;
+        while (n < 3 && at[n + 1] >= '0' && at[n + 1] <= '7')
+            value = value * 8 + (guint)(at[++n] - '0');
+        if ((n > 0 && (value == 0 || value > 255)) || !*++at)
             return NULL;
     }
-    escaped = hn_text_dup(line);
-    return *escaped ? g_strcompress(escaped) : NULL;
+    return g_strcompress(escaped);
+}
+
+static char *take_escaped(HnText *line)
+{
+    hn_text_skip_blanks(line);
+    return hn_text_is_empty(line) ? NULL : unescape(line->at, hn_text_len(line));
 }
 
 enum { SEEN_VERSION = 1, SEEN_UUID = 2, SEEN_NAME = 4, SEEN_BOOT = 8, SEEN_PROCESS = 16, SEEN_ALLOWED = 32 };
@@ -289,21 +300,20 @@ HnJournalEntry *hn_journal_entry_parse(const char *text, size_t len, const char 
 
 static char *take_quoted(HnText *line)
 {
-    g_autofree char *escaped = NULL;
-    const char *at;
+    const char *start, *at;
 
     hn_text_skip_blanks(line);
     if (!hn_text_take(line, "\""))
         return NULL;
-    for (at = line->at; at < line->end && *at != '"'; at++) {
+    start = line->at;
+    for (at = start; at < line->end && *at != '"'; at++) {
         if (*at == '\\' && ++at == line->end)
             return NULL;
     }
-    if (at == line->end)
+    if (at >= line->end)
         return NULL;
-    escaped = g_strndup(line->at, (gsize)(at - line->at));
     line->at = at + 1;
-    return g_strcompress(escaped);
+    return unescape(start, (size_t)(at - start));
 }
 
 static HnSysctl *parse_sysctl(HnText *line)
@@ -315,7 +325,7 @@ static HnSysctl *parse_sysctl(HnText *line)
     sysctl->original = take_quoted(line);
     sysctl->set = take_quoted(line);
     /* Only ever a kernel setting: a forged journal must not become a write to any file. */
-    if (!sysctl->set || hn_text_word(line, &rest) || strstr(sysctl->path, "..") ||
+    if (!sysctl->path || !sysctl->original || !sysctl->set || hn_text_word(line, &rest) || strstr(sysctl->path, "..") ||
         !(g_str_has_prefix(sysctl->path, "proc/sys/") || g_str_has_prefix(sysctl->path, "sys/"))) {
         hn_sysctl_free(sysctl);
         return NULL;
