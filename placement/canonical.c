@@ -12,6 +12,7 @@
 #include "canonical.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define N_REFINEMENTS 3
 
@@ -106,6 +107,80 @@ static void rank(Ranked *ranked, uint32_t count, uint32_t *ret_order)
         ret_order[i] = ranked[i].index;
 }
 
+static void add_distances(const HnHost *host, const Ranked *nodes, uint64_t *next)
+{
+    for (uint32_t n = 0; n < host->n_nodes; n++) {
+        next[n] = nodes[n].signature;
+        for (uint32_t m = 0; m < host->n_nodes; m++)
+            next[n] += join(nodes[m].signature, (uint64_t)hn_host_distance(host, n, m) << 8 | hn_host_distance(host, m, n));
+    }
+}
+
+static uint64_t domain_signature(const HnDomain *domain)
+{
+    uint64_t s = join(domain->n_vcpus, domain->configured_bytes);
+
+    s = join(s, (uint64_t)domain->wish.mode * 8 + (uint64_t)domain->wish.memory * 4 + (uint64_t)domain->state);
+    return join(s, join(domain->wish.weight, text_signature(domain->wish.group)));
+}
+
+/* How an unsplit domain relates to a node. */
+static uint64_t raw_relation(const HnDomain *domain, uint32_t n, uint32_t n_seen)
+{
+    uint64_t bits = (domain->device_nodes >> n & 1) | (uint64_t)(domain->wish.has_nodeset && (domain->wish.nodeset >> n & 1)) << 1 |
+                    (uint64_t)(domain->is_numatune_admin && (domain->admin_nodeset >> n & 1)) << 2 | (uint64_t)n_seen << 8;
+
+    return bits ^ mix(domain->resident_bytes[n] ^ mix(domain->immovable_bytes[n]));
+}
+
+static void count_seen(const HnHost *host, const HnDomain *domain, uint32_t *seen)
+{
+    int32_t node = HN_NODE_NONE;
+
+    memset(seen, 0, sizeof(uint32_t) * host->n_nodes);
+    for (uint32_t v = 0; v < domain->n_vcpus; v++) {
+        int32_t cpu = domain->vcpus[v].last_cpu;
+        if (cpu < 0)
+            continue;
+        if (node == HN_NODE_NONE || !hn_cpuset_has(&host->nodes[node].cpus, (uint32_t)cpu))
+            node = hn_host_node_of_cpu(host, (uint32_t)cpu);
+        if (node != HN_NODE_NONE)
+            seen[node]++;
+    }
+}
+
+void hn_canonical_nodes(const HnHost *host, const GPtrArray *domains, const uint64_t *other_mcpu, uint32_t *node_rank)
+{
+    Ranked nodes[HN_MAX_NODES];
+    uint64_t next[HN_MAX_NODES];
+    uint32_t seen[HN_MAX_NODES], order[HN_MAX_NODES];
+    g_autofree uint64_t *signature = g_new(uint64_t, domains->len + 1);
+
+    for (uint32_t n = 0; n < host->n_nodes; n++)
+        nodes[n] = (Ranked){node_signature(&host->nodes[n], other_mcpu ? other_mcpu[n] : 0), n};
+    for (guint d = 0; d < domains->len; d++)
+        signature[d] = domain_signature(g_ptr_array_index(domains, d));
+    for (uint32_t round = 0; round < N_REFINEMENTS; round++) {
+        add_distances(host, nodes, next);
+        for (guint d = 0; d < domains->len; d++) {
+            const HnDomain *domain = g_ptr_array_index(domains, d);
+            uint64_t sum = 0;
+            count_seen(host, domain, seen);
+            for (uint32_t n = 0; n < host->n_nodes; n++) {
+                uint64_t how = raw_relation(domain, n, seen[n]);
+                sum += mix(how ^ nodes[n].signature);
+                next[n] += mix(how + signature[d]);
+            }
+            signature[d] = join(signature[d], sum);
+        }
+        for (uint32_t n = 0; n < host->n_nodes; n++)
+            nodes[n].signature = mix(next[n]);
+    }
+    rank(nodes, host->n_nodes, order);
+    for (uint32_t n = 0; n < host->n_nodes; n++)
+        node_rank[order[n]] = n;
+}
+
 void hn_canonical_order(const HnHost *host, const HnSplit *splits, uint32_t n_splits, const uint64_t *other_mcpu,
                         uint32_t *node_index, uint32_t *split_order)
 {
@@ -120,12 +195,7 @@ void hn_canonical_order(const HnHost *host, const HnSplit *splits, uint32_t n_sp
         domains[s] = (Ranked){split_signature(&splits[s]), s};
 
     for (uint32_t round = 0; round < N_REFINEMENTS; round++) {
-        for (uint32_t n = 0; n < n_nodes; n++) {
-            next[n] = nodes[n].signature;
-            for (uint32_t m = 0; m < n_nodes; m++)
-                next[n] += join(nodes[m].signature, (uint64_t)hn_host_distance(host, n, m) << 8 |
-                                                        hn_host_distance(host, m, n));
-        }
+        add_distances(host, nodes, next);
         for (uint32_t s = 0; s < n_splits; s++) {
             uint64_t sum = 0;
             for (uint32_t c = 0; c < splits[s].n_clients; c++)

@@ -92,15 +92,6 @@ static HnNodemask nodes_allowed(const HnHost *host, const HnDomain *domain)
     return nodes;
 }
 
-/* The domain's memory as nobody's in particular; divided when the clients' homes are known. */
-static void keep_undivided(HnSplit *split, uint32_t n_nodes)
-{
-    for (uint32_t n = 0; n < n_nodes; n++) {
-        split->stuck_bytes[n] = MIN(split->domain->immovable_bytes[n], split->domain->resident_bytes[n]);
-        split->loose_bytes[n] = split->domain->resident_bytes[n] - split->stuck_bytes[n];
-    }
-}
-
 /* A cell's memory is in the regions of that cell. */
 static void add_cell_memory(const HnDomain *domain, uint32_t n_nodes, HnClient *client)
 {
@@ -130,6 +121,17 @@ static bool has_cell_regions(const HnDomain *domain, uint32_t n_nodes)
                 bytes += domain->regions[i].resident_bytes[n];
     }
     return bytes > 0;
+}
+
+void hn_split_keep_undivided(HnSplit *split, uint32_t n_nodes)
+{
+    bool is_kept = split->domain->wish.memory == HN_MEMORY_KEEP;
+
+    for (uint32_t n = 0; n < n_nodes; n++) {
+        uint64_t resident = split->domain->resident_bytes[n];
+        split->stuck_bytes[n] = is_kept ? resident : MIN(split->domain->immovable_bytes[n], resident);
+        split->loose_bytes[n] = resident - split->stuck_bytes[n];
+    }
 }
 
 void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes)
@@ -162,7 +164,7 @@ static void split_by_cells(HnSplit *split, uint32_t n_nodes)
             add_cell_memory(domain, n_nodes, client);
     }
     if (!has_detail)
-        keep_undivided(split, n_nodes);
+        hn_split_keep_undivided(split, n_nodes);
 }
 
 static void split_as_one(HnSplit *split, uint32_t n_nodes)
@@ -172,85 +174,92 @@ static void split_as_one(HnSplit *split, uint32_t n_nodes)
     hn_split_allocate(split, 1, n_nodes);
     for (uint32_t i = 0; i < domain->n_vcpus; i++)
         hn_cpuset_add(&split->clients[0].vcpus, domain->vcpus[i].id);
-    keep_undivided(split, n_nodes);
+    hn_split_keep_undivided(split, n_nodes);
 }
 
-/* What tells nodes apart when they hold equally much, in falling order of weight. */
-static int compare_nodes(const HnHost *host, const uint64_t *bytes, const uint32_t *seen, uint32_t a, uint32_t b)
+/* Nodes by bytes, most first; the canonical rank breaks ties. */
+static void order_by_bytes(uint32_t n_nodes, const uint32_t *node_rank, const uint64_t *bytes, uint32_t *order)
 {
-    const HnNode *x = &host->nodes[a], *y = &host->nodes[b];
-    const uint64_t keys[][2] = {
-        {bytes[a], bytes[b]}, {seen[a], seen[b]}, {x->mem_free_bytes, y->mem_free_bytes},
-        {x->mem_total_bytes, y->mem_total_bytes}, {x->n_cpus, y->n_cpus},
-        {y->other_load_mcpu, x->other_load_mcpu},
-    };
-
-    for (uint32_t k = 0; k < G_N_ELEMENTS(keys); k++)
-        if (keys[k][0] != keys[k][1])
-            return keys[k][0] > keys[k][1] ? -1 : 1;
-    return 0;
-}
-
-/* Nodes by bytes, most first; numbering decides last. */
-static void order_by_bytes(const HnHost *host, const HnDomain *domain, const uint64_t *bytes, uint32_t *order)
-{
-    uint32_t seen[HN_MAX_NODES] = {0};
-
-    for (uint32_t v = 0; v < domain->n_vcpus; v++) {
-        int32_t node = domain->vcpus[v].last_cpu >= 0 ? hn_host_node_of_cpu(host, (uint32_t)domain->vcpus[v].last_cpu) : HN_NODE_NONE;
-        if (node != HN_NODE_NONE)
-            seen[node]++;
-    }
-    for (uint32_t n = 0; n < host->n_nodes; n++) {
+    for (uint32_t n = 0; n < n_nodes; n++) {
         uint32_t at = n;
-        for (; at > 0 && compare_nodes(host, bytes, seen, order[at - 1], n) > 0; at--)
-            order[at] = order[at - 1];
+        for (; at > 0; at--) {
+            uint32_t prior = order[at - 1];
+            if (bytes[prior] != bytes[n] ? bytes[prior] > bytes[n] : node_rank[prior] < node_rank[n])
+                break;
+            order[at] = prior;
+        }
         order[at] = n;
     }
 }
 
+/* What each client may claim of `sum` bytes; the parts add up to it. */
+static void claim(const HnSplit *split, uint64_t sum, uint64_t *ret_left)
+{
+    unsigned __int128 claims = 0;
+    uint64_t given = 0;
+
+    for (uint32_t c = 0; c < split->n_clients; c++)
+        claims += split->clients[c].claim_bytes;
+    for (uint32_t c = 0; c < split->n_clients; c++) {
+        ret_left[c] = claims ? (uint64_t)((unsigned __int128)sum * split->clients[c].claim_bytes / claims)
+                             : sum / split->n_clients;
+        if (c + 1 == split->n_clients)
+            ret_left[c] = sum - given;
+        given += ret_left[c];
+    }
+}
+
+/* Gives the bytes of one node to some clients in proportion to what each still claims, `only_home` to those
+ * at home there. */
+static void give_in_proportion(HnSplit *split, uint32_t node, bool only_home, bool is_loose,
+                               uint64_t *bytes, uint64_t *left)
+{
+    uint64_t wanted = 0, given = 0, all = bytes[node];
+    int32_t last = -1;
+
+    for (uint32_t c = 0; c < split->n_clients; c++) {
+        if (left[c] == 0 || (only_home && split->clients[c].home_now != (int32_t)node))
+            continue;
+        wanted += left[c];
+        last = (int32_t)c;
+    }
+    all = MIN(all, wanted);
+    for (int32_t c = 0; c <= last; c++) {
+        if (left[c] == 0 || (only_home && split->clients[c].home_now != (int32_t)node))
+            continue;
+        uint64_t part = c == last ? MIN(all - given, left[c]) : (uint64_t)((unsigned __int128)all * left[c] / wanted);
+        (is_loose ? split->clients[c].movable_bytes : split->clients[c].immovable_bytes)[node] += part;
+        left[c] -= part;
+        bytes[node] -= part;
+        given += part;
+    }
+}
+
 /* Divides memory that is nobody's in particular by the clients' claims. A byte serves any of them alike, so
- * each first takes what is at its home, and the rest is cut along the nodes: as little as possible has to
- * move, and what has moved counts as its mover's ever after. `is_loose` says which arrays. */
-static void divide(HnSplit *split, const HnHost *host, uint64_t *bytes, bool is_loose)
+ * each first takes what is at its home: that need not move. What is left, and all that cannot move, comes to clients with homes in the same mixture, so
+ * that none of them seems to gain by changing places with a sibling; to clients without homes it comes node
+ * by node, so that as little as possible has to move. `is_loose` says which arrays. */
+static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank, uint64_t *bytes, bool is_loose)
 {
     uint64_t left[HN_MAX_CLIENTS], sum = 0;
-    unsigned __int128 claims = 0;
-    uint32_t order[HN_MAX_NODES], k = split->n_clients;
+    uint32_t order[HN_MAX_NODES];
+    bool has_homeless = false;
 
     for (uint32_t n = 0; n < host->n_nodes; n++)
         sum += bytes[n];
-    for (uint32_t c = 0; c < k; c++)
-        claims += split->clients[c].claim_bytes;
-    uint64_t given = 0;
-    for (uint32_t c = 0; c < k; c++) {
-        left[c] = claims ? (uint64_t)((unsigned __int128)sum * split->clients[c].claim_bytes / claims) : sum / k;
-        if (c + 1 == k)
-            left[c] = sum - given;
-        given += left[c];
-    }
-    for (uint32_t c = 0; c < k; c++) {
-        HnClient *client = &split->clients[c];
-        uint64_t *own = is_loose ? client->movable_bytes : client->immovable_bytes;
-        if (client->home_now == HN_NODE_NONE)
-            continue;
-        uint64_t part = MIN(left[c], bytes[client->home_now]);
-        own[client->home_now] += part;
-        bytes[client->home_now] -= part;
-        left[c] -= part;
-    }
-    if (k == 1) {
-        for (uint32_t n = 0; n < host->n_nodes; n++)
-            (is_loose ? split->clients[0].movable_bytes : split->clients[0].immovable_bytes)[n] += bytes[n];
-        return;
-    }
-    order_by_bytes(host, split->domain, bytes, order);
+    for (uint32_t c = 0; c < split->n_clients; c++)
+        has_homeless |= split->clients[c].home_now == HN_NODE_NONE;
+    claim(split, sum, left);
+    order_by_bytes(host->n_nodes, node_rank, bytes, order);
+    for (uint32_t i = 0; i < host->n_nodes; i++)
+        give_in_proportion(split, order[i], is_loose, is_loose, bytes, left);
+    order_by_bytes(host->n_nodes, node_rank, bytes, order);
     for (uint32_t i = 0, c = 0; i < host->n_nodes; i++) {
-        for (; c < k && bytes[order[i]] > 0; c += left[c] == 0) {
-            HnClient *client = &split->clients[c];
-            uint64_t *own = is_loose ? client->movable_bytes : client->immovable_bytes;
+        if (!has_homeless)
+            give_in_proportion(split, order[i], false, is_loose, bytes, left);
+        for (; c < split->n_clients && bytes[order[i]] > 0; c += left[c] == 0) {
             uint64_t part = MIN(left[c], bytes[order[i]]);
-            own[order[i]] += part;
+            (is_loose ? split->clients[c].movable_bytes : split->clients[c].immovable_bytes)[order[i]] += part;
             bytes[order[i]] -= part;
             left[c] -= part;
         }
@@ -359,19 +368,15 @@ static void update_shares(const HnHost *host, const HnDomain *domain, HnPastClie
     client->share_permille = past->held_permille;
 }
 
-static int32_t node_of_most_memory(const HnClient *client, uint32_t n_nodes)
+static int32_t node_of_most_memory(const HnClient *client, uint32_t n_nodes, const uint32_t *node_rank)
 {
-    int32_t best = 0;
-    uint64_t most = 0;
+    uint64_t bytes[HN_MAX_NODES];
+    uint32_t order[HN_MAX_NODES];
 
-    for (uint32_t n = 0; n < n_nodes; n++) {
-        uint64_t bytes = client->movable_bytes[n] + client->immovable_bytes[n];
-        if (bytes > most) {
-            most = bytes;
-            best = (int32_t)n;
-        }
-    }
-    return best;
+    for (uint32_t n = 0; n < n_nodes; n++)
+        bytes[n] = client->movable_bytes[n] + client->immovable_bytes[n];
+    order_by_bytes(n_nodes, node_rank, bytes, order);
+    return (int32_t)order[0];
 }
 
 /* What a domain may still grow to: a booting one at configured size, a ballooned one at its target. */
@@ -385,8 +390,8 @@ static uint64_t planned_bytes(const HnDomain *domain, const HnPolicy *policy, ui
     return domain->current_bytes ? domain->current_bytes : domain->configured_bytes;
 }
 
-static void fill_client(HnSplit *split, uint32_t index, const HnHost *host, uint64_t growth_bytes,
-                        uint64_t elapsed_ns)
+static void fill_client(HnSplit *split, uint32_t index, const HnHost *host, const uint32_t *node_rank,
+                        uint64_t growth_bytes, uint64_t elapsed_ns)
 {
     const HnDomain *domain = split->domain;
     HnClient *client = &split->clients[index];
@@ -413,11 +418,11 @@ static void fill_client(HnSplit *split, uint32_t index, const HnHost *host, uint
     if (client->home_now == HN_NODE_NONE)
         update_shares(host, domain, past, client, elapsed_ns);
     client->main_node = client->home_now != HN_NODE_NONE ? client->home_now
-                                                         : node_of_most_memory(client, host->n_nodes);
+                                                         : node_of_most_memory(client, host->n_nodes, node_rank);
 }
 
-void hn_split_init(HnSplit *split, const HnHost *host, const HnDomain *domain, HnPastDomain *record,
-                   const HnPolicy *policy, uint64_t now_ns, uint64_t elapsed_ns)
+void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank, const HnDomain *domain,
+                   HnPastDomain *record, const HnPolicy *policy, uint64_t now_ns, uint64_t elapsed_ns)
 {
     HnNodemask homes = hn_host_home_nodes(host);
     HnNodemask allowed = nodes_allowed(host, domain);
@@ -452,10 +457,10 @@ void hn_split_init(HnSplit *split, const HnHost *host, const HnDomain *domain, H
         if (split->clients[c].allowed == 0)
             split->clients[c].constraint = HN_REASON_CONSTRAINT_EMPTY;
     }
-    divide(split, host, split->loose_bytes, true);
-    divide(split, host, split->stuck_bytes, false);
+    divide(split, host, node_rank, split->loose_bytes, true);
+    divide(split, host, node_rank, split->stuck_bytes, false);
     for (uint32_t c = 0; c < split->n_clients; c++)
-        fill_client(split, c, host, (planned - resident) / split->n_clients, elapsed_ns);
+        fill_client(split, c, host, node_rank, (planned - resident) / split->n_clients, elapsed_ns);
 }
 
 void hn_split_clear(HnSplit *split)

@@ -48,13 +48,16 @@ typedef struct {
     HnChunkMap *chunk_maps;   /* moved into the verdict */
 } HnSplit;
 
-/* Splits one domain and brings its record's held values up to date. `policy` decides the reserve and the
- * boot window. Never fails: a domain that fits nowhere is still one client, with `allowed` 0. */
-void hn_split_init(HnSplit *split, const HnHost *host, const HnDomain *domain, HnPastDomain *record,
-                   const HnPolicy *policy, uint64_t now_ns, uint64_t elapsed_ns);
+/* Splits one domain and brings its record's held values up to date. `node_rank` (canonical.h) breaks
+ * ties, `policy` decides the reserve and the boot window. Never fails: a domain that fits nowhere is still one client, with `allowed` 0. */
+void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank, const HnDomain *domain,
+                   HnPastDomain *record, const HnPolicy *policy, uint64_t now_ns, uint64_t elapsed_ns);
 void hn_split_clear(HnSplit *split);
 /* Gives the split that many empty clients; for the functions that fill them. */
 void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes);
+
+/* Takes the domain's whole memory as nobody's in particular; it is divided when the clients' homes are known. */
+void hn_split_keep_undivided(HnSplit *split, uint32_t n_nodes);
 
 /* Memory of a node that plans may use when it is empty, and what they leave alone of it. */
 uint64_t hn_node_usable_bytes(const HnNode *node, const HnPolicy *policy);

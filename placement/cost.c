@@ -148,6 +148,8 @@ static void count_in(HnAssignment *a, uint32_t item, uint32_t state, int sign)
     uint32_t position = hn_model_position(m, item, state);
     if (!is_staying || !it->is_floating)
         add_load(a, item, position, 1000, sign);
+    if (!hn_model_is_homed(m, item, state))
+        return;
     if (it->group >= 0)
         a->group_count[(size_t)it->group * m->n_nodes + position] += (uint32_t)sign;
     if (it->anti >= 0)
@@ -226,42 +228,70 @@ bool hn_assignment_fits(const HnAssignment *a, uint32_t item, uint32_t state)
     return grown <= 0 || a->used_bytes[it->kind][state] + grown <= m->nodes[state].capacity_bytes[it->kind];
 }
 
-/* Siblings of a wide domain pull each other near. */
-static int64_t kin_cost(const HnAssignment *a, uint32_t item, uint32_t position)
+/* Two parts of a wide domain on a node that holds one of them only: what made it wide. */
+static bool is_clash(const HnModel *m, uint32_t item, uint32_t other, uint32_t position)
+{
+    const HnItem *x = &m->items[item], *y = &m->items[other];
+    const HnModelNode *node = &m->nodes[position];
+
+    return x->n_vcpus + y->n_vcpus > node->n_cpus || x->size_bytes + y->size_bytes > node->usable_bytes[x->kind];
+}
+
+/* Siblings of a wide domain pull each other near, but not onto one node that cannot hold them. */
+static int64_t kin_cost(const HnAssignment *a, uint32_t item, uint32_t state, int64_t clash_ns)
 {
     const HnModel *m = a->model;
     const HnItem *it = &m->items[item];
+    uint32_t position = hn_model_position(m, item, state);
     int64_t cost = 0;
 
     for (uint32_t k = it->kin_first; k < it->kin_first + it->kin_count; k++) {
         if (k == item || a->state[k] == hn_model_out(m))
             continue;
+        if (!hn_model_is_homed(m, item, state) || !hn_model_is_homed(m, k, a->state[k])) {
+            cost += (it->kin_factor + m->items[k].kin_factor) * (m->mean_distance - 10);
+            /* All of it gets homes, or none. */
+            if (hn_model_is_homed(m, item, state) != hn_model_is_homed(m, k, a->state[k]))
+                cost += clash_ns;
+            continue;
+        }
         uint32_t other = hn_model_position(m, k, a->state[k]);
         cost += it->kin_factor * (m->distance[position * m->n_nodes + other] - 10);
         cost += m->items[k].kin_factor * (m->distance[other * m->n_nodes + position] - 10);
+        if (other == position && is_clash(m, item, k, position))
+            cost += clash_ns;
     }
     return MIN(cost, HN_MAX_ITEM_COST);
 }
 
-/* Pairs of the item with members of its groups if it stood at `position`, itself not counted there. */
-static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t position, uint32_t own)
+/* Members of its group that are where the item is in `state`, itself not counted. Whoever roams is with
+ * nobody. */
+static int64_t others_there(const HnAssignment *a, uint32_t group, uint32_t item, uint32_t state)
+{
+    const HnModel *m = a->model;
+    uint32_t position = hn_model_position(m, item, state), now = a->state[item];
+
+    if (!hn_model_is_homed(m, item, state))
+        return 0;
+    bool is_counted = now != hn_model_out(m) && hn_model_is_homed(m, item, now) &&
+                      hn_model_position(m, item, now) == position;
+    return (int64_t)a->group_count[(size_t)group * m->n_nodes + position] - is_counted;
+}
+
+/* Pairs of the item with members of its groups if it were in `state`. */
+static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state)
 {
     const HnModel *m = a->model;
     const HnItem *it = &m->items[item];
     int64_t cost = 0;
 
-    if (it->group >= 0) {
-        int64_t here = a->group_count[(size_t)it->group * m->n_nodes + position] - (position == own);
-        /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences. */
-        cost -= here * m->group_pair_ns[it->group];
-    }
-    if (it->anti >= 0) {
-        int64_t here = a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position] -
-                       (position == own);
-        cost += here * HN_ANTI_NS_PER_SEC;
-    }
+    /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences. */
+    if (it->group >= 0)
+        cost -= others_there(a, (uint32_t)it->group, item, state) * m->group_pair_ns[it->group];
+    if (it->anti >= 0)
+        cost += others_there(a, m->n_groups + (uint32_t)it->anti, item, state) * HN_ANTI_NS_PER_SEC;
     if (it->kin_count > 1)
-        cost += kin_cost(a, item, position);
+        cost += kin_cost(a, item, state, HN_CLASH_NS_PER_SEC);
     return cost;
 }
 
@@ -273,7 +303,7 @@ int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
 
     if (state == hn_model_out(m))
         return 0;
-    int64_t delta = -hn_model_unary(m, item, state) - company_cost(a, item, position, position);
+    int64_t delta = -hn_model_unary(m, item, state) - company_cost(a, item, state);
     if (state == m->n_nodes && it->is_floating) {
         for (uint32_t n = 0; n < m->n_nodes; n++) {
             int64_t s = share_of(m, item, n);
@@ -328,7 +358,7 @@ int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state
     const HnItem *it = &m->items[item];
     bool is_out = a->state[item] == hn_model_out(m);
     uint32_t own = is_out ? UINT32_MAX : hn_model_position(m, item, a->state[item]);
-    int64_t delta = company_cost(a, item, state, own);
+    int64_t delta = company_cost(a, item, state);
     int64_t present = 0; /* permille of the item's own load that is on the node now */
 
     if (a->state[item] == m->n_nodes && it->is_floating)
@@ -364,12 +394,12 @@ int64_t hn_assignment_move(HnAssignment *a, uint32_t item, uint32_t state)
     int64_t delta = hn_model_unary(m, item, state) - hn_model_unary(m, item, old);
 
     if (old != hn_model_out(m))
-        delta -= company_cost(a, item, from, from);
+        delta -= company_cost(a, item, old);
     count_in(a, item, old, -1);
     a->state[item] = (uint8_t)state;
     count_in(a, item, state, +1);
     if (state != hn_model_out(m))
-        delta += company_cost(a, item, to, to);
+        delta += company_cost(a, item, state);
     if ((old == m->n_nodes || state == m->n_nodes) && m->items[item].is_floating) {
         for (uint32_t n = 0; n < m->n_nodes; n++)
             delta += refresh_delta(a, n);
@@ -429,37 +459,20 @@ int64_t hn_assignment_total(const HnAssignment *a)
         sum += a->node_cost[n];
     for (uint32_t i = 0; i < m->n_items; i++) {
         sum += hn_model_unary(m, i, a->state[i]);
-        if (m->items[i].kin_count > 1)
-            kin_twice += kin_cost(a, i, hn_model_position(m, i, a->state[i]));
+        if (m->items[i].kin_count > 1 && a->state[i] != hn_model_out(m))
+            kin_twice += kin_cost(a, i, a->state[i], HN_CLASH_NS_PER_SEC);
     }
     sum += kin_twice / 2;
     for (uint32_t g = 0; g < m->n_groups + m->n_antis; g++) {
-        int64_t members = 0, together = 0;
+        int64_t together = 0;
         for (uint32_t n = 0; n < m->n_nodes; n++) {
             int64_t count = a->group_count[(size_t)g * m->n_nodes + n];
-            members += count;
             together += count * (count - 1) / 2;
         }
         if (g < m->n_groups)
-            sum += (__int128)(members * (members - 1) / 2 - together) * m->group_pair_ns[g];
+            sum += (__int128)(m->group_size[g] * (m->group_size[g] - 1) / 2 - together) * m->group_pair_ns[g];
         else
             sum += (__int128)together * HN_ANTI_NS_PER_SEC;
-    }
-    return clamp_cost(sum);
-}
-
-int64_t hn_assignment_missing_company(const HnAssignment *part, const HnAssignment *full)
-{
-    const HnModel *m = full->model;
-    __int128 sum = 0;
-
-    for (uint32_t g = 0; g < m->n_groups; g++) {
-        int64_t all = 0, present = 0;
-        for (uint32_t n = 0; n < m->n_nodes; n++) {
-            all += full->group_count[(size_t)g * m->n_nodes + n];
-            present += part->group_count[(size_t)g * m->n_nodes + n];
-        }
-        sum += (__int128)(all * (all - 1) / 2 - present * (present - 1) / 2) * m->group_pair_ns[g];
     }
     return clamp_cost(sum);
 }
@@ -495,19 +508,13 @@ void hn_assignment_item_cost(const HnAssignment *a, uint32_t item, HnCost *ret_c
     cost.moving_ns_per_sec = terms.moving_ns;
     cost.company_ns_per_sec = terms.device_ns;
     cost.cpu_ns_per_sec += terms.roaming_ns;
-    if (it->group >= 0) {
-        int64_t members = 0;
-        for (uint32_t n = 0; n < m->n_nodes; n++)
-            members += a->group_count[(size_t)it->group * m->n_nodes + n];
-        int64_t here = a->group_count[(size_t)it->group * m->n_nodes + position];
-        cost.company_ns_per_sec += (members - here) * m->group_pair_ns[it->group] / 2;
-    }
-    if (it->anti >= 0) {
-        int64_t here = a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position];
-        cost.company_ns_per_sec += (here - 1) * HN_ANTI_NS_PER_SEC / 2;
-    }
+    if (it->group >= 0)
+        cost.company_ns_per_sec += (m->group_size[it->group] - 1 - others_there(a, (uint32_t)it->group, item, state)) *
+                                   m->group_pair_ns[it->group] / 2;
+    if (it->anti >= 0)
+        cost.company_ns_per_sec += others_there(a, m->n_groups + (uint32_t)it->anti, item, state) * HN_ANTI_NS_PER_SEC / 2;
     if (it->kin_count > 1)
-        cost.company_ns_per_sec += kin_cost(a, item, position) / 2;
+        cost.company_ns_per_sec += kin_cost(a, item, state, 0) / 2; /* a rule, not a stall */
     finish(&cost);
     *ret_cost = cost;
 }

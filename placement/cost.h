@@ -14,6 +14,9 @@
 /* What one pair of an anti-group on one node is worth avoiding: more than locality of a small guest. */
 #define HN_ANTI_NS_PER_SEC INT64_C(300000000)
 
+/* Two parts of a wide domain on a node that cannot hold both: more than any locality is worth. */
+#define HN_CLASH_NS_PER_SEC (INT64_C(1) << 42)
+
 /* Where memory lies, as shares in 2^-20 (more digits than any measurement of residency has) of the nodes
  * that hold any. */
 typedef struct {
@@ -80,8 +83,6 @@ bool hn_assignment_has_room(const HnAssignment *assignment, const HnAssignment *
 /* The total over all items and nodes. The parts of items are rounded down each, so their sum may fall
  * short of it by a few nanoseconds. */
 int64_t hn_assignment_total(const HnAssignment *assignment);
-/* Cost of the pairs of groups that `part` lacks because items are out, counted as apart. */
-int64_t hn_assignment_missing_company(const HnAssignment *part, const HnAssignment *full);
 /* The part of one item: its unary terms, its share of its nodes' contention, its company. */
 void hn_assignment_item_cost(const HnAssignment *assignment, uint32_t item, HnCost *ret_cost);
 void hn_cost_add(HnCost *sum, const HnCost *part);

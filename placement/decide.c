@@ -7,6 +7,7 @@
  */
 #include "decide.h"
 
+#include "canonical.h"
 #include "demand.h"
 #include "search.h"
 
@@ -42,6 +43,9 @@ static void update_other_load(HnRound *round)
 
 static void read_domains(HnRound *round)
 {
+    uint32_t node_rank[HN_MAX_NODES];
+
+    hn_canonical_nodes(round->snapshot->host, round->snapshot->domains, round->past->other_load_held_mcpu, node_rank);
     for (uint32_t d = 0; d < round->n_domains; d++) {
         HnStanding *s = &round->standings[d];
         s->domain = g_ptr_array_index(round->snapshot->domains, d);
@@ -49,8 +53,8 @@ static void read_domains(HnRound *round)
         s->record = hn_past_domain(round->past, s->domain, round->now_ns);
         s->record->last_seen_ns = round->now_ns;
         hn_demand_update(s->record, s->domain, round->elapsed_ns, round->policy);
-        hn_split_init(s->split, round->snapshot->host, s->domain, s->record, round->policy, round->now_ns,
-                      round->elapsed_ns);
+        hn_split_init(s->split, round->snapshot->host, node_rank, s->domain, s->record, round->policy,
+                      round->now_ns, round->elapsed_ns);
     }
 }
 

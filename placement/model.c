@@ -51,6 +51,9 @@ static void fill_node(HnModel *model, uint32_t rank, uint64_t other_mcpu)
         for (uint32_t p = 0; p < node->n_huge_pools; p++)
             if (node->huge_pools[p].page_bytes == model->kind_page_bytes[k])
                 out->room_bytes[k] = (int64_t)(node->huge_pools[p].free_pages * node->huge_pools[p].page_bytes);
+    out->n_cpus = node->n_cpus;
+    for (uint32_t k = 0; k < model->n_kinds; k++)
+        out->usable_bytes[k] = (int64_t)hn_node_usable_for(node, model->policy, model->kind_page_bytes[k]);
     memcpy(out->capacity_bytes, out->room_bytes, sizeof(out->capacity_bytes));
 }
 
@@ -244,6 +247,8 @@ static void fill_demand(HnModel *model, uint32_t item, const HnSplit *split, con
     int64_t bound_permille = domain->memory_bound_permille ? MIN(domain->memory_bound_permille, 1000)
                                                            : model->policy->memory_bound_permille;
 
+    it->n_vcpus = client->n_vcpus;
+    it->size_bytes = (int64_t)(client->resident_bytes + client->growth_bytes);
     it->demand_mcpu = (int64_t)MIN(client->held_mcpu, (uint64_t)MAX_DEMAND_MCPU);
     it->weighted_mcpu = it->demand_mcpu * weight / 100;
     it->bound_mcpu = it->weighted_mcpu * bound_permille / 1000;
@@ -280,14 +285,27 @@ static int32_t number_of(GHashTable *numbers, const char *name)
 
 static void price_groups(HnModel *model)
 {
-    g_autofree int64_t *members = g_new0(int64_t, model->n_groups + 1);
-
+    model->group_size = g_new0(int64_t, model->n_groups + 1);
+    model->group_pair_ns = g_new0(int64_t, model->n_groups + 1);
     for (uint32_t i = 0; i < model->n_items; i++)
         if (model->items[i].group >= 0)
-            members[model->items[i].group]++;
-    model->group_pair_ns = g_new0(int64_t, model->n_groups + 1);
+            model->group_size[model->items[i].group]++;
     for (uint32_t g = 0; g < model->n_groups; g++)
-        model->group_pair_ns[g] = members[g] > 1 ? HN_GROUP_NS_PER_SEC / (members[g] - 1) : 0;
+        if (model->group_size[g] > 1)
+            model->group_pair_ns[g] = HN_GROUP_NS_PER_SEC / (model->group_size[g] - 1);
+}
+
+static void fill_distances(HnModel *model)
+{
+    uint32_t n = model->n_nodes, sum = 0;
+
+    model->distance = g_new(uint8_t, (size_t)n * n);
+    for (uint32_t a = 0; a < n; a++)
+        for (uint32_t b = 0; b < n; b++) {
+            model->distance[a * n + b] = hn_host_distance(model->host, model->node_index[a], model->node_index[b]);
+            sum += model->distance[a * n + b];
+        }
+    model->mean_distance = (uint8_t)(sum / (n * n));
 }
 
 static void fill_item(HnModel *model, uint32_t item, const HnEntry *entry, GHashTable *groups, GHashTable *antis)
@@ -326,10 +344,7 @@ HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *split
     hn_canonical_order(host, splits, n_splits, other_mcpu, model->node_index, order);
     for (uint32_t r = 0; r < host->n_nodes; r++)
         model->node_rank[model->node_index[r]] = r;
-    model->distance = g_new(uint8_t, (size_t)host->n_nodes * host->n_nodes);
-    for (uint32_t a = 0; a < host->n_nodes; a++)
-        for (uint32_t b = 0; b < host->n_nodes; b++)
-            model->distance[a * host->n_nodes + b] = hn_host_distance(host, model->node_index[a], model->node_index[b]);
+    fill_distances(model);
     for (uint32_t s = 0; s < n_splits; s++)
         model->n_items += splits[s].n_clients;
 
@@ -370,6 +385,7 @@ void hn_model_free(HnModel *model)
     g_free(model->unary);
     g_free(model->stay_bytes);
     g_free(model->share);
+    g_free(model->group_size);
     g_free(model->group_pair_ns);
     g_free(model);
 }

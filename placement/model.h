@@ -24,6 +24,8 @@ typedef struct {
     int64_t bandwidth_factor;  /* 1e6 * 2^24 / bandwidth */
     int64_t capacity_bytes[HN_MAX_KINDS]; /* what movable items may take up together */
     int64_t room_bytes[HN_MAX_KINDS];     /* free now, beyond the reserve */
+    int64_t usable_bytes[HN_MAX_KINDS];   /* of an empty node */
+    uint32_t n_cpus;
 } HnModelNode;
 
 typedef struct {
@@ -45,6 +47,8 @@ typedef struct {
     int64_t need_bytes;    /* at its home: movable memory and growth */
     int32_t group, anti;   /* index of its (anti-)affinity group, -1 */
     uint32_t kin_first, kin_count; /* items of the same domain, itself among them */
+    uint32_t n_vcpus;
+    int64_t size_bytes;    /* all of it, with growth */
     int64_t kin_factor;    /* ns per second and unit of (distance - 10) to each sibling */
 } HnItem;
 
@@ -59,11 +63,13 @@ typedef struct {
     uint32_t node_index[HN_MAX_NODES]; /* canonical number -> index into HnHost.nodes */
     uint32_t node_rank[HN_MAX_NODES];  /* and back */
     HnModelNode nodes[HN_MAX_NODES];
+    uint8_t mean_distance; /* over all ordered pairs of nodes, each with itself among them */
     uint8_t *distance;   /* [n_nodes * n_nodes], canonical */
     HnItem *items;       /* [n_items], canonical */
     int64_t *unary;      /* [n_items * (n_nodes + 1)]: sum of HnTerms and change_ns; last column: stay */
     int64_t *stay_bytes; /* [n_items * n_nodes]: movable and growth, where they are counted while it stays */
     uint16_t *share;     /* [n_items * n_nodes] permille of its load while it stays */
+    int64_t *group_size;    /* [n_groups]: members */
     int64_t *group_pair_ns; /* [n_groups]: cost of one pair of members apart */
     uint32_t n_splits;
     HnSplit *splits;     /* borrowed */
@@ -93,6 +99,12 @@ static inline uint32_t hn_model_out(const HnModel *model)
 static inline int64_t hn_model_unary(const HnModel *model, uint32_t item, uint32_t state)
 {
     return state > model->n_nodes ? 0 : model->unary[(size_t)item * (model->n_nodes + 1) + state];
+}
+
+/* Is an item in that state confined to one node (or out)? */
+static inline bool hn_model_is_homed(const HnModel *model, uint32_t item, uint32_t state)
+{
+    return state != model->n_nodes || !model->items[item].is_floating;
 }
 
 /* Node that stands for an item in a state. */

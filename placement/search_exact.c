@@ -55,16 +55,12 @@ bool hn_search_is_small(const HnModel *m)
     return true;
 }
 
+/* Being with all of its group is the most that company can take off an item's cost. */
 static int64_t least_company(const HnModel *m, uint32_t item)
 {
-    const HnItem *it = &m->items[item];
-    int64_t members = 0;
+    int32_t group = m->items[item].group;
 
-    if (it->group < 0)
-        return 0;
-    for (uint32_t i = 0; i < m->n_items; i++)
-        members += m->items[i].group == it->group;
-    return -(members - 1) * m->group_pair_ns[it->group];
+    return group < 0 ? 0 : -(m->group_size[group] - 1) * m->group_pair_ns[group];
 }
 
 static int64_t least_unary(const HnModel *m, uint32_t item)
@@ -223,8 +219,7 @@ bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits)
         tree.rest_load[k] = tree.rest_load[k + 1] + MAX(m->items[tree.items[k]].demand_mcpu - (int64_t)m->n_nodes, 0);
         hn_assignment_move(branch, tree.items[k], hn_model_out(m));
     }
-    /* Totals, not sums of deltas: company counts from the pairs that exist. */
-    tree.cost = hn_assignment_total(branch) + hn_assignment_missing_company(branch, assignment);
+    tree.cost = hn_assignment_total(branch);
     visit(&tree, 0);
     return tree.visits_left > 0;
 }

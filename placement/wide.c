@@ -168,10 +168,7 @@ static void divide_memory(HnSplit *split, uint32_t n_nodes)
 {
     const HnDomain *domain = split->domain;
 
-    for (uint32_t n = 0; n < n_nodes; n++) {
-        split->stuck_bytes[n] = MIN(domain->immovable_bytes[n], domain->resident_bytes[n]);
-        split->loose_bytes[n] = domain->resident_bytes[n] - split->stuck_bytes[n];
-    }
+    hn_split_keep_undivided(split, n_nodes);
     for (uint32_t r = 0; r < split->n_chunk_maps; r++) {
         const HnRegion *region = &domain->regions[r];
         if (region->movability != HN_MOVABLE && region->movability != HN_MOVABLE_SHARED)

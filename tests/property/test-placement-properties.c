@@ -183,7 +183,7 @@ static void test_plans(void)
 /* A plan's gain pays the thresholds of all homes it changes. */
 static void test_threshold(void)
 {
-    uint32_t n_cases = scaled(1500);
+    uint32_t n_cases = scaled(1500), n_asked = 0;
 
     for (uint32_t k = 0; k < n_cases; k++) {
         uint64_t seed = first_seed + 100000 + k;
@@ -195,6 +195,7 @@ static void test_threshold(void)
         policy.min_gain_permille = 20 + (uint32_t)(world_random(&seed) % 300);
         g_autoptr(HnPlan) plan = decide_informed(world, &policy, past);
         __int128 asked = 0;
+        bool has_wide = false;
         for (guint i = 0; i < plan->verdicts->len; i++) {
             const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
             const HnDomain *domain = g_ptr_array_index(world->snapshot->domains, i);
@@ -202,12 +203,18 @@ static void test_threshold(void)
                 if (v->clients[c].home_wanted != v->clients[c].home_now && v->reason != HN_REASON_UNCONFIRMED)
                     asked += (__int128)(v->clients[c].demand_mcpu * domain->wish.weight / 100) * policy.min_gain_permille * 1000;
         }
+        for (guint i = 0; i < plan->verdicts->len; i++)
+            has_wide |= ((HnVerdict *)g_ptr_array_index(plan->verdicts, i))->is_wide;
+        if (has_wide) /* they may have to part at a loss: what cannot be on one node must not */
+            continue;
+        n_asked++;
         /* Item costs are rounded: a microsecond per second and domain. */
         int64_t gain = plan->cost_now.total_ns_per_sec - plan->cost_after.total_ns_per_sec + 1000 * (int64_t)mix.n_domains;
         if (gain < (int64_t)asked)
             g_error("seed %" G_GUINT64_FORMAT ": gains %" G_GINT64_FORMAT " ns/s, thresholds %" G_GINT64_FORMAT,
                     first_seed + 100000 + k, gain, (int64_t)asked);
     }
+    g_assert_cmpuint(n_asked, >, n_cases / 4);
 }
 
 /* Fisher and Yates. */
@@ -311,12 +318,15 @@ static void test_renumbering(void)
                     " to %" G_GINT64_FORMAT, first_seed + 200000 + k, plan->cost_now.total_ns_per_sec,
                     plan->cost_after.total_ns_per_sec, renamed->cost_now.total_ns_per_sec, renamed->cost_after.total_ns_per_sec);
         g_assert_cmpuint(plan->actions->len, ==, renamed->actions->len);
+        g_assert_cmpuint(plan->score_after, ==, renamed->score_after);
+        /* Domains alike may change roles; each reason must still be given as often. */
+        uint32_t reasons[HN_N_REASONS] = {0};
         for (uint32_t d = 0; d < mix.n_domains; d++) {
-            const HnVerdict *a = g_ptr_array_index(plan->verdicts, d), *b = g_ptr_array_index(renamed->verdicts, domain_to[d]);
-            g_assert_cmpint(a->reason, ==, b->reason);
-            for (uint32_t c = 0; c < a->n_clients && a->n_clients == 1; c++)
-                g_assert_cmpint(b->clients[c].home_wanted, ==, a->clients[c].home_wanted < 0 ? -1 : (int32_t)node_to[a->clients[c].home_wanted]);
+            reasons[((HnVerdict *)g_ptr_array_index(plan->verdicts, d))->reason]++;
+            reasons[((HnVerdict *)g_ptr_array_index(renamed->verdicts, d))->reason]--;
         }
+        for (uint32_t i = 0; i < HN_N_REASONS; i++)
+            g_assert_cmpuint(reasons[i], ==, 0);
     }
 }
 
@@ -367,7 +377,8 @@ static void test_more_room(void)
         for (uint32_t i = 0; i < 2; i++) {
             g_autoptr(WorldModel) wm = world_model_new(world);
             g_autoptr(HnAssignment) a = hn_assignment_new(wm->model);
-            if (!hn_search_is_small(wm->model))
+            /* How a wide domain is cut may depend on which nodes look alike. */
+            if (!hn_search_is_small(wm->model) || wm->model->n_items != wm->n_splits)
                 break;
             hn_search(a);
             costs[i] = hn_assignment_total(a);
@@ -406,7 +417,10 @@ static void test_removal(void)
             world->snapshot->host->nodes[n].mem_free_bytes += gone->resident_bytes[n];
         g_ptr_array_remove_index(world->snapshot->domains, mix.n_domains - 1);
         g_autoptr(HnPlan) plan = decide(world, &policy, past);
-        if (plan->actions->len > 0)
+        bool has_wide = false;
+        for (guint i = 0; i < plan->verdicts->len; i++)
+            has_wide |= ((HnVerdict *)g_ptr_array_index(plan->verdicts, i))->is_wide;
+        if (plan->actions->len > 0 && !has_wide)
             g_assert_cmpint(plan->cost_after.total_ns_per_sec, <, plan->cost_now.total_ns_per_sec);
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "model_of_world.h"
 
+#include "canonical.h"
 #include "demand.h"
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -12,6 +13,7 @@ WorldModel *world_model_new(World *world)
     uint32_t n = snapshot->domains->len;
     g_autofree HnEntry *entries = g_new0(HnEntry, n + 1);
     uint64_t seed = 1;
+    uint32_t node_rank[HN_MAX_NODES];
 
     hn_policy_init(&out->policy);
     out->past = hn_past_new();
@@ -27,9 +29,10 @@ WorldModel *world_model_new(World *world)
         if (round == 0)
             world_step(world, 2 * SECOND_NS, 0, &seed);
     }
+    hn_canonical_nodes(snapshot->host, snapshot->domains, NULL, node_rank);
     for (uint32_t d = 0; d < n; d++) {
         const HnDomain *domain = g_ptr_array_index(snapshot->domains, d);
-        hn_split_init(&out->splits[d], snapshot->host, domain, hn_past_find(out->past, domain->uuid), &out->policy,
+        hn_split_init(&out->splits[d], snapshot->host, node_rank, domain, hn_past_find(out->past, domain->uuid), &out->policy,
                       snapshot->taken_ns, 2 * SECOND_NS);
         entries[d].forced_node = HN_NODE_NONE;
         entries[d].is_fixed = domain->wish.mode != HN_MODE_AUTO || domain->job != HN_JOB_NONE;
