@@ -66,7 +66,7 @@ char *hn_journal_entry_format(const HnJournalEntry *entry)
     GString *out = g_string_new(HEADER "version 1\n");
     g_autofree char *name = g_strescape(entry->name, NULL);
 
-    g_string_append_printf(out, "uuid %s\nname %s\nboot-id %s\n", entry->uuid, name, entry->boot_id);
+    g_string_append_printf(out, "uuid %s\nname \"%s\"\nboot-id %s\n", entry->uuid, name, entry->boot_id);
     g_string_append_printf(out, "process pid=%" G_GINT64_FORMAT " start-ticks=%" G_GUINT64_FORMAT "\n",
                            entry->pid, entry->start_ticks);
     g_string_append(out, "allowed");
@@ -212,10 +212,22 @@ static char *unescape(const char *text, size_t len)
     return g_strcompress(escaped);
 }
 
-static char *take_escaped(HnText *line)
+static char *take_quoted(HnText *line)
 {
+    const char *start, *at;
+
     hn_text_skip_blanks(line);
-    return hn_text_is_empty(line) ? NULL : unescape(line->at, hn_text_len(line));
+    if (!hn_text_take(line, "\""))
+        return NULL;
+    start = line->at;
+    for (at = start; at < line->end && *at != '"'; at++) {
+        if (*at == '\\' && ++at == line->end)
+            return NULL;
+    }
+    if (at >= line->end)
+        return NULL;
+    line->at = at + 1;
+    return unescape(start, (size_t)(at - start));
 }
 
 enum { SEEN_VERSION = 1, SEEN_UUID = 2, SEEN_NAME = 4, SEEN_BOOT = 8, SEEN_PROCESS = 16, SEEN_ALLOWED = 32 };
@@ -241,7 +253,7 @@ static bool parse_line(HnJournalEntry *entry, HnText line, guint *seen)
             memcpy(entry->uuid, value.at, HN_UUID_LEN);
     } else if (hn_text_equal(&word, "name")) {
         bit = SEEN_NAME;
-        is_good = !entry->name && (entry->name = take_escaped(&line));
+        is_good = !entry->name && (entry->name = take_quoted(&line)) && *entry->name;
     } else if (hn_text_equal(&word, "boot-id")) {
         bit = SEEN_BOOT;
         is_good = !entry->boot_id && hn_text_word(&line, &value);
@@ -262,7 +274,7 @@ static bool parse_line(HnJournalEntry *entry, HnText line, guint *seen)
         g_array_append_val(entry->pieces, piece);
         return true;
     }
-    if (!is_good || (*seen & bit) || (bit != SEEN_NAME && hn_text_word(&line, &value)))
+    if (!is_good || (*seen & bit) || hn_text_word(&line, &value))
         return false;
     *seen |= bit;
     return true;
@@ -296,24 +308,6 @@ HnJournalEntry *hn_journal_entry_parse(const char *text, size_t len, const char 
         return NULL;
     }
     return g_steal_pointer(&entry);
-}
-
-static char *take_quoted(HnText *line)
-{
-    const char *start, *at;
-
-    hn_text_skip_blanks(line);
-    if (!hn_text_take(line, "\""))
-        return NULL;
-    start = line->at;
-    for (at = start; at < line->end && *at != '"'; at++) {
-        if (*at == '\\' && ++at == line->end)
-            return NULL;
-    }
-    if (at >= line->end)
-        return NULL;
-    line->at = at + 1;
-    return unescape(start, (size_t)(at - start));
 }
 
 static HnSysctl *parse_sysctl(HnText *line)
