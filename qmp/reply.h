@@ -37,7 +37,7 @@ gboolean hn_reply_bool(const HnReplyPlace *place, json_object *object, const cha
 /* Within [min, max]. */
 gboolean hn_reply_int(const HnReplyPlace *place, json_object *object, const char *field,
                       HnReplyNeed need, gint64 min, gint64 max, gint64 *ret, GError **error);
-/* 0 to 2⁶³-2: json-c turns what is beyond 64 bits into an extreme, so that is refused. */
+/* 0 to 2⁶³-2: of what is beyond int64 json-c gives the largest int64, so that is refused. */
 gboolean hn_reply_size(const HnReplyPlace *place, json_object *object, const char *field,
                        HnReplyNeed need, guint64 *ret, GError **error);
 /* A copy, the caller's. *ret must be NULL before. */

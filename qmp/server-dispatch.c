@@ -340,10 +340,10 @@ static gboolean has_type(json_object *value, HnQmpArgType type)
     case HN_QMP_ARG_BOOL:
         return json_object_is_type(value, json_type_boolean);
     case HN_QMP_ARG_INT:
-        /* json-c saturates, so its extremes stand for anything beyond. */
+        /* Of an unsigned one beyond int64 json-c gives the largest int64. */
         return json_object_is_type(value, json_type_int) &&
-               json_object_get_int64(value) != G_MAXINT64 &&
-               json_object_get_int64(value) != G_MININT64;
+               (json_object_get_int64(value) != G_MAXINT64 ||
+                json_object_get_uint64(value) == G_MAXINT64);
     case HN_QMP_ARG_NUMBER:
         return json_object_is_type(value, json_type_int) ||
                json_object_is_type(value, json_type_double);

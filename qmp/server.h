@@ -32,7 +32,7 @@ typedef struct HnQmpRequest HnQmpRequest;
 
 typedef enum {
     HN_QMP_ARG_BOOL,
-    HN_QMP_ARG_INT,    /* within int64, its two extremes excluded */
+    HN_QMP_ARG_INT,    /* fits int64 */
     HN_QMP_ARG_NUMBER, /* int or double */
     HN_QMP_ARG_STRING,
     HN_QMP_ARG_STRING_LIST, /* array of strings */

@@ -63,7 +63,7 @@ static const struct {
      "query-hotpluggable-cpus: [0].props is missing"},
     {hn_qemu_memdevs_decode, "[{\"size\":-1}]",
      "query-memdev: [0].size must be from 0 to 9223372036854775806, not -1"},
-    {hn_qemu_memdevs_decode, "[{\"size\":99999999999999999999}]",
+    {hn_qemu_memdevs_decode, "[{\"size\":18446744073709551615}]",
      "query-memdev: [0].size must be from 0 to 9223372036854775806, not 18446744073709551615"},
     {hn_qemu_memdevs_decode, "[{" MEMDEV ",\"host-nodes\":[0,1024]}]",
      "query-memdev: [0].host-nodes must list nodes from 0 to 1023, not 1024"},
