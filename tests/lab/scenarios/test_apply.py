@@ -41,17 +41,17 @@ def settled(lab, guest, mib=64):
 @contextlib.contextmanager
 def daemon(lab, **keys):
     """homenoded as its service runs it, with these keys of section [apply]; stopped at the end."""
-    path = lab.sh("systemctl show -p FragmentPath --value homenoded").strip()
-    assert path, "homenoded.service is not installed"
     lines = "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in keys.items())
     # A busy emulator is no pressure that should stop a test of something else.
-    lab.sh(f"mkdir -p /etc/homenode /usr/local/etc/homenode; printf '%s' '[apply]\nback-off = no\n{lines}' | "
-           f"tee {CONF} > /usr/local/etc/homenode/homenode.conf; systemctl start homenoded", timeout_s=90)
+    lab.sh(f"mkdir -p /etc/homenode; test ! -e {CONF} || cp {CONF} /run/homenode.conf.before; "
+           f"printf '%s' '[apply]\nback-off = no\n{lines}' > {CONF}; "
+           "systemctl daemon-reload; systemctl start homenoded", timeout_s=90)
     try:
         lab.wait_until(lambda: lab.run("homenode list").status == 0, 60, "homenoded to answer")
         yield
     finally:
-        lab.run("systemctl stop homenoded; systemctl reset-failed homenoded", timeout_s=120)
+        lab.run(f"systemctl stop homenoded; systemctl reset-failed homenoded; rm {CONF}; "
+                f"test ! -e /run/homenode.conf.before || mv /run/homenode.conf.before {CONF}", timeout_s=120)
 
 
 def pins(lab, guest):
@@ -140,8 +140,7 @@ def test_shared_memory_moves_whole(lab):
 
 def test_huge_pages_stay_huge(lab):
     """field.md T14: moved twice, the share of huge pages is as before."""
-    lab.sh("echo always > /sys/kernel/mm/transparent_hugepage/enabled")
-    guest = settled(lab, define(lab, "g").start())
+    guest = settled(lab, define(lab, "g").start())  # QEMU asks for huge pages by madvise
 
     def huge_kib():
         return int(lab.sh(f"awk '/^AnonHugePages:/ {{ n += $2 }} END {{ print n + 0 }}' /proc/{guest.pid()}/smaps"))
