@@ -277,7 +277,7 @@ static void capture_links(Capture *capture, const char *dir)
         g_autofree char *target = hn_root_read_link(capture->root, path, NULL);
 
         if (target && (g_str_has_prefix(target, "/dev/vfio") || g_str_equal(target, "/dev/iommu") ||
-                       g_str_has_prefix(target, "/dev/vhost") || g_str_equal(target, "/dev/kvm")))
+                       g_str_has_prefix(target, "/dev/vhost")))
             if (symlink(target, link) < 0)
                 g_debug("capture: %s was not written: %s", link, g_strerror(errno));
     }

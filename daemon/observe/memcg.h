@@ -2,9 +2,10 @@
 /*
  * A machine's control group: bytes per node in constant time, NUMA fault counters, pressure.
  *
- * Two traps (facts.md C2): the counters include what QEMU itself uses (heap, stacks, page cache of disk
- * images), and pages stay charged where they were first touched, so that a process moved into the group
- * later is not counted fully. The observer therefore uses them for *changes* since the last probes.
+ * Two traps (facts.md C2): the counters include what QEMU itself uses (heap, stacks, page cache of
+ * disk images), and pages stay charged where they were first touched, so that a process moved into
+ * the group later is not counted fully. The observer therefore uses them for *changes* since the
+ * last probes.
  */
 #pragma once
 
@@ -22,13 +23,14 @@ typedef struct {
 void hn_numa_stat_init(HnNumaStat *stat, uint32_t n_nodes);
 void hn_numa_stat_clear(HnNumaStat *stat);
 
-/* v2: "anon N0=4096 N1=0" in bytes; v1: "anon=3 N0=3 N1=0" in pages, the hierarchical lines preferred.
- * `stat` has been made by hn_numa_stat_init(.., host->n_nodes) and is overwritten. Nodes that the host does
- * not list are skipped. Error: HN_MODEL_ERROR_SYNTAX, also if there is no line "anon". */
-bool hn_numa_stat_parse(const char *text, size_t len, bool is_v2, const HnHost *host, HnNumaStat *stat,
-                        GError **error);
-bool hn_numa_stat_read(const HnRoot *root, const HnCgroup *cgroup, const HnHost *host, HnNumaStat *stat,
-                       GError **error);
+/* v2: "anon N0=4096 N1=0" in bytes; v1: "anon=3 N0=3 N1=0" in pages, the hierarchical lines
+ * preferred. `stat` has been made by hn_numa_stat_init(.., host->n_nodes) and is overwritten. Nodes
+ * that the host does not list are skipped. Error: HN_MODEL_ERROR_SYNTAX, also if there is no line
+ * "anon". */
+bool hn_numa_stat_parse(const char *text, size_t len, bool is_v2, const HnHost *host,
+                        HnNumaStat *stat, GError **error);
+bool hn_numa_stat_read(const HnRoot *root, const HnCgroup *cgroup, const HnHost *host,
+                       HnNumaStat *stat, GError **error);
 
 /* numa_* of memory.stat, since the group was made. */
 typedef struct {
@@ -37,7 +39,8 @@ typedef struct {
     uint64_t pte_updates;
     uint64_t pages_migrated;
 } HnNumaCounters;
-bool hn_numa_counters_parse(const char *text, size_t len, HnNumaCounters *ret_counters, GError **error);
+bool hn_numa_counters_parse(const char *text, size_t len, HnNumaCounters *ret_counters,
+                            GError **error);
 bool hn_numa_counters_read(const HnRoot *root, const HnCgroup *cgroup, HnNumaCounters *ret_counters,
                            GError **error);
 
@@ -48,6 +51,6 @@ typedef struct {
     uint64_t some_total_us, full_total_us;
 } HnStallInfo;
 bool hn_stall_parse(const char *text, size_t len, HnStallInfo *ret_pressure, GError **error);
-/* path: "proc/pressure/memory", or "<cgroup dir>/cpu.pressure". Error: G_FILE_ERROR_NOENT or _OPNOTSUPP
- * where the kernel has no PSI (psi=0), v1 groups have none. */
+/* path: "proc/pressure/memory", or "<cgroup dir>/cpu.pressure". Error: G_FILE_ERROR_NOENT or
+ * _OPNOTSUPP where the kernel has no PSI (psi=0), v1 groups have none. */
 bool hn_stall_read(const HnRoot *root, const char *path, HnStallInfo *ret_pressure, GError **error);

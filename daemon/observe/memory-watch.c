@@ -376,7 +376,8 @@ static void fill_from_files(HnMemoryWatch *memory, const HnHost *host, bool has_
 static void copy_regions(const HnMemoryWatch *memory, const HnDomainInfo *info, const HnHost *host,
                          HnDomain *domain)
 {
-    /* Either sign is enough: to try in vain to move pinned memory is worse than to leave some where it is. */
+    /* Either sign is enough: to try in vain to move pinned memory is worse than to leave some where
+     * it is. */
     bool has_vfio = memory->files.has_vfio || (info->host_devices && info->host_devices->len > 0);
 
     for (uint32_t i = 0; i < memory->map.n_regions; i++) {

@@ -2,14 +2,14 @@
 /*
  * The observer: everything a round knows, read from the machine into one immutable snapshot.
  *
- * The back end says which domains exist and how they are configured (HnDomainInfo); the observer adds
- * what only the kernel knows: threads and their times, where the RAM is mapped and on which nodes its
- * pages lie, who touched it. It keeps what is dear to find (descriptors of every thread, the map of the
- * RAM regions, the last probes) from one round to the next, and re-reads it when a cheap sign says that
- * it changed.
+ * The back end says which domains exist and how they are configured (HnDomainInfo); the observer
+ * adds what only the kernel knows: threads and their times, where the RAM is mapped and on which
+ * nodes its pages lie, who touched it. It keeps what is dear to find (descriptors of every thread,
+ * the map of the RAM regions, the last probes) from one round to the next, and re-reads it when a
+ * cheap sign says that it changed.
  *
- * It has no clock: the round's time and the age at which probes are repeated are arguments. It changes
- * nothing on the machine. It is used from one thread at a time.
+ * It has no clock: the round's time and the age at which probes are repeated are arguments. It
+ * changes nothing on the machine. It is used from one thread at a time.
  */
 #pragma once
 
@@ -33,30 +33,32 @@ typedef struct {
 typedef struct {
     /* True, and *ret_owned filled in, if we have set this pin (or nodeset) and not given it back.
      * `id`: the vCPU's or iothread's number, 0 for the others. NULL: nothing is ever ours. */
-    bool (*lookup)(void *user_data, const char *uuid, HnOwnedKind kind, uint32_t id, HnOwned *ret_owned);
+    bool (*lookup)(void *user_data, const char *uuid, HnOwnedKind kind, uint32_t id,
+                   HnOwned *ret_owned);
     void *user_data;
 } HnOwnership;
 
-/* Decodes the placement element: hn_wish_parse(). What is wrong with it stands in ret_wish->invalid; the
- * return value is not looked at. */
+/* Decodes the placement element: hn_wish_parse(). What is wrong with it stands in
+ * ret_wish->invalid; the return value is not looked at. */
 typedef bool (*HnWishFunc)(const char *xml, const HnHost *host, HnWish *ret_wish);
 
 typedef struct {
     HnWishFunc parse_wish; /* NULL: every wish is HN_MODE_NONE */
     HnOwnership ownership;
-    HnProbeOps probe_ops;  /* query NULL: the kernel's move_pages(2) */
+    HnProbeOps probe_ops; /* query NULL: the kernel's move_pages(2) */
 } HnObserverConfig;
 
 /* What this round wants to know, and how fresh. Start from hn_observe_options_init(). */
 typedef struct {
     uint64_t now_ns;           /* CLOCK_BOOTTIME when the round began */
-    uint64_t probe_max_age_ns; /* probe a domain's RAM again when the last probes are this old (10 s);
-                                * 0: now; UINT64_MAX: only where there are none yet */
+    uint64_t probe_max_age_ns; /* probe a domain's RAM again when the last probes are this old (10
+                                * s); 0: now; UINT64_MAX: only where there are none yet */
     uint32_t n_probes;         /* per domain (1,024: at most ±3.5 %; performance.md 3.4) */
-    const char *const *fresh_uuids; /* NULL-terminated: probed now, whatever their age (NULL: none) … */
-    uint64_t exact_max_bytes;  /* … and page by page if they are no larger (256 MiB: 10 ms with 4 KiB
-                                * pages, 0.04 ms with 2 MiB; 0: never) */
-    bool with_faults;          /* read the hinting faults of each vCPU (5 µs each) */
+    const char *const
+        *fresh_uuids;         /* NULL-terminated: probed now, whatever their age (NULL: none) … */
+    uint64_t exact_max_bytes; /* … and page by page if they are no larger (256 MiB: 10 ms with 4 KiB
+                               * pages, 0.04 ms with 2 MiB; 0: never) */
+    bool with_faults;         /* read the hinting faults of each vCPU (5 µs each) */
 } HnObserveOptions;
 void hn_observe_options_init(HnObserveOptions *options, uint64_t now_ns);
 
@@ -67,18 +69,19 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnObserver, hn_observer_free)
 
 /* One snapshot of the host and of the domains in `infos` (HnDomainInfo *, borrowed for the call).
  *
- * A domain whose process is gone is left out; one that cannot be seen fully is in it with `unobservable`
- * saying why and the round goes on. Domains that are no longer in `infos` are forgotten.
- * Error (NULL): the host itself cannot be read (no nodes, no /sys). Caller frees the snapshot. */
-HnSnapshot *hn_observer_observe(HnObserver *observer, GPtrArray *infos, const HnObserveOptions *options,
-                                GError **error);
+ * A domain whose process is gone is left out; one that cannot be seen fully is in it with
+ * `unobservable` saying why and the round goes on. Domains that are no longer in `infos` are
+ * forgotten. Error (NULL): the host itself cannot be read (no nodes, no /sys). Caller frees the
+ * snapshot. */
+HnSnapshot *hn_observer_observe(HnObserver *observer, GPtrArray *infos,
+                                const HnObserveOptions *options, GError **error);
 
-/* The host alone. other_load_mcpu is the whole load here, guests included, since the last call of this function
- * (the first says 0). */
+/* The host alone. other_load_mcpu is the whole load here, guests included, since the last call of
+ * this function (the first says 0). */
 HnHost *hn_observer_observe_host(HnObserver *observer, uint64_t now_ns, GError **error);
 
-/* A pidfd of the domain's process for whoever acts upon it later, so that a reused pid is never touched;
- * -1 if the domain is unknown or the machine is a captured one. Caller closes. */
+/* A pidfd of the domain's process for whoever acts upon it later, so that a reused pid is never
+ * touched; -1 if the domain is unknown or the machine is a captured one. Caller closes. */
 int hn_observer_dup_pidfd(HnObserver *observer, const char *uuid);
 
 /* Why hinting faults say nothing of this domain, as a code that stays stable ("hugetlb",
@@ -86,4 +89,5 @@ int hn_observer_dup_pidfd(HnObserver *observer, const char *uuid);
 const char *hn_observer_no_faults_reason(HnObserver *observer, const char *uuid);
 
 /* What is kept for all domains: descriptors open, and bytes (without what snapshots own). */
-void hn_observer_usage(const HnObserver *observer, uint32_t *ret_n_descriptors, uint64_t *ret_bytes);
+void hn_observer_usage(const HnObserver *observer, uint32_t *ret_n_descriptors,
+                       uint64_t *ret_bytes);

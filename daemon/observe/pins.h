@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which pins are the admin's: pure judgement over what is set, what we set, and what was there before.
+ * Which pins are the admin's: pure judgement over what is set, what we set, and what was there
+ * before.
  *
- * A pin that equals what we set last is ours; then what the admin had before we came is still the admin's
- * wish. A pin that differs is the admin's, whoever set one before. A set that contains everything the host
- * could offer constrains nothing.
+ * A pin that equals what we set last is ours; then what the admin had before we came is still the
+ * admin's wish. A pin that differs is the admin's, whoever set one before. A set that contains
+ * everything the host could offer constrains nothing.
  */
 #pragma once
 
@@ -20,11 +21,12 @@ typedef struct {
     HnCpuset affinity;
 } HnPinState;
 
-/* `everything`: all usable CPUs (or nodes) of the host. True if the admin constrains it, to *ret_allowed. */
+/* `everything`: all usable CPUs (or nodes) of the host. True if the admin constrains it, to
+ * *ret_allowed. */
 bool hn_pin_judge(const HnOwnership *ownership, const char *uuid, HnOwnedKind kind, uint32_t id,
                   const HnPinState *state, const HnCpuset *everything, HnCpuset *ret_allowed);
 
-/* The same for the nodeset. *ret_is_admin, *ret_admin_nodes; *ret_is_fenced: what we set last is in force
- * and leaves out at least one memory node. */
+/* The same for the nodeset. *ret_is_admin, *ret_admin_nodes; *ret_is_fenced: what we set last is in
+ * force and leaves out at least one memory node. */
 void hn_nodeset_judge(const HnOwnership *ownership, const HnDomainInfo *info, const HnHost *host,
                       bool *ret_is_admin, HnNodemask *ret_admin_nodes, bool *ret_is_fenced);

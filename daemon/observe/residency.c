@@ -39,10 +39,11 @@ bool hn_residency_query(const HnProbeOps *ops, int64_t pid, size_t n, void **add
         if (ops->query(ops->user_data, pid, batch, addresses + done, ret_status + done) < 0) {
             int saved_errno = errno;
 
-            g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved_errno),
-                        "cannot ask where pages of process %" G_GINT64_FORMAT " lie: %s%s", pid,
-                        g_strerror(saved_errno),
-                        saved_errno == EPERM ? " (CAP_SYS_PTRACE is needed)" : "");
+            g_set_error(
+                error, G_FILE_ERROR,
+                saved_errno == ESRCH ? G_FILE_ERROR_NOENT : g_file_error_from_errno(saved_errno),
+                "cannot ask where pages of process %" G_GINT64_FORMAT " lie: %s%s", pid,
+                g_strerror(saved_errno), saved_errno == EPERM ? " (CAP_SYS_PTRACE is needed)" : "");
             return false;
         }
         done += batch;

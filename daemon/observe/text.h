@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A cursor over text that somebody else wrote: the few steps from which the parsers of /proc, /sys and
- * cgroup files are made.
+ * A cursor over text that somebody else wrote: the few steps from which the parsers of /proc, /sys
+ * and cgroup files are made.
  *
- * A cursor is a pair of pointers into a buffer it does not own. Every step either consumes what it names
- * and returns true, or consumes nothing and returns false; none reads beyond the end, none needs a
- * terminating NUL, none allocates. Numbers that do not fit are refused, not wrapped.
+ * A cursor is a pair of pointers into a buffer it does not own. Every step either consumes what it
+ * names and returns true, or consumes nothing and returns false; none reads beyond the end, none
+ * needs a terminating NUL, none allocates. Numbers that do not fit are refused, not wrapped.
  */
 #pragma once
 
@@ -24,12 +24,14 @@ size_t hn_text_len(const HnText *text);
 
 /* Cuts off the next line, without its newline (the last line needs none). False at the end. */
 bool hn_text_line(HnText *text, HnText *ret_line);
-/* Cuts off the next word, after blanks and tabs. False if only blanks are left (they are consumed). */
+/* Cuts off the next word, after blanks and tabs. False if only blanks are left (they are consumed).
+ */
 bool hn_text_word(HnText *text, HnText *ret_word);
 void hn_text_skip_blanks(HnText *text);
 /* Consumes `literal` if the text begins with it. */
 bool hn_text_take(HnText *text, const char *literal);
-/* Cuts off everything before the first `separator`, and consumes the separator. False if there is none. */
+/* Cuts off everything before the first `separator`, and consumes the separator. False if there is
+ * none. */
 bool hn_text_until(HnText *text, char separator, HnText *ret_before);
 
 /* Digits only, no sign, no blanks before. */

@@ -285,7 +285,7 @@ static void test_failure(void)
     g_assert_true(fixture_probe(&fixture, &plan, NULL));
     fixture.kernel = (FakeKernel){.node_of = node_all_one, .fail_errno = ESRCH, .fail_after = 1024};
     g_assert_false(fixture_probe(&fixture, &plan, &gone));
-    g_assert_nonnull(gone);
+    g_assert_error(gone, G_FILE_ERROR, G_FILE_ERROR_NOENT);
     g_assert_cmpuint(fixture.region.resident_bytes[0], ==, 3 * MIB);
     g_assert_cmpint(fixture.region.chunks[0].node, ==, 0);
     fixture.kernel.fail_errno = EPERM;
