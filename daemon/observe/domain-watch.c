@@ -159,7 +159,8 @@ static GArray *list_vcpus(HnDomainWatch *watch, const HnDomainInfo *info)
         is_shared |= task->kind == HN_THREAD_ALL_VCPUS;
     }
     for (guint i = 0; is_shared && info->vcpus && i < info->vcpus->len; i++)
-        hn_cpuset_add(ids, g_array_index(info->vcpus, HnVcpuInfo, i).id);
+        if (g_array_index(info->vcpus, HnVcpuInfo, i).id < HN_MAX_CPUS)
+            hn_cpuset_add(ids, g_array_index(info->vcpus, HnVcpuInfo, i).id);
     for (int32_t id = hn_cpuset_next(ids, 0); id >= 0; id = hn_cpuset_next(ids, (uint32_t)id + 1)) {
         uint32_t value = (uint32_t)id;
 
