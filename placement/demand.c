@@ -42,9 +42,15 @@ static HnPastThread *find_thread(const HnPastDomain *record, int32_t tid, uint64
     return NULL;
 }
 
+/* Summed over the vCPUs of a domain: time they waited for a CPU, and time they ran or waited. */
+typedef struct {
+    uint64_t delay_ns;
+    uint64_t wanted_ns;
+} Waiting;
+
 /* The next record of one thread; true if it carries a fresh rate. */
 static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_delay_ns, uint64_t max_ucpu,
-                    uint64_t elapsed_ns, const HnPolicy *policy, HnPastThread *ret_thread)
+                    uint64_t elapsed_ns, const HnPolicy *policy, HnPastThread *ret_thread, Waiting *waiting)
 {
     ret_thread->exec_ns = exec_ns;
     ret_thread->run_delay_ns = run_delay_ns;
@@ -55,6 +61,8 @@ static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_dela
     if (elapsed_ns == 0 || exec_ns < old->exec_ns || run_delay_ns < old->run_delay_ns)
         return false;
 
+    waiting->delay_ns += run_delay_ns - old->run_delay_ns;
+    waiting->wanted_ns += (run_delay_ns - old->run_delay_ns) + (exec_ns - old->exec_ns);
     unsigned __int128 wanted_ns = (unsigned __int128)(exec_ns - old->exec_ns) + (run_delay_ns - old->run_delay_ns);
     unsigned __int128 rate = wanted_ns * UCPU_PER_CPU / elapsed_ns;
     uint64_t sample_ucpu = rate > max_ucpu ? max_ucpu : (uint64_t)rate;
@@ -75,13 +83,14 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
     uint32_t n_threads = domain->n_vcpus + domain->n_workers;
     HnPastThread *threads = g_new0(HnPastThread, n_threads);
     uint32_t n_rated = 0;
+    Waiting waiting = {0}, ignored = {0};
 
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
         const HnVcpu *vcpu = &domain->vcpus[i];
         threads[i].tid = vcpu->tid;
         threads[i].start_ticks = vcpu->start_ticks;
         n_rated += advance(find_thread(record, vcpu->tid, vcpu->start_ticks, i), vcpu->exec_ns,
-                           vcpu->run_delay_ns, UCPU_PER_CPU, elapsed_ns, policy, &threads[i]);
+                           vcpu->run_delay_ns, UCPU_PER_CPU, elapsed_ns, policy, &threads[i], &waiting);
     }
     for (uint32_t i = 0; i < domain->n_workers; i++) {
         const HnWorker *worker = &domain->workers[i];
@@ -90,7 +99,13 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
         uint64_t max_ucpu = worker->kind == HN_WORKER_EMULATOR ? 16 * UCPU_PER_CPU : UCPU_PER_CPU;
         thread->tid = worker->tid;
         advance(find_thread(record, worker->tid, 0, domain->n_vcpus + i), worker->exec_ns,
-                worker->run_delay_ns, max_ucpu, elapsed_ns, policy, thread);
+                worker->run_delay_ns, max_ucpu, elapsed_ns, policy, thread, &ignored);
+    }
+    if (waiting.wanted_ns > 0) {
+        int64_t old = record->delay_permille;
+        int64_t sample = (int64_t)((unsigned __int128)waiting.delay_ns * 1000 / waiting.wanted_ns);
+        int64_t weight = record->n_samples ? hn_demand_weight(elapsed_ns, policy->demand_halflife_ns) : 65536;
+        record->delay_permille = (uint32_t)(old + (sample - old) * weight / 65536);
     }
     g_free(record->threads);
     record->threads = threads;

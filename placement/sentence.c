@@ -93,8 +93,11 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
     case HN_REASON_LOAD_BALANCE:
         append_change(text, "waiting for CPUs falls from", now->cpu_ns_per_sec, after->cpu_ns_per_sec);
         break;
-    case HN_REASON_LOCALITY_GAIN:
     case HN_REASON_CONSOLIDATE:
+        append_change(text, "spread over the host it loses more than at home: from", now->total_ns_per_sec,
+                      after->total_ns_per_sec - after->moving_ns_per_sec);
+        break;
+    case HN_REASON_LOCALITY_GAIN:
         append_change(text, "remote access falls from", now->remote_ns_per_sec, after->remote_ns_per_sec);
         break;
     case HN_REASON_CONGESTION:

@@ -73,10 +73,12 @@ static HnReason reason_of_term(const HnStanding *s, const HnCost *now, const HnC
 
     if (most <= 0)
         return HN_REASON_MAKE_ROOM;
-    if (most == remote)
-        return s->split->clients[0].home_now == HN_NODE_NONE ? HN_REASON_CONSOLIDATE : HN_REASON_LOCALITY_GAIN;
-    if (most == cpu)
-        return HN_REASON_LOAD_BALANCE;
+    if (most == remote || most == cpu) {
+        /* A guest that lay everywhere is gathered, whatever that helps most. */
+        if (s->split->clients[0].home_now == HN_NODE_NONE)
+            return HN_REASON_CONSOLIDATE;
+        return most == remote ? HN_REASON_LOCALITY_GAIN : HN_REASON_LOAD_BALANCE;
+    }
     if (most == bandwidth)
         return HN_REASON_CONGESTION;
     return s->domain->device_nodes ? HN_REASON_DEVICE_LOCALITY : HN_REASON_COMPANY;
