@@ -269,10 +269,10 @@ static char *explain_error(const char *path, const char *command, const GError *
     case HN_QMP_ERROR_COMMAND_NOT_FOUND:
         return g_strdup_printf("homenoded does not know '%s': it is older than this homenode",
                                command);
+    case HN_QMP_ERROR_DOMAIN_NOT_FOUND:
+        *ret_exit = HN_EXIT_NO_DOMAIN;
+        return g_strdup(message);
     default:
-        /* The daemon's sentence for it; the protocol has no class of its own for that. */
-        if (g_str_has_prefix(message, "No running domain '"))
-            *ret_exit = HN_EXIT_NO_DOMAIN;
         return g_strdup(message);
     }
 }

@@ -48,8 +48,11 @@ const char *hn_control_domain_of(HnControlServer *server, HnQmpRequest *request,
 {
     g_autofree char *problem = NULL;
     const char *uuid = hn_manager_find(server->manager, name, &problem);
-    if (!uuid)
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "%s", problem);
+    if (!uuid) {
+        /* Before the first round nobody can tell whether there is such a domain. */
+        const char *error_class = server->manager->snapshot ? HN_QMP_CLASS_DOMAIN_NOT_FOUND : HN_QMP_CLASS_GENERIC;
+        hn_qmp_request_fail(request, error_class, "%s", problem);
+    }
     return uuid;
 }
 

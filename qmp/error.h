@@ -28,6 +28,7 @@ typedef enum {
     HN_QMP_ERROR_COMMAND_NOT_FOUND, /* CommandNotFound */
     HN_QMP_ERROR_READ_ONLY,         /* ReadOnlySocket: mutating command on a read-only socket */
     HN_QMP_ERROR_INVALID_ARGUMENT,  /* InvalidArgument: the server's argument check failed */
+    HN_QMP_ERROR_DOMAIN_NOT_FOUND,  /* DomainNotFound: no running domain has that name or uuid */
 } HnQmpError;
 
 /* Error classes on the wire. The first two are QEMU's, the others only this server's. */
@@ -35,3 +36,4 @@ typedef enum {
 #define HN_QMP_CLASS_COMMAND_NOT_FOUND "CommandNotFound"
 #define HN_QMP_CLASS_READ_ONLY "ReadOnlySocket"
 #define HN_QMP_CLASS_INVALID_ARGUMENT "InvalidArgument"
+#define HN_QMP_CLASS_DOMAIN_NOT_FOUND "DomainNotFound"

@@ -297,6 +297,7 @@ GError *hn_qmp_error_from_reply(const char *command, const HnQmpMessage *message
         {HN_QMP_CLASS_COMMAND_NOT_FOUND, HN_QMP_ERROR_COMMAND_NOT_FOUND},
         {HN_QMP_CLASS_READ_ONLY, HN_QMP_ERROR_READ_ONLY},
         {HN_QMP_CLASS_INVALID_ARGUMENT, HN_QMP_ERROR_INVALID_ARGUMENT},
+        {HN_QMP_CLASS_DOMAIN_NOT_FOUND, HN_QMP_ERROR_DOMAIN_NOT_FOUND},
     };
     HnQmpError code = HN_QMP_ERROR_COMMAND;
 

@@ -33,8 +33,10 @@ static bool refuse_unknown(HnQmpRequest *request, json_object *args)
         json_object_object_get_ex(args, "domain", &domain);
     name = domain ? json_object_get_string(domain) : "web";
     if (strcmp(name, "wbe") == 0)
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
+        hn_qmp_request_fail(request, HN_QMP_CLASS_DOMAIN_NOT_FOUND,
                             "No running domain 'wbe'; did you mean: web?");
+    else if (strcmp(name, "early") == 0)
+        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "No running domain 'early' is known yet");
     else if (strcmp(name, "busy") == 0)
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "busy: libvirt is saving it; try later");
     else

@@ -288,6 +288,8 @@ static void test_refusals(void)
         {"history wbe", HN_EXIT_NO_DOMAIN,
          "homenode: No running domain 'wbe'; did you mean: web?\n"},
         {"release busy", HN_EXIT_FAILED, "homenode: busy: libvirt is saving it; try later\n"},
+        /* The class decides, not the sentence. */
+        {"status early", HN_EXIT_FAILED, "homenode: No running domain 'early' is known yet\n"},
         {"set no.such-key", HN_EXIT_FAILED,
          "homenode: no key 'no.such-key': 'homenode set' lists them\n"},
     };

@@ -102,7 +102,8 @@ class OverLibvirt(DaemonTest):
         wait_for(lambda: mode() == "none", "no mode")
 
     def test_mistakes_name_what_to_do(self):
-        self.assert_fails("No running domain 'tst'; did you mean: test", self.up.call, "explain", domain="tst")
+        error = self.assert_fails("No running domain 'tst'; did you mean: test", self.up.call, "explain", domain="tst")
+        self.assertEqual(error.kind, "DomainNotFound")
         self.assert_fails("No running domain 'zzzzzz'; 'homenode list'", self.up.call, "explain", domain="zzzzzz")
         self.assert_fails("Node 7 does not exist; nodes that can be a home: 0", self.up.call, "rebalance",
                           domains=["test"], node=7)
