@@ -183,8 +183,12 @@ void hn_qmp_server_send(ServerClient *client, json_object *message)
         return;
     hn_qmp_stream_send(client->stream, line);
     count_bytes(client);
-    if (client->counted_bytes > 0 &&
-        client->server->total_bytes > client->server->options.max_total_bytes)
+    if (client->server->total_bytes <= options->max_total_bytes)
+        return;
+    /* Only who does not read is to go: see first what is really left. */
+    hn_qmp_stream_flush(client->stream);
+    count_bytes(client);
+    if (client->counted_bytes > 0 && client->server->total_bytes > options->max_total_bytes)
         hn_qmp_server_drop(client, NULL);
 }
 

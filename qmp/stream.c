@@ -319,6 +319,16 @@ void hn_qmp_stream_send(HnQmpStream *stream, GBytes *line)
     arm(stream);
 }
 
+void hn_qmp_stream_flush(HnQmpStream *stream)
+{
+    gboolean is_progress = FALSE;
+
+    if (!stream->is_freed && !stream->write_error)
+        flush(stream, &is_progress);
+    if (stream->busy == 0)
+        arm(stream);
+}
+
 size_t hn_qmp_stream_queued_bytes(const HnQmpStream *stream)
 {
     return stream->queued_bytes;

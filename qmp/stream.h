@@ -37,6 +37,8 @@ void hn_qmp_stream_free(HnQmpStream *stream);
 /* Queues line (borrowed) and tries to write: at once, or, within a callback, after it, together
  * with all else that is queued by then. Errors surface later, by "ended". */
 void hn_qmp_stream_send(HnQmpStream *stream, GBytes *line);
+/* Writes what the kernel takes now, also within a callback. */
+void hn_qmp_stream_flush(HnQmpStream *stream);
 size_t hn_qmp_stream_queued_bytes(const HnQmpStream *stream);
 
 /* Paused: no message is delivered and nothing is read. */

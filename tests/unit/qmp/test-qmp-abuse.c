@@ -246,10 +246,42 @@ static void test_total_budget(Fixture *f, gconstpointer data)
     }
     run_for_ms(200);
     g_assert_cmpuint(hn_qmp_server_counters(f->server).dropped, >, 0);
-    assert_prompt(f); /* whoever reads is not the one to go */
+    assert_prompt(f);
     for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
         close(fds[i]);
     wait_until(hn_qmp_server_counters(f->server).clients == 1);
+}
+
+/* When others have all but used the budget up, whoever reads is still not the one to go. */
+static void test_budget_spares_readers(Fixture *f, gconstpointer data)
+{
+    guint fits = 0;
+    int fd;
+
+    f->options.max_total_bytes = 200000;
+    f->options.max_requests = 100;
+    start(f);
+    /* One that is dropped shows how many replies fit. */
+    fd = negotiated(f->scratch.path);
+    for (; hn_qmp_server_counters(f->server).dropped == 0; fits++) {
+        raw_send(fd, "{\"execute\":\"big\"}");
+        run_for_ms(5);
+    }
+    close(fd);
+    fd = negotiated(f->scratch.path);
+    for (guint i = 0; i < fits - 1; i++) {
+        raw_send(fd, "{\"execute\":\"big\"}");
+        run_for_ms(5);
+    }
+    for (guint i = 0; i < 3; i++) {
+        g_autofree char *reply = NULL;
+
+        raw_send(f->honest, "{\"execute\":\"big\"}");
+        reply = raw_line(f->honest);
+        g_assert_cmpuint(strlen(reply), ==, BIG_REPLY_BYTES + strlen("{\"return\":\"\"}"));
+    }
+    g_assert_cmpuint(hn_qmp_server_counters(f->server).dropped, ==, 1);
+    close(fd);
 }
 
 static void test_reply_too_large(Fixture *f, gconstpointer data)
@@ -349,6 +381,7 @@ int main(int argc, char **argv)
     ADD("no-reader", test_no_reader);
     ADD("slow-reader", test_slow_reader);
     ADD("total-budget", test_total_budget);
+    ADD("budget-spares-readers", test_budget_spares_readers);
     ADD("reply-too-large", test_reply_too_large);
     ADD("slow-subscriber", test_slow_subscriber);
     ADD("outstanding", test_outstanding);
