@@ -154,30 +154,22 @@ static void on_memory(unsigned vcpu_index, qemu_plugin_meminfo_t info, uint64_t 
     }
 }
 
-/* Asks for the flush if it is due; called where the emulator knows the current vCPU. */
-#if QEMU_PLUGIN_API >= 7
-static void on_flushed(void *userdata)
-#else
-static void on_flushed(qemu_plugin_id_t id)
-#endif
+static void METER_PLUGIN_CB(on_flushed)
 {
     register_callbacks();
     __atomic_add_fetch(&n_flushes_done, 1, __ATOMIC_SEQ_CST);
 }
 
+/* Asks for the flush if it is due; called where the emulator knows the current vCPU. */
 static void flush_if_wanted(void)
 {
     if (__atomic_load_n(&is_flush_wanted, __ATOMIC_RELAXED) &&
         __atomic_exchange_n(&is_flush_wanted, false, __ATOMIC_SEQ_CST)) {
-#if QEMU_PLUGIN_API >= 7
-        qemu_plugin_reset(plugin_id, on_flushed, NULL);
-#else
-        qemu_plugin_reset(plugin_id, on_flushed);
-#endif
+        qemu_plugin_reset(plugin_id, on_flushed METER_NO_DATA);
     }
 }
 
-static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void METER_TRANSLATION_CB(on_translation)
 {
     size_t n = qemu_plugin_tb_n_insns(tb);
     bool is_guest = self != NULL && self->space != 0;
@@ -237,40 +229,22 @@ static void init_vcpu(unsigned vcpu_index)
     self = thread;
 }
 
-#if QEMU_PLUGIN_API >= 7
-static void on_vcpu_init(unsigned vcpu_index, void *userdata)
+static void METER_VCPU_CB(on_vcpu_init)
 {
     init_vcpu(vcpu_index);
 }
 
-static void on_vcpu_idle(unsigned vcpu_index, void *userdata)
+static void METER_VCPU_CB(on_vcpu_idle)
 {
     flush_if_wanted();
 }
-#else
-static void on_vcpu_init(qemu_plugin_id_t id, unsigned vcpu_index)
-{
-    init_vcpu(vcpu_index);
-}
-
-static void on_vcpu_idle(qemu_plugin_id_t id, unsigned vcpu_index)
-{
-    flush_if_wanted();
-}
-#endif
 
 static void register_callbacks(void)
 {
-#if QEMU_PLUGIN_API >= 7
-    qemu_plugin_register_vcpu_init_cb(plugin_id, on_vcpu_init, NULL);
-    qemu_plugin_register_vcpu_idle_cb(plugin_id, on_vcpu_idle, NULL);
-    qemu_plugin_register_vcpu_resume_cb(plugin_id, on_vcpu_idle, NULL);
-#else
-    qemu_plugin_register_vcpu_init_cb(plugin_id, on_vcpu_init);
-    qemu_plugin_register_vcpu_idle_cb(plugin_id, on_vcpu_idle);
-    qemu_plugin_register_vcpu_resume_cb(plugin_id, on_vcpu_idle);
-#endif
-    qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, on_translation);
+    qemu_plugin_register_vcpu_init_cb(plugin_id, on_vcpu_init METER_NO_DATA);
+    qemu_plugin_register_vcpu_idle_cb(plugin_id, on_vcpu_idle METER_NO_DATA);
+    qemu_plugin_register_vcpu_resume_cb(plugin_id, on_vcpu_idle METER_NO_DATA);
+    qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, on_translation METER_NO_DATA);
 }
 
 /* ---- control ---- */

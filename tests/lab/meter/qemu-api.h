@@ -59,27 +59,38 @@ enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 typedef void (*qemu_plugin_vcpu_udata_cb_t)(unsigned vcpu_index, void *userdata);
 typedef void (*qemu_plugin_vcpu_mem_cb_t)(unsigned vcpu_index, qemu_plugin_meminfo_t info,
                                           uint64_t vaddr, void *userdata);
-typedef void (*qemu_plugin_tb_trans_cb_t)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
 
+/*
+ * What differs between the versions: the parameters of callbacks, hidden in METER_*_CB(name), and
+ * an argument at the end of their registration, METER_NO_DATA.
+ */
 #if QEMU_PLUGIN_API >= 7
-typedef void (*MeterResetCb)(void *userdata);
-typedef void (*MeterVcpuCb)(unsigned vcpu_index, void *userdata);
-void qemu_plugin_reset(qemu_plugin_id_t id, MeterResetCb cb, void *userdata);
-void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t id, MeterVcpuCb cb, void *userdata);
-void qemu_plugin_register_vcpu_idle_cb(qemu_plugin_id_t id, MeterVcpuCb cb, void *userdata);
-void qemu_plugin_register_vcpu_resume_cb(qemu_plugin_id_t id, MeterVcpuCb cb, void *userdata);
-bool qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *buf);
+#define METER_PLUGIN_CB(name) name(void *userdata)
+#define METER_VCPU_CB(name) name(unsigned vcpu_index, void *userdata)
+#define METER_TRANSLATION_CB(name) name(struct qemu_plugin_tb *tb, void *userdata)
+#define METER_NO_DATA , NULL
+#define METER_DATA_PARAMETER , void *userdata
+typedef bool MeterReadResult;
 #else
-typedef void (*MeterResetCb)(qemu_plugin_id_t id);
-typedef void (*MeterVcpuCb)(qemu_plugin_id_t id, unsigned vcpu_index);
-void qemu_plugin_reset(qemu_plugin_id_t id, MeterResetCb cb);
-void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t id, MeterVcpuCb cb);
-void qemu_plugin_register_vcpu_idle_cb(qemu_plugin_id_t id, MeterVcpuCb cb);
-void qemu_plugin_register_vcpu_resume_cb(qemu_plugin_id_t id, MeterVcpuCb cb);
-int qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *buf);
+#define METER_PLUGIN_CB(name) name(qemu_plugin_id_t id)
+#define METER_VCPU_CB(name) name(qemu_plugin_id_t id, unsigned vcpu_index)
+#define METER_TRANSLATION_CB(name) name(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+#define METER_NO_DATA
+#define METER_DATA_PARAMETER
+typedef int MeterReadResult;
 #endif
 
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, qemu_plugin_tb_trans_cb_t cb);
+void qemu_plugin_reset(qemu_plugin_id_t id, void METER_PLUGIN_CB((*cb)) METER_DATA_PARAMETER);
+void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t id,
+                                       void METER_VCPU_CB((*cb)) METER_DATA_PARAMETER);
+void qemu_plugin_register_vcpu_idle_cb(qemu_plugin_id_t id,
+                                       void METER_VCPU_CB((*cb)) METER_DATA_PARAMETER);
+void qemu_plugin_register_vcpu_resume_cb(qemu_plugin_id_t id,
+                                         void METER_VCPU_CB((*cb)) METER_DATA_PARAMETER);
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
+                                           void METER_TRANSLATION_CB((*cb)) METER_DATA_PARAMETER);
+MeterReadResult qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *buf);
+
 void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb,
                                                        enum qemu_plugin_op op,
                                                        qemu_plugin_u64 entry, uint64_t imm);
