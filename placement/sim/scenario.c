@@ -264,6 +264,11 @@ HnSimScenario *hn_sim_scenario_parse(const char *text, size_t len, GError **erro
                     cause ? cause->message : "it is empty");
         return NULL;
     }
+    /* Titles and names go into documents; the key file's reader does not look at them. */
+    if (!g_utf8_validate_len(text, len, NULL)) {
+        g_set_error_literal(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "not a scenario: it is not UTF-8 text");
+        return NULL;
+    }
     g_autoptr(HnSimScenario) scenario = g_new0(HnSimScenario, 1);
     scenario->guests = g_ptr_array_new_with_free_func(sim_guest_free);
     scenario->duration_s = 600;

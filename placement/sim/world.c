@@ -30,7 +30,9 @@ static HnSimVm *vm_new(const HnSimWorld *world, const HnSimGuest *spec)
         vm->vcpus[i].node_share = g_new0(double, world->n_nodes);
     uint32_t per_vcpu = MAX(1, (MIN_CHUNKS + spec->n_vcpus - 1) / spec->n_vcpus);
     vm->n_chunks = spec->n_vcpus * per_vcpu;
-    vm->chunk_bytes = (double)spec->memory_bytes / vm->n_chunks;
+    /* Whole bytes, as a snapshot has them: a plan that moves "all of it" must not be a fraction short of
+     * the last chunk. */
+    vm->chunk_bytes = floor((double)spec->memory_bytes / vm->n_chunks);
     vm->chunk_node = g_new(int16_t, vm->n_chunks);
     for (uint32_t i = 0; i < vm->n_chunks; i++)
         vm->chunk_node[i] = HN_NODE_NONE;

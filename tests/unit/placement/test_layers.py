@@ -26,6 +26,13 @@ PURE = re.compile(r"""^(
   | _GLOBAL_OFFSET_TABLE_ | __asan\w* | __ubsan\w* | __gcov\w* | __llvm\w* | __sanitizer\w*
 )$""", re.X)
 
+# The simulator adds scenario text (a key file), arithmetic and markup; still no file, no clock, no chance but its own.
+PURE_SIM = re.compile(r"""^(
+    g_key_file_(new|free|unref|load_from_data|get_(keys|groups|value)|has_group)
+  | g_ascii_(strtod|formatd|string_to_unsigned) | g_markup_escape_text | g_strjoinv | g_strv_contains
+  | g_utf8_validate_len | floor | __isfinite
+)$""", re.X)
+
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.M)
 
 
@@ -80,10 +87,12 @@ def main():
     root, nm, libraries = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     problems = [("layers", check_includes(root))]
     for library in libraries:
-        impure = sorted(s for s in undefined_symbols(nm, library) if not PURE.match(s) and not s.startswith("hn_"))
+        allowed = [PURE, PURE_SIM] if pathlib.Path(library).name.startswith("libhnsim") else [PURE]
+        impure = sorted(s for s in undefined_symbols(nm, library)
+                        if not any(pattern.match(s) for pattern in allowed) and not s.startswith("hn_"))
         problems.append((f"purity of {pathlib.Path(library).name}", [f"needs {s}" for s in impure]))
     # The check itself must be able to fail.
-    problems.append(("the list refuses a clock", [] if not any(map(PURE.match, ("g_get_monotonic_time", "open", "g_log", "clock_gettime", "rand"))) else ["it does not"]))
+    problems.append(("the list refuses a clock", [] if not any(p.match(s) for p in (PURE, PURE_SIM) for s in ("g_get_monotonic_time", "open", "g_log", "clock_gettime", "rand", "g_key_file_load_from_file")) else ["it does not"]))
     print(f"1..{len(problems)}")
     for number, (name, found) in enumerate(problems, 1):
         for line in found:
