@@ -292,7 +292,7 @@ static char *why_here(const HnRound *round, const HnDomain *domain, const HnVerd
     uint64_t total = hn_domain_resident_bytes(domain, host->n_nodes);
     for (uint32_t i = 0; i < host->n_nodes; i++) {
         uint64_t bytes = domain->resident_bytes[i];
-        g_autofree char *size = g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+        g_autofree char *size = hn_size_text(bytes);
         if (bytes)
             g_string_append_printf(text, " %s (%" G_GUINT64_FORMAT " %%) lie on node %d,", size,
                                    total ? bytes * 100 / total : 0, host->nodes[i].id);

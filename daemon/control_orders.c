@@ -24,6 +24,7 @@ static void take_back(HnManager *manager, const HnForce *force)
             ? g_strdup("The operator asked for a rebalance.")
             : g_strdup_printf("The operator asked for node %d.", manager->snapshot->host->nodes[force->node].id);
     guest->is_released = false;
+    hn_guest_forget_failures(guest);
     hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_FORCED, sentence, 0);
 }
 

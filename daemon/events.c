@@ -32,6 +32,7 @@ static void on_tunable(HnManager *manager, const HnChange *change)
     HnGuest *guest = hn_guests_want(manager->guests, change->uuid, NULL);
     g_autofree char *sentence = g_strdup_printf("The admin set %s to %s: it is the admin's from now on.",
                                                 change->key, change->value);
+    hn_guest_forget_failures(guest);
     hn_log(LOG_NOTICE, HN_MSG_YIELDED, "%s: %s", guest->name ? guest->name : change->uuid, sentence);
     hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_PINNED_BY_ADMIN, sentence, 0);
     hn_manager_request_round(manager);
@@ -49,6 +50,17 @@ static void on_stopped(HnManager *manager, const HnChange *change)
     hn_manager_request_round(manager);
 }
 
+/* What failed may work now: one domain's, or, with an empty uuid, everybody's. */
+static void forget_failures(HnManager *manager, const char *uuid)
+{
+    g_autoptr(GPtrArray) guests = hn_guests_list(manager->guests);
+    for (guint i = 0; i < guests->len; i++) {
+        HnGuest *guest = g_ptr_array_index(guests, i);
+        if (!*uuid || strcmp(guest->uuid, uuid) == 0)
+            hn_guest_forget_failures(guest);
+    }
+}
+
 void hn_manager_on_change(const HnChange *change, void *user_data)
 {
     HnManager *manager = user_data;
@@ -58,6 +70,7 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
     case HN_CHANGE_CONNECTED:
         hn_log(LOG_NOTICE, HN_MSG_BACKEND_UP, "connected to %s", manager->config->connect);
         emit_backend(manager, true);
+        forget_failures(manager, "");
         hn_manager_request_round(manager);
         break;
     case HN_CHANGE_DISCONNECTED:
@@ -78,12 +91,14 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
         HnGuest *guest = hn_guests_get(manager->guests, change->uuid);
         if (guest)
             guest->is_released = false;
+        forget_failures(manager, change->uuid);
         hn_manager_request_round(manager);
         break;
     }
     case HN_CHANGE_STARTED:
     case HN_CHANGE_STATE:
     case HN_CHANGE_MEMORY:
+        forget_failures(manager, change->uuid);
         hn_manager_request_round(manager);
         break;
     }
@@ -158,6 +173,7 @@ void hn_manager_on_outcome(const HnOutcome *outcome, const char *sentence, void 
     hn_manager_remember(manager, guest, HN_HISTORY_OUTCOME, outcome->reason, sentence, outcome->bytes_moved);
     if (hn_guest_outcome(guest, outcome))
         emit_moved(manager, guest, outcome, sentence);
+    hn_guest_note_failure(guest, outcome, sentence, hn_manager_now_ns());
     hn_orders_outcome(manager->orders, outcome, sentence);
     hn_manager_request_round(manager); /* look at once what became of it */
 }

@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+/* The first wait is a few rounds; the longest is what an operator who has mended something may be asked to wait. */
+#define FIRST_WAIT_NS (UINT64_C(5) * 1000 * 1000 * 1000)
+#define MAX_WAIT_NS (UINT64_C(300) * 1000 * 1000 * 1000)
+
 struct HnGuests {
     GHashTable *table; /* uuid → HnGuest */
 };
@@ -19,6 +23,7 @@ static void guest_free(gpointer data)
     g_free(guest->invalid);
     g_free(guest->from);
     g_free(guest->to);
+    g_free(guest->failure);
     g_free(guest->stats_xml);
     g_free(guest);
 }
@@ -139,6 +144,42 @@ bool hn_guest_outcome(HnGuest *guest, const HnOutcome *outcome)
     guest->is_move_counted = true;
     guest->account.n_moves++;
     return true;
+}
+
+/* Ends that say nothing about the next try: it went well, the plan was overtaken, or the domain's job or end is known
+ * otherwise. */
+static bool is_no_failure(HnReason reason)
+{
+    return reason == HN_REASON_DONE || reason == HN_REASON_DONE_WITH_RESIDUE || reason == HN_REASON_SUPERSEDED ||
+           reason == HN_REASON_RELEASED || reason == HN_REASON_VANISHED || reason == HN_REASON_MIGRATING ||
+           reason == HN_REASON_DOMAIN_BUSY || reason == HN_REASON_ADVISE_ONLY;
+}
+
+void hn_guest_note_failure(HnGuest *guest, const HnOutcome *outcome, const char *sentence, uint64_t now_ns)
+{
+    if (is_no_failure(outcome->reason)) {
+        if (outcome->reason == HN_REASON_DONE)
+            hn_guest_forget_failures(guest);
+        return;
+    }
+    /* The actions behind a failed one are given up with it: one failure, told by its first sentence. */
+    if (guest->failure && guest->retry_ns > now_ns)
+        return;
+    guest->n_failures++;
+    /* A full node is planned around at once; only if that fails as well it is worth waiting. */
+    bool is_immediate = outcome->reason == HN_REASON_NODE_FULL && guest->n_failures == 1;
+    uint64_t wait_ns = FIRST_WAIT_NS << MIN(guest->n_failures - 1, 16);
+    guest->retry_ns = is_immediate ? 0 : now_ns + MIN(wait_ns, MAX_WAIT_NS);
+    guest->failure_reason = outcome->reason;
+    g_free(guest->failure);
+    guest->failure = g_strdup(sentence);
+}
+
+void hn_guest_forget_failures(HnGuest *guest)
+{
+    guest->n_failures = 0;
+    guest->retry_ns = 0;
+    g_clear_pointer(&guest->failure, g_free);
 }
 
 void hn_guest_note(HnGuest *guest, HnReason reason, const char *sentence, int64_t unix_s)

@@ -36,6 +36,12 @@ typedef struct {
     char *from, *to;        /* kernel node ids as text, NULL: none */
     uint32_t score_before, score_predicted;
 
+    /* Failed actions are tried again after a wait that doubles; retry_ns 0: nothing stands against trying. */
+    uint32_t n_failures;    /* in a row */
+    uint64_t retry_ns;
+    HnReason failure_reason;
+    char *failure;
+
     /* Statistics element. */
     char *stats_xml;        /* last written, NULL: none there */
     uint64_t stats_written_ns;
@@ -66,6 +72,11 @@ void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot);
 void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generation, const HnHost *host);
 /* An action of the domain ended. True if this completed a re-home. */
 bool hn_guest_outcome(HnGuest *guest, const HnOutcome *outcome);
+/* Keeps count of failures: an action that failed for a reason that will still hold in two seconds (the admin's pin, a
+ * missing privilege, a busy libvirt) is not tried again at once. */
+void hn_guest_note_failure(HnGuest *guest, const HnOutcome *outcome, const char *sentence, uint64_t now_ns);
+/* Something about the domain changed: it may be tried again now. */
+void hn_guest_forget_failures(HnGuest *guest);
 /* Notes the last thing done, for statistics and tables. */
 void hn_guest_note(HnGuest *guest, HnReason reason, const char *sentence, int64_t unix_s);
 

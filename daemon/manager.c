@@ -107,6 +107,17 @@ static void set_freshness(HnManager *manager, HnRound *round)
     round->fresh = (char **)g_ptr_array_steal(fresh, NULL);
 }
 
+static void add_waiting(HnManager *manager, HnRound *round)
+{
+    g_autoptr(GPtrArray) guests = hn_guests_list(manager->guests);
+    for (guint i = 0; i < guests->len; i++) {
+        const HnGuest *guest = g_ptr_array_index(guests, i);
+        if (guest->failure && guest->retry_ns > round->now_ns)
+            hn_round_add_waiting(round, guest->uuid, guest->failure_reason, guest->failure,
+                                 guest->retry_ns - round->now_ns);
+    }
+}
+
 HnRound *hn_manager_new_round(HnManager *manager)
 {
     HnRound *round = hn_round_new(manager->backend, manager->observer, hn_manager_now_ns());
@@ -119,6 +130,7 @@ HnRound *hn_manager_new_round(HnManager *manager)
     round->is_host_held = manager->is_host_held;
     hn_guests_add_held(manager->guests, round->held);
     hn_guests_add_released(manager->guests, round->released);
+    add_waiting(manager, round);
     set_freshness(manager, round);
     return round;
 }

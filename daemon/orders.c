@@ -5,6 +5,7 @@
 #include "orders.h"
 #include "report/fields.h"
 #include "report/plan_json.h"
+#include "report/status.h"
 
 #include <string.h>
 
@@ -293,7 +294,7 @@ static json_object *order_to_json(const Order *order)
         n_bad += part->state == PART_REFUSED || part->state == PART_FAILED;
         json_object_array_add(parts, part_to_json(part));
     }
-    g_autofree char *size = g_format_size_full(moved, G_FORMAT_SIZE_IEC_UNITS);
+    g_autofree char *size = hn_size_text(moved);
     g_autofree char *summary =
         !has_ended(order) ? g_strdup("Under way.")
         : n_bad ? g_strdup_printf("%u of %u domains could not be moved as asked; %s moved.", n_bad,

@@ -2,16 +2,23 @@
 /*
  * One round: see round.h.
  *
- * What the operator said since (pause, release, dry run) is laid over the snapshot and the plan here and nowhere
+ * What the operator said since (pause, release, dry run), and what failed, is laid over the snapshot and the plan here and nowhere
  * else: a dry run and a release change the wish before the decision, so that the decision, its record and its
  * replay agree; a held domain is shown to the decision as one whose actions are still under way, which is
- * planned around and whose past does not change.
+ * planned around and whose past does not change; so is one whose last action failed and is not to be tried again yet.
  */
 #include "round.h"
 #include "recorder.h"
 #include "report/plan_json.h"
 
 #include <string.h>
+
+static void waiting_free(gpointer data)
+{
+    HnWaiting *waiting = data;
+    g_free(waiting->sentence);
+    g_free(waiting);
+}
 
 HnRound *hn_round_new(HnBackend *backend, HnObserver *observer, uint64_t now_ns)
 {
@@ -26,7 +33,15 @@ HnRound *hn_round_new(HnBackend *backend, HnObserver *observer, uint64_t now_ns)
     round->in_flight = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     round->held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     round->released = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    round->waiting = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, waiting_free);
     return round;
+}
+
+void hn_round_add_waiting(HnRound *round, const char *uuid, HnReason reason, const char *sentence, uint64_t wait_ns)
+{
+    HnWaiting *waiting = g_new0(HnWaiting, 1);
+    *waiting = (HnWaiting){reason, g_strdup(sentence), wait_ns};
+    g_hash_table_insert(round->waiting, g_strdup(uuid), waiting);
 }
 
 static void alternative_free(gpointer data)
@@ -47,6 +62,7 @@ void hn_round_free(HnRound *round)
     g_hash_table_unref(round->in_flight);
     g_hash_table_unref(round->held);
     g_hash_table_unref(round->released);
+    g_hash_table_unref(round->waiting);
     g_free(round->explain_uuid);
     g_clear_error(&round->error);
     hn_snapshot_free(round->snapshot);
@@ -104,7 +120,8 @@ static char **list_in_flight(const HnRound *round)
     g_autoptr(GPtrArray) uuids = g_ptr_array_new();
     for (guint i = 0; i < round->snapshot->domains->len; i++) {
         const HnDomain *domain = g_ptr_array_index(round->snapshot->domains, i);
-        bool is_moving = g_hash_table_contains(round->in_flight, domain->uuid);
+        bool is_moving = g_hash_table_contains(round->in_flight, domain->uuid) ||
+                         g_hash_table_contains(round->waiting, domain->uuid);
         if (is_held(round, domain) || (is_moving && !is_forced(round, domain->uuid)))
             g_ptr_array_add(uuids, g_strdup(domain->uuid));
     }
@@ -132,6 +149,7 @@ static void override_verdicts(HnRound *round)
         HnVerdict *verdict = hn_plan_find(round->plan, domain->uuid);
         if (!verdict)
             continue;
+        const HnWaiting *waiting = g_hash_table_lookup(round->waiting, domain->uuid);
         if (g_hash_table_contains(round->released, domain->uuid) && verdict->reason == HN_REASON_MODE_OFF)
             say(verdict, HN_REASON_RELEASED,
                 "Released by the operator; 'homenode rebalance %s' or 'homenode enable %s' takes it back.",
@@ -139,6 +157,9 @@ static void override_verdicts(HnRound *round)
         else if (is_held(round, domain) && verdict->is_managed)
             say(verdict, HN_REASON_PAUSED_BY_ADMIN, "Paused by the operator; 'homenode resume%s%s' ends it.",
                 round->is_host_held ? "" : " ", round->is_host_held ? "" : domain->name);
+        else if (waiting && verdict->reason == HN_REASON_IN_PROGRESS)
+            say(verdict, waiting->reason, "%s; tried again in %" G_GUINT64_FORMAT " s or when something changes.",
+                waiting->sentence, waiting->wait_ns / 1000000000 + 1);
     }
 }
 

@@ -26,6 +26,13 @@ typedef struct {
     HnPlan *plan;  /* owned; NULL if undecidable */
 } HnAlternative;
 
+/* Why a domain is not tried again yet. */
+typedef struct {
+    HnReason reason;
+    char *sentence;
+    uint64_t wait_ns;
+} HnWaiting;
+
 typedef struct {
     /* Tools, borrowed. */
     HnBackend *backend;
@@ -47,6 +54,7 @@ typedef struct {
     bool is_host_held;       /* every domain is held */
     GHashTable *held;        /* set of uuids: homenode pause */
     GHashTable *released;    /* set of uuids: homenode release */
+    GHashTable *waiting;     /* uuid → HnWaiting: an action failed, and is not to be tried again yet */
     char *explain_uuid;      /* not NULL: also fill `alternatives` for this domain */
 
     /* Result. */
@@ -64,6 +72,9 @@ typedef struct {
 HnRound *hn_round_new(HnBackend *backend, HnObserver *observer, uint64_t now_ns);
 void hn_round_free(HnRound *round);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnRound, hn_round_free)
+
+/* Adds a domain to `waiting`. */
+void hn_round_add_waiting(HnRound *round, const char *uuid, HnReason reason, const char *sentence, uint64_t wait_ns);
 
 /* Observes and decides; may block for as long as the back end does. Worker thread. */
 void hn_round_run(HnRound *round);

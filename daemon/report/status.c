@@ -32,6 +32,13 @@ const char *hn_status_word(const HnDomainStatus *status)
     return status->domain->wish.mode == HN_MODE_ADVISE ? "advise" : "waiting";
 }
 
+char *hn_size_text(uint64_t bytes)
+{
+    g_autofree char *text = g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+    g_auto(GStrv) parts = g_strsplit(text, "\302\240", 2);
+    return g_strjoinv(" ", parts);
+}
+
 uint64_t hn_domain_resident_bytes(const HnDomain *domain, uint32_t n_nodes)
 {
     uint64_t bytes = 0;

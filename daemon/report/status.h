@@ -44,6 +44,10 @@ typedef struct {
  * "unmanaged", "invalid", "single-node". Constant. */
 const char *hn_status_word(const HnDomainStatus *status);
 
+/* "81.9 MiB": like g_format_size_full(), but in ASCII (that one puts a no-break space before the unit, which not
+ * every reader of JSON and of terminals takes well). Caller frees. */
+char *hn_size_text(uint64_t bytes);
+
 /* Resident guest RAM of a domain, all nodes. */
 uint64_t hn_domain_resident_bytes(const HnDomain *domain, uint32_t n_nodes);
 

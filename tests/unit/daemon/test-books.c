@@ -317,6 +317,41 @@ static void test_guest_moves(void)
     g_assert_cmpuint(guest->account.bytes_moved, ==, 100);
 }
 
+/* A failure is waited out, longer each time; what goes with it does not count twice; success forgets it. */
+static void test_guest_failures(void)
+{
+    const uint64_t second = 1000000000;
+    g_autoptr(HnGuests) guests = hn_guests_new();
+    HnGuest *guest = hn_guests_want(guests, EXAMPLE_UUID_A, "web");
+    HnOutcome pin = outcome_of(HN_ACTION_PIN, HN_REASON_PINNED_BY_ADMIN, 0);
+    HnOutcome move = outcome_of(HN_ACTION_MOVE_MEMORY, HN_REASON_PINNED_BY_ADMIN, 0);
+    uint64_t now = 100 * second, waits[10];
+
+    for (guint i = 0; i < G_N_ELEMENTS(waits); i++) {
+        hn_guest_note_failure(guest, &pin, "pinned", now);
+        hn_guest_note_failure(guest, &move, "given up", now);
+        g_assert_cmpstr(guest->failure, ==, "pinned");
+        g_assert_cmpuint(guest->n_failures, ==, i + 1);
+        waits[i] = guest->retry_ns - now;
+        now = guest->retry_ns;
+    }
+    g_assert_cmpuint(waits[0], ==, 5 * second);
+    g_assert_cmpuint(waits[1], ==, 10 * second);
+    g_assert_cmpuint(waits[9], ==, 300 * second);
+    HnOutcome overtaken = outcome_of(HN_ACTION_PIN, HN_REASON_SUPERSEDED, 0);
+    hn_guest_note_failure(guest, &overtaken, "s", now);
+    g_assert_cmpuint(guest->n_failures, ==, 10);
+    HnOutcome done = outcome_of(HN_ACTION_PIN, HN_REASON_DONE, 0);
+    hn_guest_note_failure(guest, &done, "s", now);
+    g_assert_cmpuint(guest->n_failures, ==, 0);
+    g_assert_null(guest->failure);
+    HnOutcome full = outcome_of(HN_ACTION_MOVE_MEMORY, HN_REASON_NODE_FULL, 0);
+    hn_guest_note_failure(guest, &full, "full", now);
+    g_assert_cmpuint(guest->retry_ns, ==, 0); /* planned anew at once */
+    hn_guest_note_failure(guest, &full, "full", now);
+    g_assert_cmpuint(guest->retry_ns, >, now);
+}
+
 /* ---- the opt-in element ---- */
 
 static const struct {
@@ -361,6 +396,7 @@ int main(int argc, char **argv)
     ORDER("bounded", test_orders_bounded);
     g_test_add_func("/daemon/guests/rates", test_guest_rates);
     g_test_add_func("/daemon/guests/moves", test_guest_moves);
+    g_test_add_func("/daemon/guests/failures", test_guest_failures);
     g_test_add_func("/daemon/placement-element", test_element);
     return g_test_run();
 }

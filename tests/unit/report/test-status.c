@@ -126,6 +126,14 @@ static void test_row(Fixture *fixture, gconstpointer unused)
     json_object_put(row);
 }
 
+static void test_size(Fixture *fixture, gconstpointer unused)
+{
+    g_autofree char *none = hn_size_text(0);
+    g_autofree char *some = hn_size_text(UINT64_C(82) << 20);
+    g_assert_true(g_str_is_ascii(none));
+    g_assert_cmpstr(some, ==, "82.0 MiB");
+}
+
 static void test_plan(Fixture *fixture, gconstpointer unused)
 {
     json_object *plan = hn_plan_to_json(fixture->plan, fixture->snapshot->host);
@@ -221,6 +229,7 @@ int main(int argc, char **argv)
     ADD("/report/status/words", test_words);
     ADD("/report/status/xml", test_xml);
     ADD("/report/status/row", test_row);
+    ADD("/report/size", test_size);
     ADD("/report/plan", test_plan);
     ADD("/report/metrics/format", test_metrics);
     ADD("/report/metrics/bounded", test_metrics_bounded);
