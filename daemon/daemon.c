@@ -212,6 +212,7 @@ static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *
         .backend = backend,
         .root = root,
         .runtime_dir = options->runtime_dir,
+        .connect = options->connect,
         .config_file = options->config_file ? options->config_file : HN_CONFIG_DEFAULT_FILE,
         .is_config_optional = options->config_file == NULL,
         .is_dry_run = options->is_dry_run,

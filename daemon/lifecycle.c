@@ -79,6 +79,7 @@ HnManager *hn_manager_new(const HnManagerOptions *options, HnConfig *config, GEr
     manager->config = config;
     manager->config_file = g_strdup(options->config_file);
     manager->runtime_dir = g_strdup(options->runtime_dir);
+    manager->connect = g_strdup(options->connect);
     manager->is_config_optional = options->is_config_optional;
     manager->is_dry_run = options->is_dry_run;
     manager->host_name = g_strdup(g_get_host_name());
@@ -128,6 +129,7 @@ void hn_manager_free(HnManager *manager)
     g_free(manager->last_error);
     g_free(manager->config_file);
     g_free(manager->runtime_dir);
+    g_free(manager->connect);
     g_free(manager->host_name);
     g_free(manager->boot_id);
     g_free(manager);

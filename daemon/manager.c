@@ -447,6 +447,10 @@ bool hn_manager_reload(HnManager *manager, GError **error)
     HnConfig *config = hn_config_read(manager->config_file, manager->is_config_optional, error);
     if (!config)
         return false;
+    if (manager->connect) {
+        g_free(config->connect);
+        config->connect = g_strdup(manager->connect);
+    }
     const char *stale = hn_config_first_restart_difference(manager->config, config);
     if (stale)
         hn_log(LOG_WARNING, HN_MSG_CONFIG, "%s: daemon.%s has changed; that takes effect with the next start",

@@ -24,6 +24,7 @@ typedef struct {
     HnBackend *backend;      /* borrowed: outlives the manager */
     HnRoot *root;            /* borrowed likewise */
     const char *runtime_dir; /* exists; sockets, journal and past live there */
+    const char *connect;     /* URI of the command line, which outranks the file's; NULL: none given */
     const char *config_file;
     bool is_config_optional; /* it need not exist */
     bool is_dry_run;

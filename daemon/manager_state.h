@@ -17,7 +17,7 @@ struct HnManager {
     HnBackend *backend;
     HnRoot *root;
     HnConfig *config;
-    char *config_file, *runtime_dir;
+    char *config_file, *runtime_dir, *connect;
     bool is_config_optional, is_dry_run;
     char *host_name, *boot_id;
 

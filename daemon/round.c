@@ -78,6 +78,9 @@ static bool observe(HnRound *round)
     g_autoptr(GPtrArray) infos = NULL;
     if (!round->backend->ops->list(round->backend, &infos, &round->error))
         return false;
+    /* Who asks explicitly gets an answer from what is there now. */
+    if (round->forces->len > 0 || round->explain_uuid)
+        round->observe.probe_max_age_ns = 0;
     round->observe.fresh_uuids = (const char *const *)round->fresh;
     round->snapshot = hn_observer_observe(round->observer, infos, &round->observe, &round->error);
     return round->snapshot != NULL;

@@ -173,8 +173,10 @@ char *hn_status_to_xml(const HnDomainStatus *status, const HnStatsOrigin *origin
     attribute(xml, "home", home ? home : "none");
     attribute(xml, "state", hn_status_word(status));
     share_attribute(xml, "bytes-local", verdict->bytes_local_permille);
+    /* Sampled, and never quite still: in whole percents it does not cause a write every time. */
     if (verdict->has_accesses_local)
-        share_attribute(xml, "accesses-local", verdict->accesses_local_permille);
+        g_string_append_printf(xml, " accesses-local='%u.%02u'", verdict->accesses_local_permille / 1000,
+                               verdict->accesses_local_permille % 1000 / 10);
     number_attribute(xml, "moves", account->n_moves);
     number_attribute(xml, "bytes-moved", account->bytes_moved);
     number_attribute(xml, "score", verdict->score_now);

@@ -61,5 +61,5 @@ typedef struct {
 } HnStatsOrigin;
 
 /* The text of the urn:homenode:stats:1 element: root "stats", no prefix, attributes escaped. Shares are
- * fractions of 1 with three digits. Caller frees. */
+ * fractions of 1 with three digits (accesses-local, which is sampled: two). Caller frees. */
 char *hn_status_to_xml(const HnDomainStatus *status, const HnStatsOrigin *origin);

@@ -218,6 +218,11 @@ class Lifecycle(DaemonTest):
         daemon.write_config("[placement]\nmin-gain = 9%\n")
         daemon.signal(signal.SIGHUP)
         wait_for(lambda: gain() == "9%", "the new value")
+        self.assertNotIn("next start", daemon.log())  # --connect is no change
+        daemon.write_config("[daemon]\ncontrol-group = root\n")
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda: "daemon.control-group has changed; that takes effect with the next start" in daemon.log(),
+                 "the warning")
 
     def test_no_libvirtd(self):
         daemon = self.daemon(HOMENODED, "--connect", "qemu+unix:///system?socket=/nonexistent/sock").start()
