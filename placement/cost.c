@@ -11,11 +11,8 @@
  * nanoseconds per 1024 bytes. */
 #define MOVE_NS_PER_KIB_SMALL 300
 #define MOVE_NS_PER_KIB_BIG 95
-/* Load at which nobody waits still costs: shared caches, turbo, queueing. 1/8 makes a node at half load
- * worth leaving for an empty one, and a node at a quarter not. */
-#define SOFT_DIVISOR 8
-/* A passthrough device on a node at distance 20 costs a twentieth of the demand. */
-#define DEVICE_PERMILLE_PER_HOP 50
+/* A passthrough device on a node at distance 20 costs a tenth of the demand. */
+#define DEVICE_PERMILLE_PER_HOP 100
 #define MAX_MCPU (INT64_C(1) << 36)
 
 static int64_t cap(__int128 value, int64_t ceiling)
@@ -64,13 +61,13 @@ int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t w
     int64_t excess = load_mcpu > node->capacity_mcpu ? load_mcpu - node->capacity_mcpu : 0;
 
     /* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part. */
-    return MIN(stretched(weighted_mcpu, 8 * excess + load_mcpu * 8 / SOFT_DIVISOR, node->contention_factor),
+    return MIN(stretched(weighted_mcpu, 8 * excess + load_mcpu * 8 / HN_SOFT_DIVISOR, node->contention_factor),
                HN_MAX_NODE_COST / 2);
 }
 
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu)
 {
-    return MIN(stretched(weighted_mcpu, 8 * demand_mcpu + demand_mcpu * 8 / SOFT_DIVISOR, node->contention_factor),
+    return MIN(stretched(weighted_mcpu, 8 * demand_mcpu + demand_mcpu * 8 / HN_SOFT_DIVISOR, node->contention_factor),
                HN_MAX_ITEM_COST);
 }
 

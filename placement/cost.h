@@ -9,6 +9,9 @@
 
 #include "model.h"
 
+/* Load costs also where nobody waits yet: shared caches, turbo, queueing. A quarter of the load's share of
+ * the node: a node at half load is worth leaving for an empty one, a node at an eighth is not. */
+#define HN_SOFT_DIVISOR 4
 /* What a communicating pair loses when apart: stall of one member alone of its group. */
 #define HN_GROUP_NS_PER_SEC INT64_C(100000000)
 /* What one pair of an anti-group on one node is worth avoiding: more than locality of a small guest. */

@@ -132,8 +132,10 @@ static void remember(HnRound *round)
         bool is_rehome = false;
         for (uint32_t c = 0; c < s->split->n_clients; c++) {
             int32_t home = hn_round_home(round, round->target, s, c);
-            is_rehome |= home != s->split->clients[c].home_now;
-            s->record->clients[c].came_from = s->split->clients[c].home_now;
+            if (home != s->split->clients[c].home_now) {
+                is_rehome = true;
+                s->record->clients[c].came_from = s->split->clients[c].home_now;
+            }
             s->record->clients[c].wanted = home;
         }
         if (is_rehome) {

@@ -59,11 +59,17 @@ static bool has_room(const HnRound *round, const HnAssignment *a, const HnStandi
     return true;
 }
 
-/* What a domain's change must bring in the search's own measure, which holds the threshold already: more
- * than nothing; forced and first homes, anything. */
+/* Its change is wanted whatever it costs: an order, a first home, or the taking back of a mistake (which
+ * the model, having made it, still believes in). */
+static bool is_unconditional(const HnStanding *s)
+{
+    return s->is_forced || s->is_initial || s->record->is_undoing;
+}
+
+/* What a domain's change must bring in the search's own measure, which holds the threshold already. */
 static int64_t asked_of(const HnStanding *s)
 {
-    return s->is_forced || s->is_initial ? INT64_MIN / 256 : 1;
+    return is_unconditional(s) ? INT64_MIN / 256 : 1;
 }
 
 /* Hysteresis that the domain's change pays in the search's measure; its gain is what it brings besides. */
@@ -169,7 +175,7 @@ static void confirm(HnRound *round, HnStanding *s)
         record->clients[c].proposed = home;
     }
     record->n_confirmed = !s->is_changed ? 0 : is_same ? record->n_confirmed + 1 : 1;
-    s->is_confirmed = s->is_forced || s->is_initial || record->n_confirmed >= round->policy->confirm_rounds;
+    s->is_confirmed = is_unconditional(s) || record->n_confirmed >= round->policy->confirm_rounds;
 }
 
 /* Takes unconfirmed changes out of the target. If others need the room they would have left, those wait,
@@ -199,7 +205,7 @@ static void hold_unconfirmed(HnRound *round)
         return;
     for (uint32_t k = 0; k < round->n_domains; k++) {
         HnStanding *s = &round->standings[round->order[k]];
-        if (!s->is_changed || !s->is_confirmed || s->is_forced || s->is_initial)
+        if (!s->is_changed || !s->is_confirmed || is_unconditional(s))
             continue;
         put_back(round, round->target, s);
         s->is_confirmed = false;

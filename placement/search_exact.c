@@ -88,7 +88,8 @@ static void find_price(Tree *tree)
         tree->level_cost[n] = hn_cost_contention(&m->nodes[n], tree->level_mcpu[n], tree->level_mcpu[n]);
     }
     int64_t ratio_millionths = (int64_t)(load * 1000000 / capacity);
-    tree->price = ratio_millionths < 1000000 ? ratio_millionths / 4 : ratio_millionths * 9 / 4 - 1000000;
+    int64_t soft = 2 * ratio_millionths / HN_SOFT_DIVISOR;
+    tree->price = ratio_millionths < 1000000 ? soft : 2 * ratio_millionths + soft - 1000000;
 }
 
 /* min over x >= 0 of cost(load + x) - price * x for one node, less what it costs now. */

@@ -271,12 +271,15 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
     case HN_REASON_NO_SINGLE_NODE_FITS:
         g_string_append_printf(text, "It fits no single node (%u vCPUs) and staying as it is costs least.", s->domain->n_vcpus);
         return;
-    case HN_REASON_PAYBACK_TOO_LONG: {
-        g_autofree char *bytes = hn_sentence_bytes(v->bytes_to_move);
-        g_string_append_printf(text, "Moving %s would not repay within %" G_GUINT64_FORMAT " s.", bytes,
-                               round->policy->payback_horizon_ns / 1000000000);
+    case HN_REASON_PAYBACK_TOO_LONG:
+        g_string_append(text, "Another place is better, but moving its memory would not repay within ");
+        g_string_append_printf(text, "%" G_GUINT64_FORMAT " s; ", round->policy->payback_horizon_ns / 1000000000);
+        append_permille(text, v->bytes_local_permille);
+        g_string_append(text, " of it is local.");
         return;
-    }
+    case HN_REASON_UNSUPPORTED:
+        g_string_append(text, "The node asked for has no CPUs or no memory and cannot be a home.");
+        return;
     case HN_REASON_EVIDENCE_THIN:
         describe_evidence(text, s);
         return;

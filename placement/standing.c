@@ -131,6 +131,10 @@ static void read_one(const HnRound *round, HnStanding *s, const HnForce *force, 
         return;
     if (force) {
         s->is_forced = true;
+        if (force->node >= 0 && s->split->n_clients > 1 && force->uuid[0]) {
+            freeze(s, HN_REASON_NO_SINGLE_NODE_FITS);
+            return;
+        }
         if (force->node >= 0 && (uint32_t)force->node < round->snapshot->host->n_nodes && force->uuid[0])
             s->forced_node = force->node;
     }

@@ -145,6 +145,22 @@ static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_
     return -best;
 }
 
+/* The gain of the best home if moving were free: tells "not better" from "not worth the move". */
+static int64_t best_without_moving(const HnRound *round, const HnStanding *s)
+{
+    const HnModel *m = round->model;
+    int64_t leave = hn_assignment_leave(round->target, s->first_item), best = 0;
+
+    for (HnNodemask rest = m->items[s->first_item].allowed; rest; rest &= rest - 1) {
+        uint32_t r = (uint32_t)__builtin_ctzll(rest);
+        HnTerms terms = hn_model_terms(m, s->first_item, r);
+        if (round->target->state[s->first_item] != r && terms.moving_ns > 0)
+            best = MIN(best, leave + hn_assignment_enter(round->target, s->first_item, r) - terms.moving_ns -
+                                 ((int32_t)r != m->items[s->first_item].home_now ? m->items[s->first_item].change_ns : 0));
+    }
+    return -best;
+}
+
 /* Which wall stands before the better node. */
 static HnReason reason_of_wall(const HnRound *round, const HnStanding *s, uint32_t state)
 {
@@ -175,11 +191,41 @@ static bool has_stuck_memory(const HnRound *round, const HnStanding *s)
     return away > all / 50;
 }
 
+/* Unpinned, with more vCPUs than any node it may live on has cores, though not threads. */
+static bool would_share_cores(const HnRound *round, const HnStanding *s)
+{
+    const HnClient *client = &s->split->clients[0];
+    bool has_siblings = false;
+
+    for (uint32_t n = 0; n < round->model->n_nodes; n++) {
+        const HnNode *node = &round->snapshot->host->nodes[n];
+        if (!(client->allowed >> n & 1))
+            continue;
+        if (client->n_vcpus <= node->n_cores)
+            return false;
+        has_siblings |= node->n_cpus > node->n_cores;
+    }
+    return has_siblings && client->home_now == HN_NODE_NONE;
+}
+
+/* A forced rebalance to a node that did not come about: which wall stood there. */
+static HnReason reason_of_refusal(const HnRound *round, const HnStanding *s, int32_t *ret_better)
+{
+    HnReason wall = reason_of_wall(round, s, round->model->node_rank[s->forced_node]);
+
+    *ret_better = s->forced_node;
+    if (!(hn_host_home_nodes(round->snapshot->host) >> s->forced_node & 1))
+        return HN_REASON_UNSUPPORTED; /* a node without CPUs or memory */
+    return wall == HN_REASON_GAIN_BELOW_THRESHOLD ? HN_REASON_NODE_FULL : wall;
+}
+
 static HnReason reason_of_rest(const HnRound *round, const HnStanding *s, const HnLocality *locality, int32_t *ret_better)
 {
     uint32_t state = 0;
     bool is_converged_now = is_converged(round, s, locality);
 
+    if (s->is_forced && s->forced_node != HN_NODE_NONE && s->split->clients[0].home_now != s->forced_node)
+        return reason_of_refusal(round, s, ret_better);
     if (s->split->n_clients > 1)
         return is_converged_now ? HN_REASON_CONVERGED : HN_REASON_NO_SINGLE_NODE_FITS;
     if (s->split->is_wide && !is_converged_now)
@@ -190,6 +236,8 @@ static HnReason reason_of_rest(const HnRound *round, const HnStanding *s, const 
         *ret_better = (int32_t)round->model->node_index[state];
         if (wall != HN_REASON_GAIN_BELOW_THRESHOLD)
             return wall;
+    } else if (!is_converged_now && !s->is_home_frozen && best_without_moving(round, s) >= s->threshold_ns) {
+        return HN_REASON_PAYBACK_TOO_LONG;
     }
     if (is_converged_now)
         return HN_REASON_CONVERGED;
@@ -199,6 +247,8 @@ static HnReason reason_of_rest(const HnRound *round, const HnStanding *s, const 
         return s->reason;
     if (weighted_demand(round, s) < IDLE_MCPU)
         return HN_REASON_IDLE;
+    if (would_share_cores(round, s))
+        return HN_REASON_SMT_CONTENTION;
     return HN_REASON_GAIN_BELOW_THRESHOLD;
 }
 
