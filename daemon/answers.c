@@ -2,7 +2,8 @@
 /*
  * What control commands are told: documents made from the last round, without changing anything.
  *
- * The documents are described in docs/control-verbs.md; their "schema" is raised when a member changes its meaning.
+ * The documents are described in docs/control-verbs.md; their "schema" is raised when a member
+ * changes its meaning.
  */
 #include "manager_state.h"
 #include "report/advice.h"
@@ -20,12 +21,13 @@ static json_object *document(void)
     return object;
 }
 
-/* ---- query-host ------------------------------------------------------------------------------------------- */
+/* ---- query-host
+ * ------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    uint64_t guest_bytes;   /* resident on the node */
-    uint64_t homed_bytes;   /* of the clients at home there, wherever they lie */
-    uint64_t local_bytes;   /* … and lying there */
+    uint64_t guest_bytes; /* resident on the node */
+    uint64_t homed_bytes; /* of the clients at home there, wherever they lie */
+    uint64_t local_bytes; /* … and lying there */
     uint64_t demand_mcpu;
     uint32_t n_domains;
 } NodeSums;
@@ -73,7 +75,8 @@ static json_object *node_row(const HnHost *host, uint32_t n, const NodeSums *sum
     hn_put_u64(row, "demand-mcpu", sums->demand_mcpu);
     hn_put_u64(row, "other-load-mcpu", node->other_load_mcpu);
     hn_put_u64_or_null(row, "bytes-local-permille",
-                       sums->homed_bytes ? sums->local_bytes * 1000 / sums->homed_bytes : UINT64_MAX);
+                       sums->homed_bytes ? sums->local_bytes * 1000 / sums->homed_bytes
+                                         : UINT64_MAX);
     json_object *distances = json_object_new_array();
     for (uint32_t m = 0; m < host->n_nodes; m++)
         json_object_array_add(distances, json_object_new_int64(hn_host_distance(host, n, m)));
@@ -98,10 +101,12 @@ static void put_last_round(json_object *object, HnManager *manager)
     hn_put_string(object, "last-error", manager->last_error);
     hn_put_u64(object, "round-us", manager->round_took_ns / 1000);
     hn_put_u64_or_null(object, "round-age-ms",
-                       manager->snapshot ? (now_ns - manager->snapshot->taken_ns) / 1000000 : UINT64_MAX);
+                       manager->snapshot ? (now_ns - manager->snapshot->taken_ns) / 1000000
+                                         : UINT64_MAX);
     hn_put_u64(object, "interval-ms",
                (manager->is_single_node ? manager->config->idle_interval_ns
-                                        : manager->config->round_interval_ns) / 1000000);
+                                        : manager->config->round_interval_ns) /
+                   1000000);
 }
 
 static void put_plan_summary(json_object *object, const HnPlan *plan)
@@ -161,7 +166,8 @@ json_object *hn_manager_host_json(HnManager *manager)
     return object;
 }
 
-/* ---- query-domains, query-domain -------------------------------------------------------------------------- */
+/* ---- query-domains, query-domain
+ * -------------------------------------------------------------------------- */
 
 json_object *hn_manager_domains_json(HnManager *manager, bool is_managed_only)
 {
@@ -229,9 +235,10 @@ static bool is_close(const char *wanted, const char *name)
 const char *hn_manager_find(HnManager *manager, const char *uuid_or_name, char **ret_problem)
 {
     if (!manager->snapshot) {
-        *ret_problem = g_strdup_printf("No round has been completed yet%s%s: nothing is known of '%s'",
-                                       manager->last_error ? ": " : "",
-                                       manager->last_error ? manager->last_error : "", uuid_or_name);
+        *ret_problem =
+            g_strdup_printf("No round has been completed yet%s%s: nothing is known of '%s'",
+                            manager->last_error ? ": " : "",
+                            manager->last_error ? manager->last_error : "", uuid_or_name);
         return NULL;
     }
     const HnDomain *domain = hn_snapshot_find(manager->snapshot, uuid_or_name);
@@ -239,21 +246,24 @@ const char *hn_manager_find(HnManager *manager, const char *uuid_or_name, char *
         return domain->uuid;
     /* Bounded: an absurdly long name is close to nothing, and the table would grow with it. */
     g_autoptr(GString) close = g_string_new(NULL);
-    for (guint i = 0, n = 0; i < manager->snapshot->domains->len && n < 5 && strlen(uuid_or_name) < 256; i++) {
+    for (guint i = 0, n = 0;
+         i < manager->snapshot->domains->len && n < 5 && strlen(uuid_or_name) < 256; i++) {
         const HnDomain *other = g_ptr_array_index(manager->snapshot->domains, i);
         if (!other->name || !is_close(uuid_or_name, other->name))
             continue;
         g_string_append_printf(close, "%s%s", n ? ", " : "", other->name);
         n++;
     }
-    *ret_problem =
-        close->len ? g_strdup_printf("No running domain '%.256s'; did you mean: %s?", uuid_or_name, close->str)
-                   : g_strdup_printf("No running domain '%.256s'; 'homenode list' shows all %u", uuid_or_name,
-                                     manager->snapshot->domains->len);
+    *ret_problem = close->len
+                       ? g_strdup_printf("No running domain '%.256s'; did you mean: %s?",
+                                         uuid_or_name, close->str)
+                       : g_strdup_printf("No running domain '%.256s'; 'homenode list' shows all %u",
+                                         uuid_or_name, manager->snapshot->domains->len);
     return NULL;
 }
 
-/* ---- explain ---------------------------------------------------------------------------------------------- */
+/* ---- explain
+ * ---------------------------------------------------------------------------------------------- */
 
 static char *node_list(const HnHost *host, HnNodemask mask)
 {
@@ -285,8 +295,8 @@ static char *why_here(const HnRound *round, const HnDomain *domain, const HnVerd
     g_autofree char *home = hn_verdict_home(verdict, host);
 
     if (*running)
-        g_string_append_printf(text, "Its %u vCPUs last ran on node%s %s; of its memory", domain->n_vcpus,
-                               strchr(running, ',') ? "s" : "", running);
+        g_string_append_printf(text, "Its %u vCPUs last ran on node%s %s; of its memory",
+                               domain->n_vcpus, strchr(running, ',') ? "s" : "", running);
     else
         g_string_append(text, "Its vCPUs are not seen; of its memory");
     uint64_t total = hn_domain_resident_bytes(domain, host->n_nodes);
@@ -374,7 +384,8 @@ json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
     return object;
 }
 
-/* ---- configuration, metrics ------------------------------------------------------------------------------- */
+/* ---- configuration, metrics
+ * ------------------------------------------------------------------------------- */
 
 json_object *hn_manager_config_json(HnManager *manager)
 {

@@ -2,8 +2,9 @@
 /*
  * Reading the configuration file: see config.h.
  *
- * GKeyFile knows the format but not where a value stood, so the text is walked once beforehand for the line
- * number of every key; that walk also finds malformed lines and keys given twice, which GKeyFile would take.
+ * GKeyFile knows the format but not where a value stood, so the text is walked once beforehand for
+ * the line number of every key; that walk also finds malformed lines and keys given twice, which
+ * GKeyFile would take.
  */
 #include "config.h"
 #include "config_keys.h"
@@ -14,7 +15,7 @@
 /* Far above what all keys with long comments need. */
 #define MAX_FILE_BYTES (256 * 1024)
 
-G_DEFINE_QUARK(hn-config-error-quark, hn_config_error)
+G_DEFINE_QUARK(hn - config - error - quark, hn_config_error)
 
 /* What one move may take at most is known by apply; predictions follow from it. */
 static void derive(HnConfig *config)
@@ -109,7 +110,8 @@ static bool line_error(const char *file, guint line, HnConfigError code, GError 
     return false;
 }
 
-/* One line: nothing, a comment, "[group]" or "key=value". Keeps the group and notes "group.key" → line. */
+/* One line: nothing, a comment, "[group]" or "key=value". Keeps the group and notes "group.key" →
+ * line. */
 static bool walk_line(const char *file, guint number, char *line, char **group, GHashTable *lines,
                       GError **error)
 {
@@ -119,22 +121,23 @@ static bool walk_line(const char *file, guint number, char *line, char **group, 
     size_t len = strlen(line);
     if (*line == '[') {
         if (line[len - 1] != ']')
-            return line_error(file, number, HN_CONFIG_ERROR_SYNTAX, error, "'%s' lacks the closing ]", line);
+            return line_error(file, number, HN_CONFIG_ERROR_SYNTAX, error,
+                              "'%s' lacks the closing ]", line);
         g_free(*group);
         *group = g_strndup(line + 1, len - 2);
         if (is_group_known(*group))
             return true;
         g_autofree char *allowed = allowed_groups();
-        return line_error(file, number, HN_CONFIG_ERROR_UNKNOWN, error, "no section [%s]; there are %s",
-                          *group, allowed);
+        return line_error(file, number, HN_CONFIG_ERROR_UNKNOWN, error,
+                          "no section [%s]; there are %s", *group, allowed);
     }
     char *equals = strchr(line, '=');
     if (!equals)
         return line_error(file, number, HN_CONFIG_ERROR_SYNTAX, error,
                           "'%s' is neither a [section], nor key = value, nor a # comment", line);
     if (!*group)
-        return line_error(file, number, HN_CONFIG_ERROR_SYNTAX, error, "'%s' stands before any [section]",
-                          line);
+        return line_error(file, number, HN_CONFIG_ERROR_SYNTAX, error,
+                          "'%s' stands before any [section]", line);
     *equals = '\0';
     g_strchomp(line);
     g_autofree char *key = g_strdup_printf("%s.%s", *group, line);
@@ -143,13 +146,14 @@ static bool walk_line(const char *file, guint number, char *line, char **group, 
                           "section [%s] has no key '%s'; see homenode.conf(5)", *group, line);
     guint before = GPOINTER_TO_UINT(g_hash_table_lookup(lines, key));
     if (before)
-        return line_error(file, number, HN_CONFIG_ERROR_SYNTAX, error, "%s is given again, first in line %u",
-                          key, before);
+        return line_error(file, number, HN_CONFIG_ERROR_SYNTAX, error,
+                          "%s is given again, first in line %u", key, before);
     g_hash_table_insert(lines, g_steal_pointer(&key), GUINT_TO_POINTER(number));
     return true;
 }
 
-static bool walk_lines(const char *text, size_t len, const char *file, GHashTable *lines, GError **error)
+static bool walk_lines(const char *text, size_t len, const char *file, GHashTable *lines,
+                       GError **error)
 {
     g_autofree char *copy = g_strndup(text, len);
     g_auto(GStrv) split = g_strsplit(copy, "\n", -1);
@@ -178,8 +182,8 @@ HnConfig *hn_config_parse(const char *text, size_t len, const char *file, GError
     g_autoptr(GKeyFile) keys = g_key_file_new();
 
     if (len > MAX_FILE_BYTES) {
-        g_set_error(error, HN_CONFIG_ERROR, HN_CONFIG_ERROR_SYNTAX, "%s: has %zu bytes, at most %d are allowed",
-                    file, len, MAX_FILE_BYTES);
+        g_set_error(error, HN_CONFIG_ERROR, HN_CONFIG_ERROR_SYNTAX,
+                    "%s: has %zu bytes, at most %d are allowed", file, len, MAX_FILE_BYTES);
         return NULL;
     }
     if (!walk_lines(text, len, file, lines, error))

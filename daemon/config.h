@@ -2,9 +2,10 @@
 /*
  * The configuration: /etc/homenode/homenode.conf as a plain value.
  *
- * Theory of operation. One table (config_keys.c) names every key with its group, type, place in HnConfig, bounds
- * and help; parsing, `homenode set`, `query-config` and the tests that compare manual and sample with it all read
- * that table. A configuration is replaced whole or not at all: a file with one mistake changes nothing.
+ * Theory of operation. One table (config_keys.c) names every key with its group, type, place in
+ * HnConfig, bounds and help; parsing, `homenode set`, `query-config` and the tests that compare
+ * manual and sample with it all read that table. A configuration is replaced whole or not at all: a
+ * file with one mistake changes nothing.
  *
  * Must not: act on a value; the manager hands the parts to whom they concern.
  */
@@ -31,7 +32,7 @@ typedef enum { HN_ON_STOP_RESTORE, HN_ON_STOP_KEEP } HnOnStop;
 typedef struct {
     /* [daemon] */
     char *connect;
-    char *control_group;       /* "": the daemon's own group */
+    char *control_group; /* "": the daemon's own group */
     uint64_t round_interval_ns;
     uint64_t idle_interval_ns; /* on a one-node host */
     uint64_t event_delay_ns;
@@ -40,9 +41,9 @@ typedef struct {
     uint64_t stop_timeout_ns;
     bool is_stats_written;
     uint64_t stats_interval_ns;
-    uint32_t history_entries;  /* per domain */
-    uint64_t record_bytes;     /* of recorded rounds, compressed */
-    char *metrics_file;        /* "": none */
+    uint32_t history_entries; /* per domain */
+    uint64_t record_bytes;    /* of recorded rounds, compressed */
+    char *metrics_file;       /* "": none */
     /* [observe] */
     uint64_t probe_max_age_ns;
     uint64_t probe_ceiling_ns;
@@ -60,8 +61,8 @@ HnConfig *hn_config_copy(const HnConfig *config);
 void hn_config_free(HnConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnConfig, hn_config_free)
 
-/* Parses the text of a configuration file over the defaults. `file` is only for messages, which read
- * "FILE:LINE: …" and name the key, the value and what is allowed. NULL on the first error. */
+/* Parses the text of a configuration file over the defaults. `file` is only for messages, which
+ * read "FILE:LINE: …" and name the key, the value and what is allowed. NULL on the first error. */
 HnConfig *hn_config_parse(const char *text, size_t len, const char *file, GError **error);
 /* Reads and parses. A file that does not exist gives the defaults when is_optional. */
 HnConfig *hn_config_read(const char *file, bool is_optional, GError **error);

@@ -2,9 +2,10 @@
 /*
  * The table of configuration keys, and values as text and back.
  *
- * Theory of operation. A number is read with its unit into integer base units (ns, bytes, permille) without
- * floating point; "2.5%" is the only fraction allowed and ends at one digit. Formatting picks the largest unit
- * that divides the value, so that what is printed can be read back unchanged.
+ * Theory of operation. A number is read with its unit into integer base units (ns, bytes, permille)
+ * without floating point; "2.5%" is the only fraction allowed and ends at one digit. Formatting
+ * picks the largest unit that divides the value, so that what is printed can be read back
+ * unchanged.
  *
  * Must not: read files.
  */
@@ -27,40 +28,44 @@ static const char *const on_stop_names[] = {"restore", "keep", NULL};
 #define NO false
 #define RESTART true
 
-/* Policy and limits are checked a second time, as a whole, by hn_policy_validate() and hn_limits_validate(). */
+/* Policy and limits are checked a second time, as a whole, by hn_policy_validate() and
+ * hn_limits_validate(). */
 const HnKey hn_config_keys[] = {
     {"daemon", "connect", HN_KEY_STRING, AT(connect), 0, 256, NULL, RESTART,
      "Libvirt URI. The system instance only: a session instance has no cgroups."},
     {"daemon", "control-group", HN_KEY_STRING, AT(control_group), 0, 64, NULL, RESTART,
      "Group that may use the read-write control socket; empty: the group the daemon runs as."},
-    {"daemon", "round-interval", HN_KEY_DURATION, AT(round_interval_ns), 100 * MS_NS, 3600 * SECOND_NS,
-     NULL, NO, "Time between two rounds."},
+    {"daemon", "round-interval", HN_KEY_DURATION, AT(round_interval_ns), 100 * MS_NS,
+     3600 * SECOND_NS, NULL, NO, "Time between two rounds."},
     {"daemon", "idle-interval", HN_KEY_DURATION, AT(idle_interval_ns), SECOND_NS, DAY_NS, NULL, NO,
      "Time between two rounds on a host with a single node, where only events matter."},
     {"daemon", "event-delay", HN_KEY_DURATION, AT(event_delay_ns), 0, 10 * SECOND_NS, NULL, NO,
      "How long an event waits for others before it causes a round."},
     {"daemon", "on-start", HN_KEY_ENUM, AT(on_start), 0, 0, on_start_names, NO,
-     "What to do with domains that a killed daemon left pinned: adopt them, or restore them first."},
+     "What to do with domains that a killed daemon left pinned: adopt them, or restore them "
+     "first."},
     {"daemon", "on-stop", HN_KEY_ENUM, AT(on_stop), 0, 0, on_stop_names, NO,
      "When the daemon stops: restore original pins and nodesets, or keep (for an upgrade)."},
-    {"daemon", "stop-timeout", HN_KEY_DURATION, AT(stop_timeout_ns), SECOND_NS, 300 * SECOND_NS, NULL, NO,
-     "Longest time that restoring may take when the daemon stops."},
+    {"daemon", "stop-timeout", HN_KEY_DURATION, AT(stop_timeout_ns), SECOND_NS, 300 * SECOND_NS,
+     NULL, NO, "Longest time that restoring may take when the daemon stops."},
     {"daemon", "write-stats", HN_KEY_BOOL, AT(is_stats_written), 0, 0, NULL, NO,
      "Write the statistics element (urn:homenode:stats:1) of managed domains."},
-    {"daemon", "stats-interval", HN_KEY_DURATION, AT(stats_interval_ns), SECOND_NS, 3600 * SECOND_NS, NULL,
-     NO, "Shortest time between two writes of one domain's statistics element."},
+    {"daemon", "stats-interval", HN_KEY_DURATION, AT(stats_interval_ns), SECOND_NS,
+     3600 * SECOND_NS, NULL, NO,
+     "Shortest time between two writes of one domain's statistics element."},
     {"daemon", "history-entries", HN_KEY_COUNT, AT(history_entries), 1, 10000, NULL, NO,
      "Decisions and outcomes remembered per domain."},
     {"daemon", "record-bytes", HN_KEY_BYTES, AT(record_bytes), 0, GIB, NULL, NO,
      "Memory for recorded rounds (homenode snapshot --last), compressed; 0: none."},
     {"daemon", "metrics-file", HN_KEY_STRING, AT(metrics_file), 0, 4096, NULL, NO,
-     "File that receives OpenMetrics text after each round, replaced atomically (node_exporter's textfile "
+     "File that receives OpenMetrics text after each round, replaced atomically (node_exporter's "
+     "textfile "
      "collector); empty: none."},
 
-    {"observe", "probe-max-age", HN_KEY_DURATION, AT(probe_max_age_ns), 100 * MS_NS, DAY_NS, NULL, NO,
-     "Guest memory is probed again when the last probes are this old."},
-    {"observe", "probe-ceiling", HN_KEY_DURATION, AT(probe_ceiling_ns), 100 * MS_NS, DAY_NS, NULL, NO,
-     "The age above doubles up to this while every managed domain is converged."},
+    {"observe", "probe-max-age", HN_KEY_DURATION, AT(probe_max_age_ns), 100 * MS_NS, DAY_NS, NULL,
+     NO, "Guest memory is probed again when the last probes are this old."},
+    {"observe", "probe-ceiling", HN_KEY_DURATION, AT(probe_ceiling_ns), 100 * MS_NS, DAY_NS, NULL,
+     NO, "The age above doubles up to this while every managed domain is converged."},
     {"observe", "probes", HN_KEY_COUNT, AT(n_probes), 64, 65536, NULL, NO,
      "Pages probed per domain; 1024 gives at most 3.1 % of error."},
     {"observe", "exact-max-bytes", HN_KEY_BYTES, AT(exact_max_bytes), 0, 64 * GIB, NULL, NO,
@@ -76,14 +81,14 @@ const HnKey hn_config_keys[] = {
      "Rounds in a row that must agree before a domain is moved."},
     {"placement", "cooldown", HN_KEY_DURATION, AT(policy.cooldown_ns), 0, DAY_NS, NULL, NO,
      "Time after a re-home during which a domain is not moved again."},
-    {"placement", "thrash-moves-per-hour", HN_KEY_COUNT, AT(policy.thrash_moves_per_hour), 1, 3600, NULL, NO,
-     "Most re-homes of one domain per hour."},
-    {"placement", "payback-horizon", HN_KEY_DURATION, AT(policy.payback_horizon_ns), SECOND_NS, DAY_NS, NULL,
-     NO, "The cost of moving memory is spread over this time."},
+    {"placement", "thrash-moves-per-hour", HN_KEY_COUNT, AT(policy.thrash_moves_per_hour), 1, 3600,
+     NULL, NO, "Most re-homes of one domain per hour."},
+    {"placement", "payback-horizon", HN_KEY_DURATION, AT(policy.payback_horizon_ns), SECOND_NS,
+     DAY_NS, NULL, NO, "The cost of moving memory is spread over this time."},
     {"placement", "kappa", HN_KEY_PERMILLE, AT(policy.kappa_permille), 0, 10000, NULL, NO,
      "What a remote access costs more than a local one, at distance 20."},
-    {"placement", "memory-bound", HN_KEY_PERMILLE, AT(policy.memory_bound_permille), 0, 1000, NULL, NO,
-     "Share of a guest's CPU time that waits for memory, where nothing better is known."},
+    {"placement", "memory-bound", HN_KEY_PERMILLE, AT(policy.memory_bound_permille), 0, 1000, NULL,
+     NO, "Share of a guest's CPU time that waits for memory, where nothing better is known."},
     {"placement", "smt-yield", HN_KEY_PERMILLE, AT(policy.smt_yield_permille), 0, 1000, NULL, NO,
      "What the second sibling adds to a core."},
     {"placement", "reserve", HN_KEY_PERMILLE, AT(policy.reserve_permille), 0, 900, NULL, NO,
@@ -97,14 +102,15 @@ const HnKey hn_config_keys[] = {
     {"placement", "converged", HN_KEY_PERMILLE, AT(policy.converged_permille), 500, 1000, NULL, NO,
      "A domain with at least this share of its memory at home is converged."},
     {"placement", "fence", HN_KEY_BOOL, AT(policy.fence_when_converged), 0, 0, NULL, NO,
-     "Close a converged domain's nodeset to its home, which ends the kernel's NUMA scanning of it."},
+     "Close a converged domain's nodeset to its home, which ends the kernel's NUMA scanning of "
+     "it."},
 
     {"apply", "host-rate", HN_KEY_RATE, AT(limits.host_bytes_per_sec), 0, TIB, NULL, NO,
      "Most bytes of guest memory moved per second, all guests together; 0: no limit."},
     {"apply", "node-rate", HN_KEY_RATE, AT(limits.node_bytes_per_sec), 0, TIB, NULL, NO,
      "The same per destination node; 0: no limit."},
-    {"apply", "call-target", HN_KEY_DURATION, AT(limits.call_target_ns), MS_NS / 10, SECOND_NS, NULL, NO,
-     "Batches grow and shrink so that one call of move_pages takes about this long."},
+    {"apply", "call-target", HN_KEY_DURATION, AT(limits.call_target_ns), MS_NS / 10, SECOND_NS,
+     NULL, NO, "Batches grow and shrink so that one call of move_pages takes about this long."},
     {"apply", "batch-floor", HN_KEY_BYTES, AT(limits.batch_floor_bytes), 4 * KIB, GIB, NULL, NO,
      "Smallest batch."},
     {"apply", "batch-ceiling", HN_KEY_BYTES, AT(limits.batch_ceiling_bytes), 4 * KIB, GIB, NULL, NO,
@@ -121,12 +127,12 @@ const HnKey hn_config_keys[] = {
      "Memory pressure (some avg10) from which moving slows down."},
     {"apply", "pressure-pause", HN_KEY_PERMILLE, AT(limits.psi_pause_permille), 1, 1000, NULL, NO,
      "Memory pressure (some avg10) from which moving pauses."},
-    {"apply", "run-delay-slow", HN_KEY_PERMILLE, AT(limits.run_delay_slow_permille), 1, 1000, NULL, NO,
-     "Rise of the guest's run delay from which moving slows down."},
-    {"apply", "run-delay-pause", HN_KEY_PERMILLE, AT(limits.run_delay_pause_permille), 1, 1000, NULL, NO,
-     "Rise of the guest's run delay from which moving pauses."},
-    {"apply", "give-up", HN_KEY_DURATION, AT(limits.give_up_ns), SECOND_NS, 3600 * SECOND_NS, NULL, NO,
-     "A move paused by pressure for so long is given up."},
+    {"apply", "run-delay-slow", HN_KEY_PERMILLE, AT(limits.run_delay_slow_permille), 1, 1000, NULL,
+     NO, "Rise of the guest's run delay from which moving slows down."},
+    {"apply", "run-delay-pause", HN_KEY_PERMILLE, AT(limits.run_delay_pause_permille), 1, 1000,
+     NULL, NO, "Rise of the guest's run delay from which moving pauses."},
+    {"apply", "give-up", HN_KEY_DURATION, AT(limits.give_up_ns), SECOND_NS, 3600 * SECOND_NS, NULL,
+     NO, "A move paused by pressure for so long is given up."},
     {NULL, NULL, 0, 0, 0, 0, NULL, NO, NULL},
 };
 
@@ -137,8 +143,13 @@ typedef struct {
 
 /* Largest first: formatting takes the first that divides. */
 static const Unit duration_units[] = {
-    {"h", 3600 * SECOND_NS}, {"min", 60 * SECOND_NS}, {"s", SECOND_NS}, {"ms", MS_NS}, {"us", 1000},
-    {"ns", 1},               {NULL, 0},
+    {"h", 3600 * SECOND_NS},
+    {"min", 60 * SECOND_NS},
+    {"s", SECOND_NS},
+    {"ms", MS_NS},
+    {"us", 1000},
+    {"ns", 1},
+    {NULL, 0},
 };
 static const Unit byte_units[] = {
     {"TiB", TIB}, {"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}, {"", 1}, {NULL, 0},
@@ -168,8 +179,8 @@ const HnKey *hn_key_find(const char *key)
     if (!dot)
         return NULL;
     for (const HnKey *k = hn_config_keys; k->group; k++)
-        if (strlen(k->group) == (size_t)(dot - key) && strncmp(key, k->group, (size_t)(dot - key)) == 0 &&
-            strcmp(dot + 1, k->name) == 0)
+        if (strlen(k->group) == (size_t)(dot - key) &&
+            strncmp(key, k->group, (size_t)(dot - key)) == 0 && strcmp(dot + 1, k->name) == 0)
             return k;
     return NULL;
 }
@@ -177,8 +188,8 @@ const HnKey *hn_key_find(const char *key)
 static char *format_number(HnKeyType type, uint64_t value)
 {
     if (type == HN_KEY_PERMILLE)
-        return value % 10 ? g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT "%%", value / 10,
-                                            value % 10)
+        return value % 10 ? g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT "%%",
+                                            value / 10, value % 10)
                           : g_strdup_printf("%" G_GUINT64_FORMAT "%%", value / 10);
     const Unit *unit = units_of(type);
     if (value == 0)
@@ -244,8 +255,8 @@ static void set_refusal(const HnKey *key, const char *text, GError **error)
                                                          : "";
         allowed = g_strdup_printf("%s to %s%s", min, max, units);
     }
-    g_set_error(error, HN_CONFIG_ERROR, HN_CONFIG_ERROR_VALUE, "%s.%s is '%s', allowed: %s", key->group,
-                key->name, text, allowed);
+    g_set_error(error, HN_CONFIG_ERROR, HN_CONFIG_ERROR_VALUE, "%s.%s is '%s', allowed: %s",
+                key->group, key->name, text, allowed);
 }
 
 static bool parse_bool(const char *text, bool *ret_value)
@@ -288,8 +299,9 @@ bool hn_key_parse(const HnKey *key, const char *text, HnConfig *config, GError *
         }
         break;
     default:
-        is_good = key->type == HN_KEY_PERMILLE ? parse_permille(text, &number)
-                                                : parse_with_unit(text, units_of(key->type), &number);
+        is_good = key->type == HN_KEY_PERMILLE
+                      ? parse_permille(text, &number)
+                      : parse_with_unit(text, units_of(key->type), &number);
         is_good = is_good && number >= key->min && number <= key->max;
         if (is_good && (key->type == HN_KEY_COUNT || key->type == HN_KEY_PERMILLE))
             *(uint32_t *)place = (uint32_t)number;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading the arguments of control verbs, and the sentences for wrong ones: see control_private.h. Types are checked by
- * the server against its table; here is what depends on the host: which domains, which nodes there are.
+ * Reading the arguments of control verbs, and the sentences for wrong ones: see control_private.h.
+ * Types are checked by the server against its table; here is what depends on the host: which
+ * domains, which nodes there are.
  */
 #include "control_private.h"
 #include "report/fields.h"
@@ -28,8 +29,8 @@ bool hn_control_bool_arg(json_object *args, const char *name)
     return json_object_object_get_ex(args, name, &value) && json_object_get_boolean(value);
 }
 
-bool hn_control_int_arg(HnQmpRequest *request, json_object *args, const char *name, int64_t min, int64_t max,
-                    int64_t otherwise, int64_t *ret_value)
+bool hn_control_int_arg(HnQmpRequest *request, json_object *args, const char *name, int64_t min,
+                        int64_t max, int64_t otherwise, int64_t *ret_value)
 {
     json_object *value = NULL;
     *ret_value = otherwise;
@@ -39,8 +40,9 @@ bool hn_control_int_arg(HnQmpRequest *request, json_object *args, const char *na
     if (*ret_value >= min && *ret_value <= max)
         return true;
     hn_qmp_request_fail(request, HN_QMP_CLASS_INVALID_ARGUMENT,
-                        "'%s' is %" G_GINT64_FORMAT ", allowed is %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT, name,
-                        *ret_value, min, max);
+                        "'%s' is %" G_GINT64_FORMAT ", allowed is %" G_GINT64_FORMAT
+                        " to %" G_GINT64_FORMAT,
+                        name, *ret_value, min, max);
     return false;
 }
 
@@ -50,7 +52,8 @@ const char *hn_control_domain_of(HnControlServer *server, HnQmpRequest *request,
     const char *uuid = hn_manager_find(server->manager, name, &problem);
     if (!uuid) {
         /* Before the first round nobody can tell whether there is such a domain. */
-        const char *error_class = server->manager->snapshot ? HN_QMP_CLASS_DOMAIN_NOT_FOUND : HN_QMP_CLASS_GENERIC;
+        const char *error_class =
+            server->manager->snapshot ? HN_QMP_CLASS_DOMAIN_NOT_FOUND : HN_QMP_CLASS_GENERIC;
         hn_qmp_request_fail(request, error_class, "%s", problem);
     }
     return uuid;
@@ -60,10 +63,11 @@ GPtrArray *hn_control_domains_of(HnControlServer *server, HnQmpRequest *request,
 {
     g_autoptr(GPtrArray) uuids = g_ptr_array_new_with_free_func(g_free);
     json_object *list = NULL;
-    size_t n = json_object_object_get_ex(args, "domains", &list) ? json_object_array_length(list) : 0;
+    size_t n =
+        json_object_object_get_ex(args, "domains", &list) ? json_object_array_length(list) : 0;
     for (size_t i = 0; i < n; i++) {
-        const char *uuid =
-            hn_control_domain_of(server, request, json_object_get_string(json_object_array_get_idx(list, i)));
+        const char *uuid = hn_control_domain_of(
+            server, request, json_object_get_string(json_object_array_get_idx(list, i)));
         if (!uuid)
             return NULL;
         g_ptr_array_add(uuids, g_strdup(uuid));
@@ -71,8 +75,10 @@ GPtrArray *hn_control_domains_of(HnControlServer *server, HnQmpRequest *request,
     return g_steal_pointer(&uuids);
 }
 
-/* The node argument as an index, HN_NODE_NONE if absent. False: answered with an error that lists the nodes. */
-static bool node_arg(HnControlServer *server, HnQmpRequest *request, json_object *args, int32_t *ret_index)
+/* The node argument as an index, HN_NODE_NONE if absent. False: answered with an error that lists
+ * the nodes. */
+static bool node_arg(HnControlServer *server, HnQmpRequest *request, json_object *args,
+                     int32_t *ret_index)
 {
     json_object *value = NULL;
     *ret_index = HN_NODE_NONE;
@@ -81,11 +87,13 @@ static bool node_arg(HnControlServer *server, HnQmpRequest *request, json_object
     int64_t id = json_object_get_int64(value);
     HnSnapshot *snapshot = server->manager->snapshot;
     if (!snapshot) {
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "No round has been completed yet: nodes are unknown");
+        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
+                            "No round has been completed yet: nodes are unknown");
         return false;
     }
     HnNodemask homes = hn_host_home_nodes(snapshot->host);
-    int32_t index = id >= 0 && id <= INT32_MAX ? hn_host_index_of_id(snapshot->host, (int32_t)id) : HN_NODE_NONE;
+    int32_t index = id >= 0 && id <= INT32_MAX ? hn_host_index_of_id(snapshot->host, (int32_t)id)
+                                               : HN_NODE_NONE;
     if (index >= 0 && homes >> index & 1) {
         *ret_index = index;
         return true;
@@ -93,9 +101,11 @@ static bool node_arg(HnControlServer *server, HnQmpRequest *request, json_object
     g_autoptr(GString) text = g_string_new(NULL);
     for (uint32_t i = 0; i < snapshot->host->n_nodes; i++)
         if (homes >> i & 1)
-            g_string_append_printf(text, "%s%d", text->len ? ", " : "", snapshot->host->nodes[i].id);
-    hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "Node %" G_GINT64_FORMAT " %s; nodes that can be a home: %s",
-                        id, index < 0 ? "does not exist" : "has no CPUs or no memory", text->str);
+            g_string_append_printf(text, "%s%d", text->len ? ", " : "",
+                                   snapshot->host->nodes[i].id);
+    hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
+                        "Node %" G_GINT64_FORMAT " %s; nodes that can be a home: %s", id,
+                        index < 0 ? "does not exist" : "has no CPUs or no memory", text->str);
     return false;
 }
 
@@ -106,23 +116,25 @@ static bool check_managed(HnControlServer *server, HnQmpRequest *request, const 
     const HnGuest *guest = hn_guests_get(server->manager->guests, uuid);
     bool is_released = guest && guest->is_released;
     if (domain->wish.invalid)
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "'%s' is left alone, its placement element is wrong: %s",
-                            domain->name, domain->wish.invalid);
+        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
+                            "'%s' is left alone, its placement element is wrong: %s", domain->name,
+                            domain->wish.invalid);
     else if ((guest && guest->is_held) || server->manager->is_host_held)
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "'%s' is paused; 'homenode resume%s%s' first",
-                            domain->name, server->manager->is_host_held ? "" : " ",
+        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
+                            "'%s' is paused; 'homenode resume%s%s' first", domain->name,
+                            server->manager->is_host_held ? "" : " ",
                             server->manager->is_host_held ? "" : domain->name);
     else if (domain->wish.mode == HN_MODE_AUTO || is_released || server->manager->is_dry_run)
         return true;
     else
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
-                            "'%s' is not managed (mode '%s'): opt in with 'homenode enable %s'", domain->name,
-                            hn_mode_name(domain->wish.mode), domain->name);
+                            "'%s' is not managed (mode '%s'): opt in with 'homenode enable %s'",
+                            domain->name, hn_mode_name(domain->wish.mode), domain->name);
     return false;
 }
 
-bool hn_control_forces_of(HnControlServer *server, HnQmpRequest *request, json_object *args, bool is_managed_needed,
-                      GArray *forces, bool is_all_default)
+bool hn_control_forces_of(HnControlServer *server, HnQmpRequest *request, json_object *args,
+                          bool is_managed_needed, GArray *forces, bool is_all_default)
 {
     HnForce force = {.node = HN_NODE_NONE};
     if (!node_arg(server, request, args, &force.node))
@@ -137,7 +149,8 @@ bool hn_control_forces_of(HnControlServer *server, HnQmpRequest *request, json_o
         g_array_append_val(forces, force);
     }
     if (uuids->len == 0 && force.node != HN_NODE_NONE) {
-        hn_qmp_request_fail(request, HN_QMP_CLASS_INVALID_ARGUMENT, "'node' needs 'domains': which ones?");
+        hn_qmp_request_fail(request, HN_QMP_CLASS_INVALID_ARGUMENT,
+                            "'node' needs 'domains': which ones?");
         return false;
     }
     if (uuids->len == 0 && is_all_default)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Control verbs that change something: what is to be moved, released, held, and how the daemon and a domain are
- * configured. Refused on the read-only socket by the server, logged by its audit.
+ * Control verbs that change something: what is to be moved, released, held, and how the daemon and
+ * a domain are configured. Refused on the read-only socket by the server, logged by its audit.
  */
 #include "control_private.h"
 #include "placement_element.h"
@@ -11,9 +11,12 @@
 #include <gio/gio.h>
 #include <string.h>
 
-/* ---- Orders. ----------------------------------------------------------------------------------------------- */
+/* ---- Orders.
+ * -----------------------------------------------------------------------------------------------
+ */
 
-/* A domain that is asked for by name is taken back from a release, and its history says who asked. */
+/* A domain that is asked for by name is taken back from a release, and its history says who asked.
+ */
 static void take_back(HnManager *manager, const HnForce *force)
 {
     HnGuest *guest = hn_guests_get(manager->guests, force->uuid);
@@ -22,7 +25,8 @@ static void take_back(HnManager *manager, const HnForce *force)
     g_autofree char *sentence =
         force->node == HN_NODE_NONE
             ? g_strdup("The operator asked for a rebalance.")
-            : g_strdup_printf("The operator asked for node %d.", manager->snapshot->host->nodes[force->node].id);
+            : g_strdup_printf("The operator asked for node %d.",
+                              manager->snapshot->host->nodes[force->node].id);
     guest->is_released = false;
     hn_guest_forget_failures(guest);
     hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_FORCED, sentence, 0);
@@ -43,7 +47,8 @@ void hn_verb_rebalance(HnQmpRequest *request, json_object *args, gpointer user_d
     }
     if (manager->is_dry_run) {
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
-                            "The daemon runs with --dry-run and changes nothing; 'homenode rebalance --dry-run' shows "
+                            "The daemon runs with --dry-run and changes nothing; 'homenode "
+                            "rebalance --dry-run' shows "
                             "the plan");
         return;
     }
@@ -51,8 +56,8 @@ void hn_verb_rebalance(HnQmpRequest *request, json_object *args, gpointer user_d
         take_back(manager, &g_array_index(forces, HnForce, i));
     uint64_t id = hn_orders_add(manager->orders, (const HnForce *)forces->data, forces->len);
     if (!id) {
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "%d jobs are under way already; wait for one to end",
-                            HN_ORDERS_MAX);
+        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
+                            "%d jobs are under way already; wait for one to end", HN_ORDERS_MAX);
         return;
     }
     hn_manager_watch_orders(manager);
@@ -70,8 +75,8 @@ void hn_pending_release_free(gpointer data)
     g_free(release);
 }
 
-static void add_release_row(HnPendingRelease *release, const char *uuid, const char *name, HnReason reason,
-                            const char *sentence)
+static void add_release_row(HnPendingRelease *release, const char *uuid, const char *name,
+                            HnReason reason, const char *sentence)
 {
     json_object *row = json_object_new_object();
     hn_put_string(row, "uuid", uuid);
@@ -91,8 +96,8 @@ static void answer_release_if_complete(HnControlServer *server, HnPendingRelease
     g_ptr_array_remove(server->releases, release);
 }
 
-void hn_control_server_released(HnControlServer *server, const char *uuid, const char *name, HnReason reason,
-                                const char *sentence)
+void hn_control_server_released(HnControlServer *server, const char *uuid, const char *name,
+                                HnReason reason, const char *sentence)
 {
     for (guint i = server->releases->len; i-- > 0;) {
         HnPendingRelease *release = g_ptr_array_index(server->releases, i);
@@ -111,15 +116,18 @@ void hn_verb_release(HnQmpRequest *request, json_object *args, gpointer user_dat
     if (!uuids)
         return;
     if (manager->is_dry_run) {
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
-                            "The daemon runs with --dry-run and changes nothing, so nothing can be released");
+        hn_qmp_request_fail(
+            request, HN_QMP_CLASS_GENERIC,
+            "The daemon runs with --dry-run and changes nothing, so nothing can be released");
         return;
     }
     if (uuids->len == 0) {
         g_autoptr(GPtrArray) guests = hn_guests_list(manager->guests);
         for (guint i = 0; i < guests->len; i++) {
             const HnDomain *domain =
-                manager->snapshot ? hn_snapshot_find(manager->snapshot, ((HnGuest *)guests->pdata[i])->uuid) : NULL;
+                manager->snapshot
+                    ? hn_snapshot_find(manager->snapshot, ((HnGuest *)guests->pdata[i])->uuid)
+                    : NULL;
             if (domain && domain->wish.mode == HN_MODE_AUTO)
                 g_ptr_array_add(uuids, g_strdup(domain->uuid));
         }
@@ -201,7 +209,8 @@ void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data)
     }
     if (hn_config_needs_restart(key)) {
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
-                            "%s takes effect only with the next start: change it in %s", key, manager->config_file);
+                            "%s takes effect only with the next start: change it in %s", key,
+                            manager->config_file);
         return;
     }
     json_object *object = hn_control_document();
@@ -212,7 +221,8 @@ void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data)
     hn_qmp_request_return(request, object);
 }
 
-/* ---- set-mode, which goes through the back end, in a thread. ------------------------------------------------- */
+/* ---- set-mode, which goes through the back end, in a thread.
+ * ------------------------------------------------- */
 
 typedef struct {
     HnControlServer *server;
@@ -235,7 +245,8 @@ static void change_mode(GTask *task, gpointer source, gpointer data, GCancellabl
         xml = hn_placement_with_mode(info->placement_xml, change->mode, &error);
         is_good = xml != NULL;
     }
-    if (is_good && backend->ops->set_placement(backend, change->uuid, xml, change->is_persistent, &error))
+    if (is_good &&
+        backend->ops->set_placement(backend, change->uuid, xml, change->is_persistent, &error))
         g_task_return_boolean(task, TRUE);
     else
         g_task_return_error(task, error);
@@ -273,8 +284,9 @@ void hn_verb_set_mode(HnQmpRequest *request, json_object *args, gpointer user_da
     while (mode <= HN_MODE_AUTO && strcmp(hn_mode_name(mode), name) != 0)
         mode++;
     if (mode > HN_MODE_AUTO) {
-        hn_qmp_request_fail(request, HN_QMP_CLASS_INVALID_ARGUMENT,
-                            "'mode' is '%.64s', allowed: auto, advise, off, none (removes the element)", name);
+        hn_qmp_request_fail(
+            request, HN_QMP_CLASS_INVALID_ARGUMENT,
+            "'mode' is '%.64s', allowed: auto, advise, off, none (removes the element)", name);
         return;
     }
     const char *uuid = hn_control_domain_of(server, request, hn_control_string_arg(args, "domain"));
@@ -286,7 +298,9 @@ void hn_verb_set_mode(HnQmpRequest *request, json_object *args, gpointer user_da
         return;
     }
     ModeChange *change = g_new0(ModeChange, 1);
-    *change = (ModeChange){.server = server, .request = request, .mode = mode,
+    *change = (ModeChange){.server = server,
+                           .request = request,
+                           .mode = mode,
                            .is_persistent = hn_control_bool_arg(args, "persistent")};
     g_strlcpy(change->uuid, uuid, sizeof change->uuid);
     server->manager->n_calls++;

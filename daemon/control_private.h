@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the control server share: its state, the reading of arguments, and the verbs that its table
- * names. control.c holds table and sockets, control_questions.c the verbs that only ask, control_orders.c those that
- * change something. Nobody else includes it.
+ * What the files of the control server share: its state, the reading of arguments, and the verbs
+ * that its table names. control.c holds table and sockets, control_questions.c the verbs that only
+ * ask, control_orders.c those that change something. Nobody else includes it.
  */
 #pragma once
 
@@ -30,14 +30,14 @@ json_object *hn_control_document(void);
 const char *hn_control_string_arg(json_object *args, const char *name);
 bool hn_control_bool_arg(json_object *args, const char *name);
 /* An integer argument within bounds, `otherwise` if absent. False: answered with an error. */
-bool hn_control_int_arg(HnQmpRequest *request, json_object *args, const char *name, int64_t min, int64_t max,
-                        int64_t otherwise, int64_t *ret_value);
+bool hn_control_int_arg(HnQmpRequest *request, json_object *args, const char *name, int64_t min,
+                        int64_t max, int64_t otherwise, int64_t *ret_value);
 /* The uuid of the domain named, NULL: answered with an error. */
 const char *hn_control_domain_of(HnControlServer *server, HnQmpRequest *request, const char *name);
 /* Uuids of the argument "domains", empty if absent; NULL: answered with an error. Caller unrefs. */
 GPtrArray *hn_control_domains_of(HnControlServer *server, HnQmpRequest *request, json_object *args);
-/* Appends to `forces` (HnForce) what "domains" and "node" ask for; without domains one for the whole host if
- * is_all_default, else none. False: answered with an error. */
+/* Appends to `forces` (HnForce) what "domains" and "node" ask for; without domains one for the
+ * whole host if is_all_default, else none. False: answered with an error. */
 bool hn_control_forces_of(HnControlServer *server, HnQmpRequest *request, json_object *args,
                           bool is_managed_needed, GArray *forces, bool is_all_default);
 /* Answers with the plan of a trial round under these forces. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Control verbs that only ask. They are answered at once from the last round, or from a trial round, or, the doctor,
- * from a thread; none changes anything, so all are allowed on the read-only socket.
+ * Control verbs that only ask. They are answered at once from the last round, or from a trial
+ * round, or, the doctor, from a thread; none changes anything, so all are allowed on the read-only
+ * socket.
  */
 #include "control_private.h"
 #include "doctor.h"
@@ -15,7 +16,8 @@
 #define HISTORY_MAX 100000
 #define SNAPSHOT_LAST_MAX 1000
 
-/* ---- Questions answered from the last round. --------------------------------------------------------------- */
+/* ---- Questions answered from the last round.
+ * --------------------------------------------------------------- */
 
 void hn_verb_query_host(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
@@ -25,7 +27,8 @@ void hn_verb_query_host(HnQmpRequest *request, json_object *args, gpointer user_
 void hn_verb_query_domains(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     HnControlServer *server = user_data;
-    hn_qmp_request_return(request, hn_manager_domains_json(server->manager, hn_control_bool_arg(args, "managed-only")));
+    hn_qmp_request_return(request, hn_manager_domains_json(
+                                       server->manager, hn_control_bool_arg(args, "managed-only")));
 }
 
 void hn_verb_query_domain(HnQmpRequest *request, json_object *args, gpointer user_data)
@@ -87,10 +90,12 @@ void hn_verb_query_job(HnQmpRequest *request, json_object *args, gpointer user_d
         hn_qmp_request_return(request, order);
     else
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
-                            "No job %" G_GINT64_FORMAT "; the last %d are remembered", id, HN_ORDERS_MAX);
+                            "No job %" G_GINT64_FORMAT "; the last %d are remembered", id,
+                            HN_ORDERS_MAX);
 }
 
-/* ---- Questions that take a trial round. -------------------------------------------------------------------- */
+/* ---- Questions that take a trial round.
+ * -------------------------------------------------------------------- */
 
 /* True if the trial worked; else the request is answered with why it did not. */
 static bool check_trial(HnRound *round, HnQmpRequest *request)
@@ -168,7 +173,8 @@ void hn_verb_snapshot(HnQmpRequest *request, json_object *args, gpointer user_da
     hn_manager_try(server->manager, round, answer_snapshot, request);
 }
 
-/* ---- The doctor, who reads much of /proc, in a thread. ------------------------------------------------------- */
+/* ---- The doctor, who reads much of /proc, in a thread.
+ * ------------------------------------------------------- */
 
 typedef struct {
     HnManager *manager;

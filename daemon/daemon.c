@@ -2,9 +2,9 @@
 /*
  * The daemon's life: see daemon.h.
  *
- * Order of beginning: options, configuration, root, runtime directory and its lock, journal (inside the manager),
- * control sockets, back end, READY. The end runs backwards. A missing libvirtd delays nothing: the daemon is ready
- * when it can be asked.
+ * Order of beginning: options, configuration, root, runtime directory and its lock, journal (inside
+ * the manager), control sockets, back end, READY. The end runs backwards. A missing libvirtd delays
+ * nothing: the daemon is ready when it can be asked.
  */
 #include "daemon.h"
 #include "control.h"
@@ -30,7 +30,8 @@ typedef struct {
     bool is_idle; /* at the end: nothing of the back end is in use any more */
 } Life;
 
-/* ---- Options. ---------------------------------------------------------------------------------------------- */
+/* ---- Options.
+ * ---------------------------------------------------------------------------------------------- */
 
 static gboolean is_version_wanted;
 static char *level_text; /* of GOption only; read once in hn_daemon_parse() */
@@ -40,28 +41,33 @@ int hn_daemon_parse(int *argc, char ***argv, HnDaemonOptions *ret_options)
     HnDaemonOptions options = {.log_level = LOG_INFO};
     gboolean is_dry_run = FALSE, is_once = FALSE, is_foreground = FALSE;
     const GOptionEntry entries[] = {
-        {"connect", 'c', 0, G_OPTION_ARG_STRING, &options.connect, "Libvirt URI (default qemu:///system)", "URI"},
+        {"connect", 'c', 0, G_OPTION_ARG_STRING, &options.connect,
+         "Libvirt URI (default qemu:///system)", "URI"},
         {"config", 'C', 0, G_OPTION_ARG_FILENAME, &options.config_file,
          "Configuration file (default " HN_CONFIG_DEFAULT_FILE ")", "FILE"},
         {"runtime-dir", 'r', 0, G_OPTION_ARG_FILENAME, &options.runtime_dir,
          "Where sockets and journal live (default " DEFAULT_RUNTIME_DIR ")", "DIR"},
         {"sysroot", 0, 0, G_OPTION_ARG_FILENAME, &options.sysroot,
          "Read a captured machine below DIR; implies --dry-run", "DIR"},
-        {"dry-run", 'n', 0, G_OPTION_ARG_NONE, &is_dry_run, "Decide and report, change nothing", NULL},
+        {"dry-run", 'n', 0, G_OPTION_ARG_NONE, &is_dry_run, "Decide and report, change nothing",
+         NULL},
         {"once", '1', 0, G_OPTION_ARG_NONE, &is_once,
          "Run a few rounds, print the plan as JSON and exit; implies --dry-run", NULL},
         {"foreground", 'f', 0, G_OPTION_ARG_NONE, &is_foreground,
          "Stay in the foreground (always so; accepted for scripts)", NULL},
         {"log-level", 'l', 0, G_OPTION_ARG_STRING, &level_text,
          "error, warning, notice, info or debug (default info)", "LEVEL"},
-        {"version", 'V', 0, G_OPTION_ARG_NONE, &is_version_wanted, "Print the version and exit", NULL},
+        {"version", 'V', 0, G_OPTION_ARG_NONE, &is_version_wanted, "Print the version and exit",
+         NULL},
         {NULL},
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autoptr(GError) error = NULL;
 
-    g_option_context_set_summary(context, "Gives every opted-in KVM guest a home NUMA node and keeps it there.");
-    g_option_context_set_description(context, "See homenoded(8), homenode(1) and homenode.conf(5).\n");
+    g_option_context_set_summary(
+        context, "Gives every opted-in KVM guest a home NUMA node and keeps it there.");
+    g_option_context_set_description(context,
+                                     "See homenoded(8), homenode(1) and homenode.conf(5).\n");
     g_option_context_add_main_entries(context, entries, NULL);
     bool is_good = g_option_context_parse(context, argc, argv, &error);
     options.is_dry_run = is_dry_run || is_once || options.sysroot;
@@ -81,7 +87,8 @@ int hn_daemon_parse(int *argc, char ***argv, HnDaemonOptions *ret_options)
     }
     g_autofree char *level = g_steal_pointer(&level_text);
     if (level && !hn_log_level_parse(level, &ret_options->log_level)) {
-        g_printerr("homenoded: --log-level is '%s', allowed: error, warning, notice, info, debug\n", level);
+        g_printerr("homenoded: --log-level is '%s', allowed: error, warning, notice, info, debug\n",
+                   level);
         return HN_EXIT_USAGE;
     }
     if (!ret_options->runtime_dir)
@@ -98,7 +105,8 @@ void hn_daemon_options_clear(HnDaemonOptions *options)
     *options = (HnDaemonOptions){0};
 }
 
-/* ---- Signals and the supervisor. ---------------------------------------------------------------------------- */
+/* ---- Signals and the supervisor.
+ * ---------------------------------------------------------------------------- */
 
 static gboolean on_terminate(gpointer data)
 {
@@ -112,7 +120,8 @@ static gboolean on_hangup(gpointer data)
     if (hn_manager_reload(((Life *)data)->manager, &error))
         hn_log(LOG_NOTICE, HN_MSG_CONFIG, "configuration read again");
     else
-        hn_log(LOG_ERR, HN_MSG_CONFIG, "the configuration is wrong, the old one stays in force: %s", error->message);
+        hn_log(LOG_ERR, HN_MSG_CONFIG, "the configuration is wrong, the old one stays in force: %s",
+               error->message);
     return G_SOURCE_CONTINUE;
 }
 
@@ -126,7 +135,8 @@ static void on_once(json_object *plan, const char *problem, void *user_data)
 {
     Life *life = user_data;
     if (plan) {
-        g_print("%s\n", json_object_to_json_string_ext(plan, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
+        g_print("%s\n", json_object_to_json_string_ext(plan, JSON_C_TO_STRING_PRETTY |
+                                                                 JSON_C_TO_STRING_SPACED));
         json_object_put(plan);
     } else {
         g_printerr("homenoded: %s\n", problem);
@@ -135,7 +145,8 @@ static void on_once(json_object *plan, const char *problem, void *user_data)
     g_main_loop_quit(life->loop);
 }
 
-/* ---- Beginning and end. ------------------------------------------------------------------------------------ */
+/* ---- Beginning and end.
+ * ------------------------------------------------------------------------------------ */
 
 /* Holds DIR/lock for as long as the process lives; -1 with a message that names the holder. */
 static int lock_runtime_dir(const char *dir, GError **error)
@@ -148,8 +159,8 @@ static int lock_runtime_dir(const char *dir, GError **error)
     g_autofree char *path = g_build_filename(dir, "lock", NULL);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0) {
-        g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(errno), "cannot open %s: %s", path,
-                    g_strerror(errno));
+        g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(errno), "cannot open %s: %s",
+                    path, g_strerror(errno));
         return -1;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
@@ -170,8 +181,8 @@ static int lock_runtime_dir(const char *dir, GError **error)
 static HnConfig *read_config(const HnDaemonOptions *options, GError **error)
 {
     bool is_optional = options->config_file == NULL;
-    HnConfig *config =
-        hn_config_read(is_optional ? HN_CONFIG_DEFAULT_FILE : options->config_file, is_optional, error);
+    HnConfig *config = hn_config_read(is_optional ? HN_CONFIG_DEFAULT_FILE : options->config_file,
+                                      is_optional, error);
     if (config && options->connect) {
         g_free(config->connect);
         config->connect = g_strdup(options->connect);
@@ -193,7 +204,8 @@ static void serve(Life *life, const HnDaemonOptions *options)
     else
         hn_manager_start(life->manager);
     hn_log_notify("READY=1\nSTATUS=started");
-    hn_log(LOG_NOTICE, HN_MSG_STARTED, "homenoded %s%s", HN_VERSION, options->is_dry_run ? ", dry run" : "");
+    hn_log(LOG_NOTICE, HN_MSG_STARTED, "homenoded %s%s", HN_VERSION,
+           options->is_dry_run ? ", dry run" : "");
     g_main_loop_run(life->loop);
     if (!hn_manager_stop(life->manager))
         life->status = HN_EXIT_FAILURE;
@@ -204,8 +216,8 @@ static void serve(Life *life, const HnDaemonOptions *options)
 }
 
 /* Takes the back end, the root and config. */
-static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *root, HnConfig *config,
-                    GError **error)
+static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *root,
+                    HnConfig *config, GError **error)
 {
     g_autofree char *group = g_strdup(config->control_group);
     HnManagerOptions managing = {
@@ -234,7 +246,8 @@ static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *
         backend->ops->free(backend);
         hn_root_free(root);
     } else {
-        hn_log(LOG_WARNING, NULL, "a call to the hypervisor's daemon has not come back; leaving without it");
+        hn_log(LOG_WARNING, NULL,
+               "a call to the hypervisor's daemon has not come back; leaving without it");
     }
     return life.status;
 }
@@ -254,9 +267,11 @@ int hn_daemon_run(const HnDaemonOptions *options, HnBackendFactory factory)
     if (root)
         lock = lock_runtime_dir(options->runtime_dir, &error);
     if (lock >= 0) {
-        HnBackend *backend = factory(config->connect, root, options->is_dry_run, config->is_dirty_ring_allowed, &error);
+        HnBackend *backend = factory(config->connect, root, options->is_dry_run,
+                                     config->is_dirty_ring_allowed, &error);
         if (backend)
-            status = run_over(options, backend, g_steal_pointer(&root), g_steal_pointer(&config), &error);
+            status = run_over(options, backend, g_steal_pointer(&root), g_steal_pointer(&config),
+                              &error);
         close(lock);
     } else if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_EXIST)) {
         status = HN_EXIT_RUNNING;

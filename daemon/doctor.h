@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The doctor: what of this host helps or hinders homenode, what each finding costs and how to mend it.
+ * The doctor: what of this host helps or hinders homenode, what each finding costs and how to mend
+ * it.
  *
  * Reads through the root handle only, changes nothing. May be called from any thread.
  */
@@ -13,9 +14,9 @@
 
 typedef struct {
     const HnRoot *root;
-    bool is_connected;       /* to the hypervisor's daemon */
+    bool is_connected; /* to the hypervisor's daemon */
     const char *connect;
-    const char *last_error;  /* of the last round, NULL: none */
+    const char *last_error; /* of the last round, NULL: none */
     bool is_dry_run;
 } HnDoctorInput;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the world reports to the manager: changes from the back end, ends of actions, and differences between two
- * snapshots for which there is no event. Main thread; nothing here blocks.
+ * What the world reports to the manager: changes from the back end, ends of actions, and
+ * differences between two snapshots for which there is no event. Main thread; nothing here blocks.
  */
 #include "manager_state.h"
 #include "log.h"
@@ -11,8 +11,8 @@
 #include <gio/gio.h>
 #include <string.h>
 
-/* A release that failed (domain busy, libvirt gone) is asked for again after this time; libvirt's own job time-out
- * is 30 s. */
+/* A release that failed (domain busy, libvirt gone) is asked for again after this time; libvirt's
+ * own job time-out is 30 s. */
 #define RELEASE_RETRY_NS (UINT64_C(10) * 1000 * 1000 * 1000)
 
 static void emit_backend(HnManager *manager, bool is_connected)
@@ -30,10 +30,11 @@ static void on_tunable(HnManager *manager, const HnChange *change)
         !hn_actuator_note_tunable(manager->actuator, change->uuid, change->key, change->value))
         return;
     HnGuest *guest = hn_guests_want(manager->guests, change->uuid, NULL);
-    g_autofree char *sentence = g_strdup_printf("The admin set %s to %s: it is the admin's from now on.",
-                                                change->key, change->value);
+    g_autofree char *sentence = g_strdup_printf(
+        "The admin set %s to %s: it is the admin's from now on.", change->key, change->value);
     hn_guest_forget_failures(guest);
-    hn_log(LOG_NOTICE, HN_MSG_YIELDED, "%s: %s", guest->name ? guest->name : change->uuid, sentence);
+    hn_log(LOG_NOTICE, HN_MSG_YIELDED, "%s: %s", guest->name ? guest->name : change->uuid,
+           sentence);
     hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_PINNED_BY_ADMIN, sentence, 0);
     hn_manager_request_round(manager);
 }
@@ -74,8 +75,10 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
         hn_manager_request_round(manager);
         break;
     case HN_CHANGE_DISCONNECTED:
-        /* Guests run on, pins hold, the journal is kept: nothing is to be undone because a daemon restarts. */
-        hn_log(LOG_WARNING, HN_MSG_BACKEND_DOWN, "no connection to %s; trying again, nothing is changed meanwhile",
+        /* Guests run on, pins hold, the journal is kept: nothing is to be undone because a daemon
+         * restarts. */
+        hn_log(LOG_WARNING, HN_MSG_BACKEND_DOWN,
+               "no connection to %s; trying again, nothing is changed meanwhile",
                manager->config->connect);
         hn_log_notify("STATUS=waiting for the hypervisor's daemon");
         emit_backend(manager, false);
@@ -104,7 +107,8 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
     }
 }
 
-/* ---- Ends of actions. -------------------------------------------------------------------------------------- */
+/* ---- Ends of actions.
+ * -------------------------------------------------------------------------------------- */
 
 static void on_release_ended(HnManager *manager, HnGuest *guest, const HnOutcome *outcome,
                              const char *sentence)
@@ -120,7 +124,8 @@ static void on_release_ended(HnManager *manager, HnGuest *guest, const HnOutcome
     if (outcome->reason == HN_REASON_RELEASED)
         hn_manager_write_stats(manager, guest, NULL);
     if (manager->control)
-        hn_control_server_released(manager->control, guest->uuid, guest->name, outcome->reason, sentence);
+        hn_control_server_released(manager->control, guest->uuid, guest->name, outcome->reason,
+                                   sentence);
 }
 
 static void log_outcome(const HnGuest *guest, const HnOutcome *outcome, const char *sentence)
@@ -170,7 +175,8 @@ void hn_manager_on_outcome(const HnOutcome *outcome, const char *sentence, void 
     }
     g_array_append_vals(manager->outcomes, outcome, 1);
     log_outcome(guest, outcome, sentence);
-    hn_manager_remember(manager, guest, HN_HISTORY_OUTCOME, outcome->reason, sentence, outcome->bytes_moved);
+    hn_manager_remember(manager, guest, HN_HISTORY_OUTCOME, outcome->reason, sentence,
+                        outcome->bytes_moved);
     if (hn_guest_outcome(guest, outcome))
         emit_moved(manager, guest, outcome, sentence);
     hn_guest_note_failure(guest, outcome, sentence, hn_manager_now_ns());
@@ -186,7 +192,8 @@ void hn_manager_release(HnManager *manager, HnGuest *guest)
     hn_actuator_release(manager->actuator, guest->uuid);
 }
 
-/* ---- Differences between snapshots. ------------------------------------------------------------------------ */
+/* ---- Differences between snapshots.
+ * ------------------------------------------------------------------------ */
 
 static void note_job(HnManager *manager, HnGuest *guest, const HnDomain *domain)
 {
@@ -207,14 +214,16 @@ static void note_complaint(HnManager *manager, HnGuest *guest, const HnDomain *d
     guest->invalid = g_strdup(domain->wish.invalid);
     if (!guest->invalid)
         return;
-    hn_log(LOG_WARNING, HN_MSG_BAD_METADATA, "%s is left alone, its placement element is wrong: %s", domain->name,
-           guest->invalid);
-    hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_BAD_METADATA, guest->invalid, 0);
+    hn_log(LOG_WARNING, HN_MSG_BAD_METADATA, "%s is left alone, its placement element is wrong: %s",
+           domain->name, guest->invalid);
+    hn_manager_remember(manager, guest, HN_HISTORY_ADMIN, HN_REASON_BAD_METADATA, guest->invalid,
+                        0);
 }
 
-/* A domain that no longer asks for placement gets back what it had. One whose element is wrong is left as it is:
- * neither taken further nor torn down because of a typing error. */
-static void note_opt_out(HnManager *manager, HnGuest *guest, const HnDomain *domain, bool is_journalled)
+/* A domain that no longer asks for placement gets back what it had. One whose element is wrong is
+ * left as it is: neither taken further nor torn down because of a typing error. */
+static void note_opt_out(HnManager *manager, HnGuest *guest, const HnDomain *domain,
+                         bool is_journalled)
 {
     bool is_wanted = domain->wish.mode == HN_MODE_AUTO || domain->wish.invalid;
     if (is_journalled && !is_wanted && !manager->is_dry_run && !guest->is_releasing &&
@@ -222,7 +231,8 @@ static void note_opt_out(HnManager *manager, HnGuest *guest, const HnDomain *dom
         hn_manager_release(manager, guest);
 }
 
-/* An entry whose domain is not there any more and whose process is gone: it ended while nobody watched. */
+/* An entry whose domain is not there any more and whose process is gone: it ended while nobody
+ * watched. */
 static void note_gone(HnManager *manager, const char *uuid)
 {
     g_autoptr(HnJournalEntry) entry = hn_journal_get(manager->journal, uuid);
@@ -251,7 +261,8 @@ void hn_manager_note_domains(HnManager *manager)
             note_gone(manager, uuids[i]);
 }
 
-/* ---- Statistics elements. ---------------------------------------------------------------------------------- */
+/* ---- Statistics elements.
+ * ---------------------------------------------------------------------------------- */
 
 typedef struct {
     HnManager *manager;
@@ -271,7 +282,8 @@ static void stats_write_run(GTask *task, gpointer source, gpointer data, GCancel
     StatsWrite *write = data;
     GError *error = NULL;
     /* May wait 30 s for a busy domain; that is why it runs here. */
-    if (write->manager->backend->ops->set_stats(write->manager->backend, write->uuid, write->xml, &error))
+    if (write->manager->backend->ops->set_stats(write->manager->backend, write->uuid, write->xml,
+                                                &error))
         g_task_return_boolean(task, TRUE);
     else
         g_task_return_error(task, error);
@@ -287,7 +299,8 @@ static void stats_write_done(GObject *source, GAsyncResult *result, gpointer use
 
     manager->n_calls--;
     if (!is_good)
-        hn_log(LOG_DEBUG, NULL, "%s: statistics element not written: %s", write->uuid, error->message);
+        hn_log(LOG_DEBUG, NULL, "%s: statistics element not written: %s", write->uuid,
+               error->message);
     if (!guest)
         return;
     guest->is_stats_busy = false;

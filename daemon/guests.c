@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* The first wait is a few rounds; the longest is what an operator who has mended something may be asked to wait. */
+/* The first wait is a few rounds; the longest is what an operator who has mended something may be
+ * asked to wait. */
 #define FIRST_WAIT_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 #define MAX_WAIT_NS (UINT64_C(300) * 1000 * 1000 * 1000)
 
@@ -85,8 +86,8 @@ GPtrArray *hn_guests_list(const HnGuests *guests)
     return list;
 }
 
-/* Rates over the time since the last round. A vCPU that came or went makes the sum jump or fall: a fall counts
- * as nothing used, and the next round is right again. */
+/* Rates over the time since the last round. A vCPU that came or went makes the sum jump or fall: a
+ * fall counts as nothing used, and the next round is right again. */
 static void measure(HnGuest *guest, const HnDomain *domain, uint64_t now_ns)
 {
     uint64_t exec_ns = 0, run_delay_ns = 0;
@@ -95,7 +96,8 @@ static void measure(HnGuest *guest, const HnDomain *domain, uint64_t now_ns)
         run_delay_ns += domain->vcpus[i].run_delay_ns;
     }
     uint64_t wall_ns = now_ns - guest->seen_ns;
-    if (guest->seen_ns && wall_ns > 0 && exec_ns >= guest->exec_ns && run_delay_ns >= guest->run_delay_ns) {
+    if (guest->seen_ns && wall_ns > 0 && exec_ns >= guest->exec_ns &&
+        run_delay_ns >= guest->run_delay_ns) {
         guest->account.used_mcpu = (exec_ns - guest->exec_ns) * 1000 / wall_ns;
         guest->account.run_delay_permille = (run_delay_ns - guest->run_delay_ns) * 1000 / wall_ns;
     }
@@ -107,7 +109,8 @@ static void measure(HnGuest *guest, const HnDomain *domain, uint64_t now_ns)
 static gboolean is_unseen(gpointer key, gpointer value, gpointer user_data)
 {
     const HnGuest *guest = value;
-    return guest->seen_ns != *(const uint64_t *)user_data && !guest->is_releasing && !guest->is_stats_busy;
+    return guest->seen_ns != *(const uint64_t *)user_data && !guest->is_releasing &&
+           !guest->is_stats_busy;
 }
 
 void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot)
@@ -120,7 +123,8 @@ void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot)
     g_hash_table_foreach_remove(guests->table, is_unseen, &now_ns);
 }
 
-void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generation, const HnHost *host)
+void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generation,
+                      const HnHost *host)
 {
     guest->generation = generation;
     guest->is_move_counted = false;
@@ -135,7 +139,8 @@ void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generat
 
 bool hn_guest_outcome(HnGuest *guest, const HnOutcome *outcome)
 {
-    bool is_done = outcome->reason == HN_REASON_DONE || outcome->reason == HN_REASON_DONE_WITH_RESIDUE;
+    bool is_done =
+        outcome->reason == HN_REASON_DONE || outcome->reason == HN_REASON_DONE_WITH_RESIDUE;
 
     guest->account.bytes_moved += outcome->bytes_moved;
     if (!is_done || outcome->kind != HN_ACTION_PIN || outcome->generation != guest->generation ||
@@ -146,23 +151,26 @@ bool hn_guest_outcome(HnGuest *guest, const HnOutcome *outcome)
     return true;
 }
 
-/* Ends that say nothing about the next try: it went well, the plan was overtaken, or the domain's job or end is known
- * otherwise. */
+/* Ends that say nothing about the next try: it went well, the plan was overtaken, or the domain's
+ * job or end is known otherwise. */
 static bool is_no_failure(HnReason reason)
 {
-    return reason == HN_REASON_DONE || reason == HN_REASON_DONE_WITH_RESIDUE || reason == HN_REASON_SUPERSEDED ||
-           reason == HN_REASON_RELEASED || reason == HN_REASON_VANISHED || reason == HN_REASON_MIGRATING ||
+    return reason == HN_REASON_DONE || reason == HN_REASON_DONE_WITH_RESIDUE ||
+           reason == HN_REASON_SUPERSEDED || reason == HN_REASON_RELEASED ||
+           reason == HN_REASON_VANISHED || reason == HN_REASON_MIGRATING ||
            reason == HN_REASON_DOMAIN_BUSY || reason == HN_REASON_ADVISE_ONLY;
 }
 
-void hn_guest_note_failure(HnGuest *guest, const HnOutcome *outcome, const char *sentence, uint64_t now_ns)
+void hn_guest_note_failure(HnGuest *guest, const HnOutcome *outcome, const char *sentence,
+                           uint64_t now_ns)
 {
     if (is_no_failure(outcome->reason)) {
         if (outcome->reason == HN_REASON_DONE)
             hn_guest_forget_failures(guest);
         return;
     }
-    /* The actions behind a failed one are given up with it: one failure, told by its first sentence. */
+    /* The actions behind a failed one are given up with it: one failure, told by its first
+     * sentence. */
     if (guest->failure && guest->retry_ns > now_ns)
         return;
     guest->n_failures++;

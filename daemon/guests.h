@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the manager remembers of each domain from one round to the next: its account, what the operator said of it
- * (pause, release), the job it is in, and the statistics element last written.
+ * What the manager remembers of each domain from one round to the next: its account, what the
+ * operator said of it (pause, release), the job it is in, and the statistics element last written.
  *
  * Plain bookkeeping in the main thread: no I/O, no clock, no decision.
  *
  * A domain's operator state:
  *     normal → held      pause            held → normal      resume
- *     normal → released  release          released → normal  rebalance, enable, resume, new opt-in metadata
+ *     normal → released  release          released → normal  rebalance, enable, resume, new opt-in
+ * metadata
  */
 #pragma once
 
@@ -21,9 +22,9 @@ typedef struct {
     HnAccount account;
     bool is_held;
     bool is_released;
-    HnMode mode;            /* as last seen, before any override */
+    HnMode mode; /* as last seen, before any override */
     HnJob job;
-    char *invalid;          /* the complaint about its metadata that was last logged */
+    char *invalid; /* the complaint about its metadata that was last logged */
 
     /* Release under way: asked for, not answered; asked again not before retry_ns. */
     bool is_releasing;
@@ -33,19 +34,20 @@ typedef struct {
     uint64_t generation;
     bool is_move_counted;
     HnReason decided_for;
-    char *from, *to;        /* kernel node ids as text, NULL: none */
+    char *from, *to; /* kernel node ids as text, NULL: none */
     uint32_t score_before, score_predicted;
 
-    /* Failed actions are tried again after a wait that doubles; retry_ns 0: nothing stands against trying. */
-    uint32_t n_failures;    /* in a row */
+    /* Failed actions are tried again after a wait that doubles; retry_ns 0: nothing stands against
+     * trying. */
+    uint32_t n_failures; /* in a row */
     uint64_t retry_ns;
     HnReason failure_reason;
     char *failure;
 
     /* Statistics element. */
-    char *stats_xml;        /* last written, NULL: none there */
+    char *stats_xml; /* last written, NULL: none there */
     uint64_t stats_written_ns;
-    bool is_stats_busy;     /* a write is under way */
+    bool is_stats_busy; /* a write is under way */
 
     /* Counters of the round before, for rates. */
     uint64_t seen_ns;
@@ -65,16 +67,18 @@ void hn_guests_remove(HnGuests *guests, const char *uuid);
 /* All, ascending uuid; container owned by the caller (g_ptr_array_unref). */
 GPtrArray *hn_guests_list(const HnGuests *guests);
 
-/* Takes over names, CPU use and run delay of a new snapshot; forgets domains that are not in it (unless a
- * release of theirs is under way). */
+/* Takes over names, CPU use and run delay of a new snapshot; forgets domains that are not in it
+ * (unless a release of theirs is under way). */
 void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot);
 /* Remembers what `plan` decided for the domain, for the outcomes to come. */
-void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generation, const HnHost *host);
+void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generation,
+                      const HnHost *host);
 /* An action of the domain ended. True if this completed a re-home. */
 bool hn_guest_outcome(HnGuest *guest, const HnOutcome *outcome);
-/* Keeps count of failures: an action that failed for a reason that will still hold in two seconds (the admin's pin, a
- * missing privilege, a busy libvirt) is not tried again at once. */
-void hn_guest_note_failure(HnGuest *guest, const HnOutcome *outcome, const char *sentence, uint64_t now_ns);
+/* Keeps count of failures: an action that failed for a reason that will still hold in two seconds
+ * (the admin's pin, a missing privilege, a busy libvirt) is not tried again at once. */
+void hn_guest_note_failure(HnGuest *guest, const HnOutcome *outcome, const char *sentence,
+                           uint64_t now_ns);
 /* Something about the domain changed: it may be tried again now. */
 void hn_guest_forget_failures(HnGuest *guest);
 /* Notes the last thing done, for statistics and tables. */

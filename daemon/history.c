@@ -156,7 +156,8 @@ json_object *hn_history_to_json(const HnHistory *history, const char *uuid, uint
     g_ptr_array_sort(found, newest_first);
     json_object *array = json_object_new_array();
     for (guint i = 0; i < found->len && i < limit; i++)
-        json_object_array_add(array, entry_to_json(&((Stored *)g_ptr_array_index(found, i))->entry));
+        json_object_array_add(array,
+                              entry_to_json(&((Stored *)g_ptr_array_index(found, i))->entry));
     return array;
 }
 
@@ -170,8 +171,8 @@ const char *hn_history_find(const HnHistory *history, const char *uuid_or_name)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         const Ring *ring = value;
         const Stored *last = g_queue_peek_tail((GQueue *)&ring->entries);
-        bool is_match = strcmp(ring->uuid, uuid_or_name) == 0 ||
-                        g_strcmp0(last->entry.name, uuid_or_name) == 0;
+        bool is_match =
+            strcmp(ring->uuid, uuid_or_name) == 0 || g_strcmp0(last->entry.name, uuid_or_name) == 0;
         if (is_match && (!best || last->number > best_number)) {
             best = ring;
             best_number = last->number;

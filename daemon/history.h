@@ -23,7 +23,7 @@ typedef struct {
     int64_t unix_s;
     HnHistoryKind kind;
     char uuid[HN_UUID_LEN + 1];
-    const char *name;      /* all strings are copied by hn_history_add(); may be NULL */
+    const char *name; /* all strings are copied by hn_history_add(); may be NULL */
     HnReason reason;
     const char *sentence;
     const char *from, *to; /* kernel node ids as text */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The manager's beginning and end: what an earlier run left, what is put back when this one stops, and the few rounds of
+ * The manager's beginning and end: what an earlier run left, what is put back when this one stops,
+ * and the few rounds of
  * --once. See manager.h.
  */
 #include "backend/wish.h"
@@ -16,7 +17,8 @@
 
 static bool parse_wish(const char *xml, const HnHost *host, HnWish *ret_wish)
 {
-    /* A wrong element is not an error here: its sentence is in ret_wish->invalid and becomes a reason. */
+    /* A wrong element is not an error here: its sentence is in ret_wish->invalid and becomes a
+     * reason. */
     hn_wish_parse(xml, host, ret_wish);
     return true;
 }
@@ -66,7 +68,8 @@ static bool load_journal(HnManager *manager, GError **error)
                is_adopted ? "adopted" : "to be restored");
         hn_manager_remember(manager, guest, HN_HISTORY_DAEMON, HN_REASON_IN_PROGRESS,
                             is_adopted ? "Adopted from an earlier run of the daemon."
-                                       : "Restored, left over from an earlier run of the daemon.", 0);
+                                       : "Restored, left over from an earlier run of the daemon.",
+                            0);
     }
     return true;
 }
@@ -93,10 +96,11 @@ HnManager *hn_manager_new(const HnManagerOptions *options, HnConfig *config, GEr
     manager->past = load_past(manager);
     if (!load_journal(manager, error))
         return NULL;
-    HnObserverConfig observing = {.parse_wish = parse_wish, .ownership = hn_ownership_of(manager->journal)};
+    HnObserverConfig observing = {.parse_wish = parse_wish,
+                                  .ownership = hn_ownership_of(manager->journal)};
     manager->observer = hn_observer_new(manager->root, &observing);
-    manager->actuator = hn_actuator_new(manager->backend, manager->root, manager->journal, &config->limits,
-                                        hn_manager_on_outcome, manager);
+    manager->actuator = hn_actuator_new(manager->backend, manager->root, manager->journal,
+                                        &config->limits, hn_manager_on_outcome, manager);
     manager->desk = g_thread_pool_new(hn_manager_work_at_desk, NULL, 1, TRUE, error);
     return manager->desk ? g_steal_pointer(&manager) : NULL;
 }
@@ -148,8 +152,8 @@ static gboolean on_once_overdue(gpointer data)
 {
     HnManager *manager = data;
     if (manager->n_rounds == 0 && manager->n_failed_rounds == 0) {
-        g_autofree char *problem = g_strdup_printf("no connection to %s after %d s", manager->config->connect,
-                                                   ONCE_CONNECT_S);
+        g_autofree char *problem = g_strdup_printf("no connection to %s after %d s",
+                                                   manager->config->connect, ONCE_CONNECT_S);
         manager->once_func(NULL, problem, manager->once_data);
     }
     return G_SOURCE_REMOVE;
@@ -204,7 +208,8 @@ bool hn_manager_stop(HnManager *manager)
                                            deadline_ns > now_ns ? deadline_ns - now_ns : 0, &error);
         if (!is_good)
             hn_log(LOG_ERR, HN_MSG_STOPPED,
-                   "not everything could be restored: %s; the journal is kept, the next start restores it",
+                   "not everything could be restored: %s; the journal is kept, the next start "
+                   "restores it",
                    error->message);
     }
     remove_stats(manager);

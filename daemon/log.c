@@ -16,8 +16,8 @@
 static int level_limit = LOG_INFO;
 static bool is_journal; /* decided once, before threads */
 
-static const char *const level_names[] = {"emergency", "alert", "critical", "error",
-                                          "warning",   "notice", "info",    "debug"};
+static const char *const level_names[] = {"emergency", "alert",  "critical", "error",
+                                          "warning",   "notice", "info",     "debug"};
 
 bool hn_log_level_parse(const char *text, int *ret_level)
 {
@@ -30,7 +30,8 @@ bool hn_log_level_parse(const char *text, int *ret_level)
     return false;
 }
 
-static void glib_message(const char *domain, GLogLevelFlags flags, const char *message, gpointer unused)
+static void glib_message(const char *domain, GLogLevelFlags flags, const char *message,
+                         gpointer unused)
 {
     int level = flags & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL) ? LOG_ERR
                 : flags & G_LOG_LEVEL_WARNING                      ? LOG_WARNING
@@ -44,8 +45,9 @@ void hn_log_init(int max_level)
     level_limit = max_level;
     g_log_set_default_handler(glib_message, NULL);
 #if HAVE_SYSTEMD
-    /* systemd sets this to "device:inode" of the stream it connected: if it is still our stderr, the journal reads
-     * it and structured records go where plain lines would (sd_journal_stream_fd(3), JOURNAL_STREAM). */
+    /* systemd sets this to "device:inode" of the stream it connected: if it is still our stderr,
+     * the journal reads it and structured records go where plain lines would
+     * (sd_journal_stream_fd(3), JOURNAL_STREAM). */
     is_journal = g_getenv("JOURNAL_STREAM") != NULL && !isatty(STDERR_FILENO);
 #endif
 }
@@ -66,7 +68,8 @@ void hn_log(int level, const char *message_id, const char *format, ...)
 #if HAVE_SYSTEMD
     if (is_journal) {
         if (message_id)
-            sd_journal_send("MESSAGE=%s", message, "PRIORITY=%d", level, "MESSAGE_ID=%s", message_id, NULL);
+            sd_journal_send("MESSAGE=%s", message, "PRIORITY=%d", level, "MESSAGE_ID=%s",
+                            message_id, NULL);
         else
             sd_journal_send("MESSAGE=%s", message, "PRIORITY=%d", level, NULL);
         return;
@@ -87,24 +90,26 @@ void hn_log_actuation(const HnActuationRecord *r)
     const char *sentence = r->sentence ? r->sentence : "";
 #if HAVE_SYSTEMD
     if (is_journal) {
-        sd_journal_send("MESSAGE=%s: %s for %s: %s: %s", name, hn_action_kind_name(r->kind),
-                        hn_reason_name(r->decided_for), hn_reason_name(r->outcome), sentence, "PRIORITY=%d",
-                        level, "MESSAGE_ID=" HN_MSG_ACTUATION, "HOMENODE_DOMAIN_UUID=%s", r->uuid,
-                        "HOMENODE_DOMAIN_NAME=%s", name, "HOMENODE_ACTION=%s", hn_action_kind_name(r->kind),
-                        "HOMENODE_FROM_NODES=%s", from, "HOMENODE_TO_NODES=%s", to, "HOMENODE_REASON=%s",
-                        hn_reason_name(r->decided_for), "HOMENODE_OUTCOME=%s", hn_reason_name(r->outcome),
-                        "HOMENODE_BYTES=%llu", (unsigned long long)r->bytes_moved,
-                        "HOMENODE_SCORE_BEFORE=%u", r->score_before, "HOMENODE_SCORE_PREDICTED=%u",
-                        r->score_predicted, "HOMENODE_GENERATION=%llu", (unsigned long long)r->generation,
-                        NULL);
+        sd_journal_send(
+            "MESSAGE=%s: %s for %s: %s: %s", name, hn_action_kind_name(r->kind),
+            hn_reason_name(r->decided_for), hn_reason_name(r->outcome), sentence, "PRIORITY=%d",
+            level, "MESSAGE_ID=" HN_MSG_ACTUATION, "HOMENODE_DOMAIN_UUID=%s", r->uuid,
+            "HOMENODE_DOMAIN_NAME=%s", name, "HOMENODE_ACTION=%s", hn_action_kind_name(r->kind),
+            "HOMENODE_FROM_NODES=%s", from, "HOMENODE_TO_NODES=%s", to, "HOMENODE_REASON=%s",
+            hn_reason_name(r->decided_for), "HOMENODE_OUTCOME=%s", hn_reason_name(r->outcome),
+            "HOMENODE_BYTES=%llu", (unsigned long long)r->bytes_moved, "HOMENODE_SCORE_BEFORE=%u",
+            r->score_before, "HOMENODE_SCORE_PREDICTED=%u", r->score_predicted,
+            "HOMENODE_GENERATION=%llu", (unsigned long long)r->generation, NULL);
         return;
     }
 #endif
     fprintf(stderr,
-            "homenoded: %s: %s: %s %s -> %s for %s: %s: %s (uuid=%s bytes=%llu score=%u->%u generation=%llu)\n",
-            level_names[level], name, hn_action_kind_name(r->kind), from, to, hn_reason_name(r->decided_for),
-            hn_reason_name(r->outcome), sentence, r->uuid, (unsigned long long)r->bytes_moved, r->score_before,
-            r->score_predicted, (unsigned long long)r->generation);
+            "homenoded: %s: %s: %s %s -> %s for %s: %s: %s (uuid=%s bytes=%llu score=%u->%u "
+            "generation=%llu)\n",
+            level_names[level], name, hn_action_kind_name(r->kind), from, to,
+            hn_reason_name(r->decided_for), hn_reason_name(r->outcome), sentence, r->uuid,
+            (unsigned long long)r->bytes_moved, r->score_before, r->score_predicted,
+            (unsigned long long)r->generation);
 }
 
 void hn_log_notify(const char *state)

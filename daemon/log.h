@@ -2,12 +2,14 @@
 /*
  * What the daemon says to its operator: journal records, or lines on standard error.
  *
- * Theory of operation. Each thing worth a search has a MESSAGE_ID (data/homenode.catalog explains them); each
- * actuation is one structured record with HOMENODE_ fields. When standard error is not the journal, or the
- * program was built without libsystemd, the same becomes one line "<level> message (FIELD=value …)".
+ * Theory of operation. Each thing worth a search has a MESSAGE_ID (data/homenode.catalog explains
+ * them); each actuation is one structured record with HOMENODE_ fields. When standard error is not
+ * the journal, or the program was built without libsystemd, the same becomes one line "<level>
+ * message (FIELD=value …)".
  *
- * Only daemon.c, manager.c, lifecycle.c, events.c and control.c log: everything below returns errors and reasons, so
- * that nothing is said twice. GLib's own messages (g_warning in a library) come out here as well.
+ * Only daemon.c, manager.c, lifecycle.c, events.c and control.c log: everything below returns
+ * errors and reasons, so that nothing is said twice. GLib's own messages (g_warning in a library)
+ * come out here as well.
  *
  * Must not: be called with anything a guest could have chosen in a format string.
  */
@@ -43,9 +45,9 @@ void hn_log(int level, const char *message_id, const char *format, ...) G_GNUC_P
 typedef struct {
     const char *uuid, *name;
     HnActionKind kind;
-    const char *from, *to;     /* kernel node ids as text */
-    HnReason decided_for;      /* why it was asked for */
-    HnReason outcome;          /* how it ended */
+    const char *from, *to; /* kernel node ids as text */
+    HnReason decided_for;  /* why it was asked for */
+    HnReason outcome;      /* how it ended */
     const char *sentence;
     uint64_t bytes_moved;
     uint32_t score_before, score_predicted;

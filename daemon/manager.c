@@ -12,7 +12,8 @@
 #include <string.h>
 #include <time.h>
 
-/* A quiet host is recorded and its past saved this often: enough to see what went before an incident. */
+/* A quiet host is recorded and its past saved this often: enough to see what went before an
+ * incident. */
 #define QUIET_SAVE_NS (UINT64_C(30) * 1000 * 1000 * 1000)
 #define ORDER_TICK_MS 1000
 
@@ -30,7 +31,8 @@ uint64_t hn_manager_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* ---- The round. -------------------------------------------------------------------------------------------- */
+/* ---- The round.
+ * -------------------------------------------------------------------------------------------- */
 
 static bool keep(HnManager *manager, HnRound *round);
 static void apply(HnManager *manager);
@@ -40,7 +42,7 @@ static void schedule_next(HnManager *manager);
 static void finish_round(HnManager *manager, HnRound *round)
 {
     manager->is_round_running = false;
-    if (keep(manager, round)) {          /* what was observed and decided: round.c, in the worker */
+    if (keep(manager, round)) { /* what was observed and decided: round.c, in the worker */
         hn_manager_note_domains(manager); /* what changed since: opt-outs, jobs, complaints */
         apply(manager);
         report(manager, round);
@@ -91,12 +93,14 @@ GHashTable *hn_manager_in_flight(HnManager *manager)
     return set;
 }
 
-/* Evidence costs less the longer nothing has happened: what was probed may be as old as the quiet time. */
+/* Evidence costs less the longer nothing has happened: what was probed may be as old as the quiet
+ * time. */
 static void set_freshness(HnManager *manager, HnRound *round)
 {
     const HnConfig *config = manager->config;
     uint64_t quiet_ns = manager->quiet_since_ns ? round->now_ns - manager->quiet_since_ns : 0;
-    round->observe.probe_max_age_ns = CLAMP(quiet_ns, config->probe_max_age_ns, config->probe_ceiling_ns);
+    round->observe.probe_max_age_ns =
+        CLAMP(quiet_ns, config->probe_max_age_ns, config->probe_ceiling_ns);
     round->observe.n_probes = config->n_probes;
     round->observe.exact_max_bytes = config->exact_max_bytes;
     round->observe.with_faults = config->with_hinting_faults;
@@ -152,9 +156,9 @@ void hn_manager_begin_round(HnManager *manager)
     HnRound *round = hn_manager_new_round(manager);
     hn_orders_take_forces(manager->orders, round->forces);
     g_array_set_size(manager->outcomes, 0);
-    round->is_recorded = manager->config->record_bytes > 0 &&
-                         (!manager->quiet_since_ns ||
-                          round->now_ns - manager->recorded_ns >= QUIET_SAVE_NS);
+    round->is_recorded =
+        manager->config->record_bytes > 0 &&
+        (!manager->quiet_since_ns || round->now_ns - manager->recorded_ns >= QUIET_SAVE_NS);
     manager->is_round_running = true;
     manager->is_again = false;
     manager->round_began_ns = round->now_ns;
@@ -252,7 +256,8 @@ static void note_single_node(HnManager *manager)
     manager->is_single_node = (homes & (homes - 1)) == 0;
     if (manager->is_single_node && !manager->is_single_node_said)
         hn_log(LOG_NOTICE, HN_MSG_SINGLE_NODE,
-               "this host has one node that can be a home: nothing to place, waiting for changes only");
+               "this host has one node that can be a home: nothing to place, waiting for changes "
+               "only");
     manager->is_single_node_said = manager->is_single_node;
 }
 
@@ -312,7 +317,8 @@ static void write_due_stats(HnManager *manager, const GArray *statuses, uint64_t
 
 static void notify_supervisor(HnManager *manager)
 {
-    g_autofree char *state = g_strdup_printf("STATUS=%s", manager->plan->summary ? manager->plan->summary : "");
+    g_autofree char *state =
+        g_strdup_printf("STATUS=%s", manager->plan->summary ? manager->plan->summary : "");
     hn_log_notify(state);
 }
 
@@ -334,7 +340,9 @@ static void report(HnManager *manager, HnRound *round)
                            manager->once_data);
 }
 
-/* ---- When. ------------------------------------------------------------------------------------------------- */
+/* ---- When.
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static gboolean on_round_due(gpointer data)
 {
@@ -362,9 +370,11 @@ static void schedule_next(HnManager *manager)
     }
     if (manager->round_timer)
         return;
-    /* A host with nothing to place wakes up for events only, and rarely to look whether that is still so. */
-    uint64_t ns = manager->is_single_node && !manager->once_func ? manager->config->idle_interval_ns
-                                                                  : manager->config->round_interval_ns;
+    /* A host with nothing to place wakes up for events only, and rarely to look whether that is
+     * still so. */
+    uint64_t ns = manager->is_single_node && !manager->once_func
+                      ? manager->config->idle_interval_ns
+                      : manager->config->round_interval_ns;
     manager->round_timer = g_timeout_add((guint)(ns / 1000000), on_round_due, manager);
 }
 
@@ -381,7 +391,8 @@ void hn_manager_request_round(HnManager *manager)
         g_timeout_add((guint)(manager->config->event_delay_ns / 1000000), on_event_due, manager);
 }
 
-/* ---- State for others. ------------------------------------------------------------------------------------- */
+/* ---- State for others.
+ * ------------------------------------------------------------------------------------- */
 
 GArray *hn_manager_statuses(HnManager *manager)
 {
@@ -389,7 +400,8 @@ GArray *hn_manager_statuses(HnManager *manager)
     for (guint i = 0; manager->plan && i < manager->plan->verdicts->len; i++) {
         const HnVerdict *verdict = g_ptr_array_index(manager->plan->verdicts, i);
         const HnDomain *domain = hn_snapshot_find(manager->snapshot, verdict->uuid);
-        const HnGuest *guest = domain ? hn_guests_want(manager->guests, domain->uuid, domain->name) : NULL;
+        const HnGuest *guest =
+            domain ? hn_guests_want(manager->guests, domain->uuid, domain->name) : NULL;
         if (!guest)
             continue;
         HnDomainStatus status = {
@@ -402,8 +414,8 @@ GArray *hn_manager_statuses(HnManager *manager)
         };
         HnProgress progress;
         if (hn_actuator_progress(manager->actuator, verdict->uuid, &progress))
-            status.moving = (HnMoving){progress.is_moving, progress.bytes_done, progress.bytes_total,
-                                       progress.bytes_per_sec};
+            status.moving = (HnMoving){progress.is_moving, progress.bytes_done,
+                                       progress.bytes_total, progress.bytes_per_sec};
         g_array_append_val(statuses, status);
     }
     return statuses;
@@ -453,13 +465,16 @@ bool hn_manager_reload(HnManager *manager, GError **error)
     }
     const char *stale = hn_config_first_restart_difference(manager->config, config);
     if (stale)
-        hn_log(LOG_WARNING, HN_MSG_CONFIG, "%s: daemon.%s has changed; that takes effect with the next start",
+        hn_log(LOG_WARNING, HN_MSG_CONFIG,
+               "%s: daemon.%s has changed; that takes effect with the next start",
                manager->config_file, stale);
     hn_manager_set_config(manager, config);
     return true;
 }
 
-/* ---- Orders. ----------------------------------------------------------------------------------------------- */
+/* ---- Orders.
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void report_order(json_object *document, void *user_data)
 {

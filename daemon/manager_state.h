@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The manager's state, for the files that are the manager: manager.c (rounds), lifecycle.c (beginning and end), events.c (what the
- * world reports), answers.c (what control commands are told), control*.c (the commands). Nobody else includes it.
+ * The manager's state, for the files that are the manager: manager.c (rounds), lifecycle.c
+ * (beginning and end), events.c (what the world reports), answers.c (what control commands are
+ * told), control*.c (the commands). Nobody else includes it.
  */
 #pragma once
 
@@ -24,15 +25,15 @@ struct HnManager {
     HnJournal *journal;
     HnActuator *actuator;
     HnObserver *observer;
-    GThreadPool *desk;    /* one worker: rounds and trials */
-    guint n_at_desk;      /* of both, waiting or running */
+    GThreadPool *desk;        /* one worker: rounds and trials */
+    guint n_at_desk;          /* of both, waiting or running */
     HnControlServer *control; /* NULL: none (tests, --once) */
 
     /* The last round. */
     HnPast *past;
     HnSnapshot *snapshot; /* NULL: none yet */
     HnPlan *plan;
-    GArray *outcomes;     /* HnOutcome since the last decision */
+    GArray *outcomes; /* HnOutcome since the last decision */
     uint64_t n_rounds, n_failed_rounds, round_began_ns, round_took_ns;
     char *last_error;
 
@@ -50,7 +51,7 @@ struct HnManager {
     uint64_t quiet_since_ns; /* 0: not quiet */
     uint64_t recorded_ns, past_saved_ns;
     bool is_single_node, is_single_node_said;
-    guint n_calls;           /* into the back end, under way in other threads */
+    guint n_calls; /* into the back end, under way in other threads */
 
     HnOnceFunc once_func;
     void *once_data;
@@ -96,7 +97,8 @@ json_object *hn_manager_row_json(HnManager *manager, const char *uuid);
 json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round);
 json_object *hn_manager_config_json(HnManager *manager);
 char *hn_manager_metrics(HnManager *manager);
-/* Uuid of the domain of that name or uuid in the last round; NULL with a sentence that lists close names. */
+/* Uuid of the domain of that name or uuid in the last round; NULL with a sentence that lists close
+ * names. */
 const char *hn_manager_find(HnManager *manager, const char *uuid_or_name, char **ret_problem);
 
 /* events.c */

@@ -130,8 +130,9 @@ static bool is_meant(const Order *order, const HnVerdict *verdict)
     return false;
 }
 
-/* Without a move a domain is content if it is where it should be; every other reason is a refusal. With no
- * single domain named, staying is no refusal either: the host as a whole was asked to be put right. */
+/* Without a move a domain is content if it is where it should be; every other reason is a refusal.
+ * With no single domain named, staying is no refusal either: the host as a whole was asked to be
+ * put right. */
 static PartState state_of(const Order *order, const HnVerdict *verdict, GHashTable *in_flight)
 {
     bool is_named = g_array_index(order->forces, HnForce, 0).uuid[0] != '\0';
@@ -212,7 +213,8 @@ void hn_orders_outcome(HnOrders *orders, const HnOutcome *outcome, const char *s
                 strcmp(part->uuid, outcome->uuid) != 0)
                 continue;
             part->bytes_moved += outcome->bytes_moved;
-            /* After a failure the part is no longer moving, so the first one stays: it explains the later. */
+            /* After a failure the part is no longer moving, so the first one stays: it explains the
+             * later. */
             part->reason = outcome->reason;
             g_free(part->sentence);
             part->sentence = g_strdup(sentence);
@@ -239,8 +241,8 @@ void hn_orders_check(HnOrders *orders, GHashTable *in_flight)
     }
 }
 
-void hn_orders_progress(HnOrders *orders, const char *uuid, uint64_t bytes_done, uint64_t bytes_total,
-                        uint64_t bytes_per_sec)
+void hn_orders_progress(HnOrders *orders, const char *uuid, uint64_t bytes_done,
+                        uint64_t bytes_total, uint64_t bytes_per_sec)
 {
     for (GList *link = orders->list.head; link; link = link->next) {
         Order *order = link->data;
@@ -321,7 +323,8 @@ json_object *hn_orders_to_json(const HnOrders *orders, uint64_t id)
     return NULL;
 }
 
-void hn_orders_report(HnOrders *orders, void (*func)(json_object *document, void *user_data), void *user_data)
+void hn_orders_report(HnOrders *orders, void (*func)(json_object *document, void *user_data),
+                      void *user_data)
 {
     for (GList *link = orders->list.head; link; link = link->next) {
         Order *order = link->data;

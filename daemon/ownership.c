@@ -19,7 +19,8 @@ static HnPieceKind piece_of(HnOwnedKind kind)
     return HN_PIECE_NODESET;
 }
 
-static bool lookup(void *user_data, const char *uuid, HnOwnedKind kind, uint32_t id, HnOwned *ret_owned)
+static bool lookup(void *user_data, const char *uuid, HnOwnedKind kind, uint32_t id,
+                   HnOwned *ret_owned)
 {
     g_autoptr(HnJournalEntry) entry = hn_journal_get(user_data, uuid);
     const HnPiece *piece = entry ? hn_journal_entry_piece(entry, piece_of(kind), id) : NULL;

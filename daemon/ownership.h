@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whose pin is it: answers the observer's question from the journal, so that what homenode set itself is never
- * taken for a constraint of the admin's.
+ * Whose pin is it: answers the observer's question from the journal, so that what homenode set
+ * itself is never taken for a constraint of the admin's.
  */
 #pragma once
 

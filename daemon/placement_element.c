@@ -40,10 +40,13 @@ char *hn_placement_with_mode(const char *xml, HnMode mode, GError **error)
 
     attribute(out, "mode", hn_mode_name(mode));
     if (xml) {
-        g_autoptr(GMarkupParseContext) context = g_markup_parse_context_new(&parser, 0, &rewriting, NULL);
+        g_autoptr(GMarkupParseContext) context =
+            g_markup_parse_context_new(&parser, 0, &rewriting, NULL);
         if (!g_markup_parse_context_parse(context, xml, -1, error) ||
             !g_markup_parse_context_end_parse(context, error)) {
-            g_prefix_error(error, "the present placement element cannot be kept; correct or remove it first: ");
+            g_prefix_error(
+                error,
+                "the present placement element cannot be kept; correct or remove it first: ");
             return NULL;
         }
     }

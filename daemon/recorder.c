@@ -7,7 +7,8 @@
 #include <gio/gio.h>
 #include <string.h>
 
-/* A recorded round is the daemon's own text, but memory is bounded all the same when it is unpacked. */
+/* A recorded round is the daemon's own text, but memory is bounded all the same when it is
+ * unpacked. */
 #define MAX_UNPACKED_BYTES (UINT64_C(256) << 20)
 
 struct HnRecorder {
@@ -46,7 +47,8 @@ void hn_recorder_set_max(HnRecorder *recorder, uint64_t max_bytes)
     trim(recorder);
 }
 
-/* Runs text through a converter. NULL if the result would be larger than max_bytes, or text is damaged. */
+/* Runs text through a converter. NULL if the result would be larger than max_bytes, or text is
+ * damaged. */
 static GBytes *convert(GConverter *converter, const void *text, size_t len, uint64_t max_bytes)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
@@ -54,9 +56,9 @@ static GBytes *convert(GConverter *converter, const void *text, size_t len, uint
     size_t used = 0;
     for (;;) {
         gsize n_read = 0, n_written = 0;
-        GConverterResult result = g_converter_convert(converter, (const char *)text + used, len - used, buffer,
-                                                      sizeof buffer, G_CONVERTER_INPUT_AT_END, &n_read,
-                                                      &n_written, NULL);
+        GConverterResult result =
+            g_converter_convert(converter, (const char *)text + used, len - used, buffer,
+                                sizeof buffer, G_CONVERTER_INPUT_AT_END, &n_read, &n_written, NULL);
         if (result == G_CONVERTER_ERROR || out->len + n_written > max_bytes)
             return NULL;
         used += n_read;
@@ -70,7 +72,8 @@ GBytes *hn_recorder_pack(json_object *record)
 {
     size_t len = 0;
     const char *text = json_object_to_json_string_length(record, JSON_C_TO_STRING_PLAIN, &len);
-    /* Level 1: rounds resemble each other within, little is gained by trying harder every two seconds. */
+    /* Level 1: rounds resemble each other within, little is gained by trying harder every two
+     * seconds. */
     g_autoptr(GZlibCompressor) compressor = g_zlib_compressor_new(G_ZLIB_COMPRESSOR_FORMAT_ZLIB, 1);
     return convert(G_CONVERTER(compressor), text, len, MAX_UNPACKED_BYTES);
 }
@@ -84,7 +87,8 @@ void hn_recorder_add(HnRecorder *recorder, GBytes *packed)
 
 static json_object *unpack(GBytes *packed)
 {
-    g_autoptr(GZlibDecompressor) decompressor = g_zlib_decompressor_new(G_ZLIB_COMPRESSOR_FORMAT_ZLIB);
+    g_autoptr(GZlibDecompressor) decompressor =
+        g_zlib_decompressor_new(G_ZLIB_COMPRESSOR_FORMAT_ZLIB);
     gsize size = 0;
     const void *data = g_bytes_get_data(packed, &size);
     g_autoptr(GBytes) text = convert(G_CONVERTER(decompressor), data, size, MAX_UNPACKED_BYTES);

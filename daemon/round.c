@@ -2,10 +2,11 @@
 /*
  * One round: see round.h.
  *
- * What the operator said since (pause, release, dry run), and what failed, is laid over the snapshot and the plan here and nowhere
- * else: a dry run and a release change the wish before the decision, so that the decision, its record and its
- * replay agree; a held domain is shown to the decision as one whose actions are still under way, which is
- * planned around and whose past does not change; so is one whose last action failed and is not to be tried again yet.
+ * What the operator said since (pause, release, dry run), and what failed, is laid over the
+ * snapshot and the plan here and nowhere else: a dry run and a release change the wish before the
+ * decision, so that the decision, its record and its replay agree; a held domain is shown to the
+ * decision as one whose actions are still under way, which is planned around and whose past does
+ * not change; so is one whose last action failed and is not to be tried again yet.
  */
 #include "round.h"
 #include "recorder.h"
@@ -37,7 +38,8 @@ HnRound *hn_round_new(HnBackend *backend, HnObserver *observer, uint64_t now_ns)
     return round;
 }
 
-void hn_round_add_waiting(HnRound *round, const char *uuid, HnReason reason, const char *sentence, uint64_t wait_ns)
+void hn_round_add_waiting(HnRound *round, const char *uuid, HnReason reason, const char *sentence,
+                          uint64_t wait_ns)
 {
     HnWaiting *waiting = g_new0(HnWaiting, 1);
     *waiting = (HnWaiting){reason, g_strdup(sentence), wait_ns};
@@ -116,8 +118,8 @@ static gint compare_strings(gconstpointer a, gconstpointer b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Domains to be planned around. One that the operator forces is planned anew even if it is moving: the new plan
- * overtakes the old. Ascending, so that a record is the same for the same round. */
+/* Domains to be planned around. One that the operator forces is planned anew even if it is moving:
+ * the new plan overtakes the old. Ascending, so that a record is the same for the same round. */
 static char **list_in_flight(const HnRound *round)
 {
     g_autoptr(GPtrArray) uuids = g_ptr_array_new();
@@ -153,15 +155,19 @@ static void override_verdicts(HnRound *round)
         if (!verdict)
             continue;
         const HnWaiting *waiting = g_hash_table_lookup(round->waiting, domain->uuid);
-        if (g_hash_table_contains(round->released, domain->uuid) && verdict->reason == HN_REASON_MODE_OFF)
+        if (g_hash_table_contains(round->released, domain->uuid) &&
+            verdict->reason == HN_REASON_MODE_OFF)
             say(verdict, HN_REASON_RELEASED,
-                "Released by the operator; 'homenode rebalance %s' or 'homenode enable %s' takes it back.",
+                "Released by the operator; 'homenode rebalance %s' or 'homenode enable %s' takes "
+                "it back.",
                 domain->name, domain->name);
         else if (is_held(round, domain) && verdict->is_managed)
-            say(verdict, HN_REASON_PAUSED_BY_ADMIN, "Paused by the operator; 'homenode resume%s%s' ends it.",
+            say(verdict, HN_REASON_PAUSED_BY_ADMIN,
+                "Paused by the operator; 'homenode resume%s%s' ends it.",
                 round->is_host_held ? "" : " ", round->is_host_held ? "" : domain->name);
         else if (waiting && verdict->reason == HN_REASON_IN_PROGRESS)
-            say(verdict, waiting->reason, "%s; tried again in %" G_GUINT64_FORMAT " s or when something changes.",
+            say(verdict, waiting->reason,
+                "%s; tried again in %" G_GUINT64_FORMAT " s or when something changes.",
                 waiting->sentence, waiting->wait_ns / 1000000000 + 1);
     }
 }
@@ -169,8 +175,8 @@ static void override_verdicts(HnRound *round)
 static HnPlan *decide(const HnRound *round, HnPast *past, const GArray *forces, char **in_flight,
                       GError **error)
 {
-    return hn_decide(round->snapshot, &round->policy, past, (const HnForce *)forces->data, forces->len,
-                     (const HnOutcome *)round->outcomes->data, round->outcomes->len,
+    return hn_decide(round->snapshot, &round->policy, past, (const HnForce *)forces->data,
+                     forces->len, (const HnOutcome *)round->outcomes->data, round->outcomes->len,
                      (const char *const *)in_flight, error);
 }
 

@@ -30,7 +30,7 @@ typedef struct {
 } Sample;
 
 struct HnSeries {
-    GPtrArray *samples; /* Sample *, oldest first */
+    GPtrArray *samples;       /* Sample *, oldest first */
     GPtrArray *uuids, *names; /* char *, same index */
     uint32_t keep_every, skipped;
 };
@@ -107,8 +107,8 @@ static DomainPoint domain_point(HnSeries *series, const HnDomainStatus *status)
     return point;
 }
 
-void hn_series_add(HnSeries *series, int64_t unix_ms, const HnPlan *plan, const HnDomainStatus *statuses,
-                   uint32_t n_statuses, const HnHost *host)
+void hn_series_add(HnSeries *series, int64_t unix_ms, const HnPlan *plan,
+                   const HnDomainStatus *statuses, uint32_t n_statuses, const HnHost *host)
 {
     if (++series->skipped < series->keep_every)
         return;
@@ -168,8 +168,9 @@ static json_object *sample_to_json(const HnSeries *series, const Sample *sample)
         hn_put_string(row, "home", home->len ? home->str : NULL);
         hn_put_u64(row, "bytes-local-permille", point->bytes_local_permille);
         hn_put_u64_or_null(row, "accesses-local-permille",
-                           point->accesses_local_permille < 0 ? UINT64_MAX
-                                                              : (uint64_t)point->accesses_local_permille);
+                           point->accesses_local_permille < 0
+                               ? UINT64_MAX
+                               : (uint64_t)point->accesses_local_permille);
         hn_put_u64(row, "used-mcpu", point->used_mcpu);
         hn_put_u64(row, "moves", point->moves);
         json_object_array_add(domains, row);
@@ -183,7 +184,8 @@ json_object *hn_series_to_json(const HnSeries *series)
     json_object *object = json_object_new_object();
     json_object *samples = json_object_new_array();
     for (guint i = 0; i < series->samples->len; i++)
-        json_object_array_add(samples, sample_to_json(series, g_ptr_array_index(series->samples, i)));
+        json_object_array_add(samples,
+                              sample_to_json(series, g_ptr_array_index(series->samples, i)));
     hn_put(object, "samples", samples);
     json_object *names = json_object_new_object();
     for (guint i = 0; i < series->uuids->len; i++)

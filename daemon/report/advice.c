@@ -14,11 +14,13 @@ const char *hn_advice_for(HnReason reason)
     case HN_REASON_MODE_OFF:
         return "Switch it on: homenode enable %s.";
     case HN_REASON_BAD_METADATA:
-        return "Correct its placement element (virsh metadata %s --uri urn:homenode:placement:1 --edit).";
+        return "Correct its placement element (virsh metadata %s --uri urn:homenode:placement:1 "
+               "--edit).";
     case HN_REASON_ADVISE_ONLY:
         return "Let it act: homenode enable %s, and the daemon without --dry-run.";
     case HN_REASON_GAIN_BELOW_THRESHOLD:
-        return "A greater gain, a smaller placement.min-gain, or homenode rebalance %s, which asks for none.";
+        return "A greater gain, a smaller placement.min-gain, or homenode rebalance %s, which asks "
+               "for none.";
     case HN_REASON_UNCONFIRMED:
         return "The next round, if it agrees.";
     case HN_REASON_COOLDOWN:
@@ -38,7 +40,8 @@ const char *hn_advice_for(HnReason reason)
     case HN_REASON_CONSTRAINT_EMPTY:
         return "Pins, numatune and the nodeset attribute contradict each other: relax one of them.";
     case HN_REASON_IMMOVABLE:
-        return "Its memory is pinned in place (passthrough device or confidential guest): restart the guest on the "
+        return "Its memory is pinned in place (passthrough device or confidential guest): restart "
+               "the guest on the "
                "wanted node, or detach the device.";
     case HN_REASON_MEMORY_KEEP:
         return "Remove memory='keep' from its placement element.";
@@ -60,7 +63,8 @@ const char *hn_advice_for(HnReason reason)
     case HN_REASON_SMT_CONTENTION:
         return "Idle cores on the better node.";
     case HN_REASON_PAYBACK_TOO_LONG:
-        return "A longer placement.payback-horizon, a higher apply.host-rate, or homenode rebalance %s.";
+        return "A longer placement.payback-horizon, a higher apply.host-rate, or homenode "
+               "rebalance %s.";
     case HN_REASON_BACKED_OFF:
         return "Less pressure on the host (homenode doctor), or wider limits in section [apply].";
     case HN_REASON_PERMISSION_DENIED:

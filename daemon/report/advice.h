@@ -6,6 +6,6 @@
 
 #include <homenode/reason.h>
 
-/* One English sentence in which "%s", if there, stands for the domain's name; NULL when nothing needs to
- * change. Constant. */
+/* One English sentence in which "%s", if there, stands for the domain's name; NULL when nothing
+ * needs to change. Constant. */
 const char *hn_advice_for(HnReason reason);

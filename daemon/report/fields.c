@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-G_DEFINE_QUARK(hn-field-error-quark, hn_field_error)
+G_DEFINE_QUARK(hn - field - error - quark, hn_field_error)
 
 void hn_put(json_object *object, const char *name, json_object *value)
 {
@@ -108,7 +108,8 @@ void hn_field_fail(HnFieldReader *reader, HnFieldError code, const char *format,
     g_set_error(&reader->error, HN_FIELD_ERROR, code, "%s: %s", reader->path->str, message);
 }
 
-/* The member if it is there, not null and of the type; absent ones are an error unless is_optional. */
+/* The member if it is there, not null and of the type; absent ones are an error unless is_optional.
+ */
 static json_object *member(HnFieldReader *reader, json_object *object, const char *name,
                            json_type type, bool is_optional)
 {
@@ -197,8 +198,8 @@ json_object *hn_get_object(HnFieldReader *reader, json_object *object, const cha
     return member(reader, object, name, json_type_object, false);
 }
 
-static json_object *array_of(HnFieldReader *reader, json_object *object, const char *name, size_t max,
-                             size_t *ret_n, bool is_optional)
+static json_object *array_of(HnFieldReader *reader, json_object *object, const char *name,
+                             size_t max, size_t *ret_n, bool is_optional)
 {
     json_object *value = member(reader, object, name, json_type_array, is_optional);
     *ret_n = 0;
@@ -235,8 +236,8 @@ void hn_get_cpuset(HnFieldReader *reader, json_object *object, const char *name,
         hn_field_fail(reader, HN_FIELD_ERROR_RANGE, "member '%s': %s", name, error->message);
 }
 
-void hn_opt_u64_array(HnFieldReader *reader, json_object *object, const char *name, uint64_t *values,
-                      uint32_t n)
+void hn_opt_u64_array(HnFieldReader *reader, json_object *object, const char *name,
+                      uint64_t *values, uint32_t n)
 {
     size_t length;
     json_object *array = hn_opt_array(reader, object, name, HN_MAX_NODES * HN_MAX_NODES, &length);
@@ -265,7 +266,8 @@ HnNodemask hn_opt_nodemask(HnFieldReader *reader, json_object *object, const cha
     json_object *array = hn_opt_array(reader, object, name, HN_MAX_NODES, &length);
     for (size_t i = 0; i < length; i++) {
         json_object *value = json_object_array_get_idx(array, i);
-        int64_t index = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
+        int64_t index =
+            json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
         if (index < 0 || index >= n_nodes) {
             hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
                           "member '%s'[%zu] is not a node index; allowed is 0 to %u", name, i,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * OpenMetrics text: see metrics.h. One function per group of families; samples of a family stand together,
- * as the format demands.
+ * OpenMetrics text: see metrics.h. One function per group of families; samples of a family stand
+ * together, as the format demands.
  */
 #include "metrics.h"
 #include "plan_json.h"
@@ -39,7 +39,8 @@ static void single(GString *text, const char *name, const char *type, const char
     value(text, number);
 }
 
-/* Label values: backslash, quote and line feed are escaped (OpenMetrics 1.0, "Overall structure"). */
+/* Label values: backslash, quote and line feed are escaped (OpenMetrics 1.0, "Overall structure").
+ */
 static void label(GString *text, const char *name, const char *content, bool is_first)
 {
     g_autofree char *valid = g_utf8_make_valid(content ? content : "", -1);
@@ -74,13 +75,14 @@ static void daemon_families(GString *text, const HnMetricsInput *input)
            input->n_domains);
     single(text, "homenode_domains_omitted", "gauge", NULL,
            "Domains without samples of their own, to bound the number of series.",
-           input->n_domains > HN_METRICS_MAX_DOMAINS ? input->n_domains - HN_METRICS_MAX_DOMAINS : 0);
+           input->n_domains > HN_METRICS_MAX_DOMAINS ? input->n_domains - HN_METRICS_MAX_DOMAINS
+                                                     : 0);
     if (!input->plan)
         return;
     single(text, "homenode_host_score", "gauge", NULL,
            "Placement score of the host, 100 is best, weighted by demand.", input->plan->score_now);
-    single(text, "homenode_host_overfull", "gauge", NULL, "1 if the host cannot hold its guests well.",
-           input->plan->is_overfull);
+    single(text, "homenode_host_overfull", "gauge", NULL,
+           "1 if the host cannot hold its guests well.", input->plan->is_overfull);
 }
 
 static double guest_bytes(const HnMetricsInput *input, uint32_t node)
@@ -113,7 +115,8 @@ static void node_families(GString *text, const HnMetricsInput *input)
         {"homenode_node_memory_free_bytes", "bytes", "Free memory of the node."},
         {"homenode_node_guest_memory_bytes", "bytes", "Guest RAM resident on the node."},
         {"homenode_node_cpus", NULL, "CPUs of the node that guests may use."},
-        {"homenode_node_demand_cpus", NULL, "CPU demand of the guests at home on the node, in CPUs."},
+        {"homenode_node_demand_cpus", NULL,
+         "CPU demand of the guests at home on the node, in CPUs."},
         {"homenode_node_other_load_cpus", NULL, "CPU use by everything but guests, in CPUs."},
     };
     for (guint f = 0; f < G_N_ELEMENTS(families); f++) {
@@ -121,8 +124,9 @@ static void node_families(GString *text, const HnMetricsInput *input)
         for (uint32_t i = 0; i < input->host->n_nodes; i++) {
             const HnNode *node = &input->host->nodes[i];
             const double values[] = {
-                (double)node->mem_total_bytes, (double)node->mem_free_bytes, guest_bytes(input, i),
-                node->n_cpus, homed_demand(input, i), (double)node->other_load_mcpu / 1000,
+                (double)node->mem_total_bytes, (double)node->mem_free_bytes,
+                guest_bytes(input, i),         node->n_cpus,
+                homed_demand(input, i),        (double)node->other_load_mcpu / 1000,
             };
             G_STATIC_ASSERT(G_N_ELEMENTS(values) == G_N_ELEMENTS(families));
             g_string_append_printf(text, "%s{node=\"%d\"}", families[f].name, node->id);
@@ -226,7 +230,8 @@ static void domain_families(GString *text, const HnMetricsInput *input)
             value(text, (double)input->domains[i].domain->resident_bytes[node]);
         }
     }
-    family(text, "homenode_domain_placement", "info", NULL, "Home, state and reason of the domain.");
+    family(text, "homenode_domain_placement", "info", NULL,
+           "Home, state and reason of the domain.");
     for (uint32_t i = 0; i < n; i++) {
         const HnDomainStatus *status = &input->domains[i];
         g_autofree char *home = hn_verdict_home(status->verdict, input->host);

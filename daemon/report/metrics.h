@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * OpenMetrics text (https://openmetrics.io, 1.0): stable names with units and help, ending in "# EOF".
+ * OpenMetrics text (https://openmetrics.io, 1.0): stable names with units and help, ending in "#
+ * EOF".
  *
- * Cardinality is bounded: at most HN_METRICS_MAX_DOMAINS domains get samples of their own, in uuid order;
- * the rest are counted in homenode_domains_omitted. Reasons and states are labels of one sample per
- * domain, never of a family per reason.
+ * Cardinality is bounded: at most HN_METRICS_MAX_DOMAINS domains get samples of their own, in uuid
+ * order; the rest are counted in homenode_domains_omitted. Reasons and states are labels of one
+ * sample per domain, never of a family per reason.
  */
 #pragma once
 
@@ -18,9 +19,9 @@ typedef struct {
     bool is_dry_run;
     uint64_t n_rounds;
     uint64_t n_failed_rounds;
-    uint64_t round_ns;            /* how long the last round took */
-    const HnHost *host;           /* NULL: no round yet */
-    const HnPlan *plan;           /* NULL: no round yet */
+    uint64_t round_ns;             /* how long the last round took */
+    const HnHost *host;            /* NULL: no round yet */
+    const HnPlan *plan;            /* NULL: no round yet */
     const HnDomainStatus *domains; /* [n_domains] */
     uint32_t n_domains;
 } HnMetricsInput;

@@ -71,7 +71,8 @@ static void read_policy(HnFieldReader *reader, json_object *object, HnPolicy *po
     policy->member = (uint32_t)hn_opt_u64(reader, object, name, UINT32_MAX, policy->member);
     POLICY_U32(X)
 #undef X
-#define X(member, name) policy->member = hn_opt_u64(reader, object, name, UINT64_MAX, policy->member);
+#define X(member, name)                                                                            \
+    policy->member = hn_opt_u64(reader, object, name, UINT64_MAX, policy->member);
     POLICY_U64(X)
 #undef X
     policy->fence_when_converged =
@@ -127,12 +128,13 @@ json_object *hn_round_record_to_json(const HnRoundRecord *record)
     return object;
 }
 
-static void read_uuid(HnFieldReader *reader, json_object *object, char *ret_uuid, bool is_empty_allowed)
+static void read_uuid(HnFieldReader *reader, json_object *object, char *ret_uuid,
+                      bool is_empty_allowed)
 {
     const char *uuid = hn_get_string(reader, object, "uuid");
     if (!reader->error && strlen(uuid) != HN_UUID_LEN && !(is_empty_allowed && !*uuid))
-        hn_field_fail(reader, HN_FIELD_ERROR_RANGE, "member 'uuid' is '%s', it must have %d characters",
-                      uuid, HN_UUID_LEN);
+        hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
+                      "member 'uuid' is '%s', it must have %d characters", uuid, HN_UUID_LEN);
     g_strlcpy(ret_uuid, uuid, HN_UUID_LEN + 1);
 }
 
@@ -157,11 +159,12 @@ static void read_outcome(HnFieldReader *reader, json_object *object, GArray *out
     outcome.client = (uint32_t)hn_opt_u64(reader, object, "client", UINT32_MAX, 0);
     const char *reason = hn_get_string(reader, object, "reason");
     if (!reader->error && !hn_reason_from_name(reason, &outcome.reason))
-        hn_field_fail(reader, HN_FIELD_ERROR_RANGE, "member 'reason' is '%s', which is no reason code",
-                      reason);
+        hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
+                      "member 'reason' is '%s', which is no reason code", reason);
     outcome.bytes_moved = hn_opt_u64(reader, object, "bytes-moved", UINT64_MAX, 0);
     outcome.bytes_left = hn_opt_u64(reader, object, "bytes-left", UINT64_MAX, 0);
-    outcome.to_node = (int32_t)hn_get_i64(reader, object, "to-node", HN_NODE_NONE, HN_MAX_NODES - 1);
+    outcome.to_node =
+        (int32_t)hn_get_i64(reader, object, "to-node", HN_NODE_NONE, HN_MAX_NODES - 1);
     g_array_append_val(outcomes, outcome);
 }
 
@@ -185,7 +188,8 @@ static void read_lists(HnFieldReader *reader, json_object *root, HnRoundRecord *
     for (size_t i = 0; i < n; i++) {
         json_object *uuid = json_object_array_get_idx(array, i);
         if (!json_object_is_type(uuid, json_type_string)) {
-            hn_field_fail(reader, HN_FIELD_ERROR_TYPE, "member 'in-flight'[%zu] is not a string", i);
+            hn_field_fail(reader, HN_FIELD_ERROR_TYPE, "member 'in-flight'[%zu] is not a string",
+                          i);
             break;
         }
         g_ptr_array_add(uuids, g_strdup(json_object_get_string(uuid)));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writing half of the snapshot's JSON: see snapshot_json.h. The reading half is snapshot_read.c; a member
- * added here must be added there (tests/unit/report/test-snapshot-json.c compares both ways).
+ * Writing half of the snapshot's JSON: see snapshot_json.h. The reading half is snapshot_read.c; a
+ * member added here must be added there (tests/unit/report/test-snapshot-json.c compares both
+ * ways).
  */
 #include "snapshot_json.h"
 #include "snapshot_names.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Names of the snapshot's enumerations, indexed by value: shared by the writing and the reading half.
- * Stable: they stand in recorded files.
+ * Names of the snapshot's enumerations, indexed by value: shared by the writing and the reading
+ * half. Stable: they stand in recorded files.
  */
 #pragma once
 

@@ -2,9 +2,9 @@
 /*
  * Reading half of the snapshot's JSON: see snapshot_json.h.
  *
- * Theory of operation: one function per struct, members in the order in which they are written, the first
- * error kept by the reader. Sizes are bounded before anything is allocated by them: a recording may come
- * from anybody.
+ * Theory of operation: one function per struct, members in the order in which they are written, the
+ * first error kept by the reader. Sizes are bounded before anything is allocated by them: a
+ * recording may come from anybody.
  */
 #include "snapshot_json.h"
 #include "snapshot_names.h"
@@ -60,19 +60,20 @@ static void read_distances(HnFieldReader *reader, json_object *object, HnHost *h
     size_t n;
     json_object *rows = hn_get_array(reader, object, "distance", HN_MAX_NODES, &n);
     if (rows && n != host->n_nodes)
-        hn_field_fail(reader, HN_FIELD_ERROR_RANGE, "member 'distance' has %zu rows for %u nodes", n,
-                      host->n_nodes);
+        hn_field_fail(reader, HN_FIELD_ERROR_RANGE, "member 'distance' has %zu rows for %u nodes",
+                      n, host->n_nodes);
     for (uint32_t i = 0; !reader->error && i < host->n_nodes; i++) {
         json_object *row = json_object_array_get_idx(rows, i);
         if (!json_object_is_type(row, json_type_array) ||
             json_object_array_length(row) != host->n_nodes) {
-            hn_field_fail(reader, HN_FIELD_ERROR_RANGE, "member 'distance'[%u] is not an array of %u",
-                          i, host->n_nodes);
+            hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
+                          "member 'distance'[%u] is not an array of %u", i, host->n_nodes);
             return;
         }
         for (uint32_t j = 0; j < host->n_nodes; j++) {
             json_object *cell = json_object_array_get_idx(row, j);
-            int64_t value = json_object_is_type(cell, json_type_int) ? json_object_get_int64(cell) : -1;
+            int64_t value =
+                json_object_is_type(cell, json_type_int) ? json_object_get_int64(cell) : -1;
             if (value < 10 || value > 254) {
                 hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
                               "member 'distance'[%u][%u] must be 10 to 254", i, j);
@@ -107,8 +108,8 @@ static HnHost *read_host(HnFieldReader *reader, json_object *object)
 static void read_wish(HnFieldReader *reader, json_object *object, HnWish *wish, uint32_t n_nodes)
 {
     wish->mode = hn_get_enum(reader, object, "mode", hn_mode_names, G_N_ELEMENTS(hn_mode_names));
-    wish->memory = hn_get_enum(reader, object, "memory", hn_memory_names,
-                               G_N_ELEMENTS(hn_memory_names));
+    wish->memory =
+        hn_get_enum(reader, object, "memory", hn_memory_names, G_N_ELEMENTS(hn_memory_names));
     wish->has_nodeset = !reader->error && json_object_object_get_ex(object, "nodeset", NULL);
     wish->nodeset = hn_opt_nodemask(reader, object, "nodeset", n_nodes);
     wish->group = g_strdup(hn_opt_string(reader, object, "group"));
@@ -152,32 +153,35 @@ static void read_vcpu(HnFieldReader *reader, json_object *object, HnVcpu *vcpu, 
 
 static void read_worker(HnFieldReader *reader, json_object *object, HnWorker *worker)
 {
-    worker->kind = hn_get_enum(reader, object, "kind", hn_worker_names,
-                               G_N_ELEMENTS(hn_worker_names));
+    worker->kind =
+        hn_get_enum(reader, object, "kind", hn_worker_names, G_N_ELEMENTS(hn_worker_names));
     worker->id = (uint32_t)hn_get_u64(reader, object, "id", UINT32_MAX);
     worker->tid = (int32_t)hn_get_i64(reader, object, "tid", 0, INT32_MAX);
     worker->exec_ns = hn_get_u64(reader, object, "exec-ns", UINT64_MAX);
     worker->run_delay_ns = hn_get_u64(reader, object, "run-delay-ns", UINT64_MAX);
     worker->last_cpu = (int32_t)hn_get_i64(reader, object, "last-cpu", -1, HN_MAX_CPUS - 1);
     hn_get_cpuset(reader, object, "affinity", &worker->affinity);
-    worker->is_admin_pinned = !reader->error && json_object_object_get_ex(object, "admin-cpus", NULL);
+    worker->is_admin_pinned =
+        !reader->error && json_object_object_get_ex(object, "admin-cpus", NULL);
     if (worker->is_admin_pinned)
         hn_get_cpuset(reader, object, "admin-cpus", &worker->admin_cpus);
 }
 
 /* One number of a chunk run, range-checked. */
-static int64_t run_number(HnFieldReader *reader, json_object *run, size_t i, int64_t min, int64_t max)
+static int64_t run_number(HnFieldReader *reader, json_object *run, size_t i, int64_t min,
+                          int64_t max)
 {
     json_object *value = json_object_array_get_idx(run, i);
-    int64_t number = json_object_is_type(value, json_type_int) ? json_object_get_int64(value)
-                                                                : INT64_MIN;
+    int64_t number =
+        json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : INT64_MIN;
     if (number < min || number > max)
         hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
                       "number %zu must be %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT, i, min, max);
     return number;
 }
 
-static void read_chunks(HnFieldReader *reader, json_object *object, HnRegion *region, uint32_t n_nodes)
+static void read_chunks(HnFieldReader *reader, json_object *object, HnRegion *region,
+                        uint32_t n_nodes)
 {
     size_t n;
     json_object *runs = hn_opt_array(reader, object, "chunks", MAX_CHUNKS, &n);
@@ -206,7 +210,8 @@ static void read_chunks(HnFieldReader *reader, json_object *object, HnRegion *re
     region->chunks = g_memdup2(chunks->data, chunks->len * sizeof(HnChunk));
 }
 
-static void read_region(HnFieldReader *reader, json_object *object, HnRegion *region, uint32_t n_nodes)
+static void read_region(HnFieldReader *reader, json_object *object, HnRegion *region,
+                        uint32_t n_nodes)
 {
     region->hva_start = hn_get_u64(reader, object, "hva-start", UINT64_MAX);
     region->length_bytes = hn_get_u64(reader, object, "length-bytes", INT64_MAX);
@@ -216,8 +221,8 @@ static void read_region(HnFieldReader *reader, json_object *object, HnRegion *re
     region->guest_cell = (int32_t)hn_get_i64(reader, object, "guest-cell", -1, INT32_MAX);
     region->page_bytes = hn_get_u64(reader, object, "page-bytes", INT64_MAX);
     region->is_thp = hn_opt_bool(reader, object, "is-thp", false);
-    region->backing = hn_get_enum(reader, object, "backing", hn_backing_names,
-                                  G_N_ELEMENTS(hn_backing_names));
+    region->backing =
+        hn_get_enum(reader, object, "backing", hn_backing_names, G_N_ELEMENTS(hn_backing_names));
     region->movability = hn_get_enum(reader, object, "movability", hn_movability_names,
                                      G_N_ELEMENTS(hn_movability_names));
     region->is_ambiguous = hn_opt_bool(reader, object, "is-ambiguous", false);
@@ -233,7 +238,8 @@ static void read_cell(HnFieldReader *reader, json_object *object, HnGuestCell *c
     hn_get_cpuset(reader, object, "vcpus", &cell->vcpus);
 }
 
-static void read_parts(HnFieldReader *reader, json_object *object, HnDomain *domain, uint32_t n_nodes)
+static void read_parts(HnFieldReader *reader, json_object *object, HnDomain *domain,
+                       uint32_t n_nodes)
 {
     size_t n;
     json_object *array = hn_get_array(reader, object, "vcpus", MAX_VCPUS, &n);
@@ -257,7 +263,8 @@ static void read_parts(HnFieldReader *reader, json_object *object, HnDomain *dom
     array = hn_opt_array(reader, object, "regions", MAX_REGIONS, &n);
     for (size_t i = 0; !reader->error && i < n; i++) {
         size_t mark = hn_field_enter(reader, "regions", (int64_t)i);
-        read_region(reader, element(reader, array, i), hn_domain_add_region(domain, n_nodes), n_nodes);
+        read_region(reader, element(reader, array, i), hn_domain_add_region(domain, n_nodes),
+                    n_nodes);
         hn_field_leave(reader, mark);
     }
 }
@@ -267,8 +274,8 @@ static HnDomain *read_domain(HnFieldReader *reader, json_object *object, uint32_
     g_autoptr(HnDomain) domain = hn_domain_new(n_nodes);
     const char *uuid = hn_get_string(reader, object, "uuid");
     if (!reader->error && strlen(uuid) != HN_UUID_LEN)
-        hn_field_fail(reader, HN_FIELD_ERROR_RANGE, "member 'uuid' is '%s', it must have %d characters",
-                      uuid, HN_UUID_LEN);
+        hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
+                      "member 'uuid' is '%s', it must have %d characters", uuid, HN_UUID_LEN);
     g_strlcpy(domain->uuid, uuid, sizeof domain->uuid);
     g_free(domain->name);
     domain->name = g_strdup(hn_get_string(reader, object, "name"));
@@ -280,7 +287,8 @@ static HnDomain *read_domain(HnFieldReader *reader, json_object *object, uint32_
     json_object *wish = hn_get_object(reader, object, "wish");
     if (wish)
         read_wish(reader, wish, &domain->wish, n_nodes);
-    domain->state = hn_get_enum(reader, object, "state", hn_state_names, G_N_ELEMENTS(hn_state_names));
+    domain->state =
+        hn_get_enum(reader, object, "state", hn_state_names, G_N_ELEMENTS(hn_state_names));
     domain->job = hn_get_enum(reader, object, "job", hn_job_names, G_N_ELEMENTS(hn_job_names));
     domain->configured_bytes = hn_get_u64(reader, object, "configured-bytes", INT64_MAX);
     domain->current_bytes = hn_get_u64(reader, object, "current-bytes", INT64_MAX);
@@ -312,7 +320,8 @@ static HnSnapshot *read_snapshot(HnFieldReader *reader, json_object *root)
     g_autoptr(HnSnapshot) snapshot = hn_snapshot_new();
     const char *format = hn_get_string(reader, root, "format");
     uint64_t version = hn_get_u64(reader, root, "version", UINT32_MAX);
-    if (!reader->error && (strcmp(format, HN_SNAPSHOT_FORMAT) != 0 || version != HN_SNAPSHOT_VERSION))
+    if (!reader->error &&
+        (strcmp(format, HN_SNAPSHOT_FORMAT) != 0 || version != HN_SNAPSHOT_VERSION))
         hn_field_fail(reader, HN_FIELD_ERROR_RANGE,
                       "is '%s' version %" G_GUINT64_FORMAT ", this program reads '%s' version %d",
                       format, version, HN_SNAPSHOT_FORMAT, HN_SNAPSHOT_VERSION);

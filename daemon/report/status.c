@@ -175,7 +175,8 @@ char *hn_status_to_xml(const HnDomainStatus *status, const HnStatsOrigin *origin
     share_attribute(xml, "bytes-local", verdict->bytes_local_permille);
     /* Sampled, and never quite still: in whole percents it does not cause a write every time. */
     if (verdict->has_accesses_local)
-        g_string_append_printf(xml, " accesses-local='%u.%02u'", verdict->accesses_local_permille / 1000,
+        g_string_append_printf(xml, " accesses-local='%u.%02u'",
+                               verdict->accesses_local_permille / 1000,
                                verdict->accesses_local_permille % 1000 / 10);
     number_attribute(xml, "moves", account->n_moves);
     number_attribute(xml, "bytes-moved", account->bytes_moved);

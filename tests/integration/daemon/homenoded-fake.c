@@ -4,10 +4,11 @@
  *
  *     homenoded-fake --connect fake:FILE [options of homenoded]
  *
- * FILE has one group per domain, in the format of the captured machines' domains.ini (tests/fixtures/hosts), of which
- * the keys uuid, pid, kvm, machine, memory and vcpus are read, and the keys placement (the element's text), job (none,
- * migration, other) and state (running, paused). A group [fake] with connected=false makes the hypervisor's daemon
- * go away. On SIGUSR1 the file is read again and what differs is reported as libvirt would.
+ * FILE has one group per domain, in the format of the captured machines' domains.ini
+ * (tests/fixtures/hosts), of which the keys uuid, pid, kvm, machine, memory and vcpus are read, and
+ * the keys placement (the element's text), job (none, migration, other) and state (running,
+ * paused). A group [fake] with connected=false makes the hypervisor's daemon go away. On SIGUSR1
+ * the file is read again and what differs is reported as libvirt would.
  */
 #include "backend/backend-fake.h"
 #include "daemon.h"
@@ -122,7 +123,8 @@ static HnBackend *fake_backend(const char *uri, const HnRoot *root, bool is_read
                                bool is_dirty_ring_allowed, GError **error)
 {
     if (!g_str_has_prefix(uri, "fake:")) {
-        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--connect must be fake:FILE here");
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "--connect must be fake:FILE here");
         return NULL;
     }
     guests_file = g_strdup(uri + strlen("fake:"));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The manager's books: history, recorded rounds, the time series, orders, guests, and the opt-in element that is
- * rewritten.
+ * The manager's books: history, recorded rounds, the time series, orders, guests, and the opt-in
+ * element that is rewritten.
  */
 #include "../report/example.h"
 
@@ -32,7 +32,8 @@ static const char *string_of(json_object *object, const char *name)
 
 static void add_entry(HnHistory *history, const char *uuid, const char *name, uint64_t generation)
 {
-    HnHistoryEntry entry = {.name = name, .sentence = "s", .generation = generation, .reason = HN_REASON_DONE};
+    HnHistoryEntry entry = {
+        .name = name, .sentence = "s", .generation = generation, .reason = HN_REASON_DONE};
     g_strlcpy(entry.uuid, uuid, sizeof entry.uuid);
     hn_history_add(history, &entry);
 }
@@ -46,7 +47,8 @@ static void test_history(void)
     }
     json_object *one = hn_history_to_json(history, EXAMPLE_UUID_A, 100);
     g_assert_cmpuint(json_object_array_length(one), ==, 3); /* bounded */
-    g_assert_cmpint(int_of(json_object_array_get_idx(one, 0), "generation"), ==, 5); /* newest first */
+    g_assert_cmpint(int_of(json_object_array_get_idx(one, 0), "generation"), ==,
+                    5); /* newest first */
     g_assert_cmpint(int_of(json_object_array_get_idx(one, 2), "generation"), ==, 3);
     json_object_put(one);
     json_object *all = hn_history_to_json(history, NULL, 4);
@@ -69,7 +71,8 @@ static void test_history_domains_bounded(void)
         g_autofree char *uuid = g_strdup_printf("%08u-0000-4000-8000-000000000000", i);
         add_entry(history, uuid, uuid, i);
     }
-    g_assert_null(hn_history_find(history, "00000000-0000-4000-8000-000000000000")); /* silent for longest */
+    g_assert_null(
+        hn_history_find(history, "00000000-0000-4000-8000-000000000000")); /* silent for longest */
     g_assert_nonnull(hn_history_find(history, "00000001-0000-4000-8000-000000000000"));
     json_object *all = hn_history_to_json(history, NULL, UINT32_MAX);
     g_assert_cmpuint(json_object_array_length(all), ==, HN_HISTORY_MAX_DOMAINS);
@@ -118,8 +121,10 @@ static void test_series(void)
     HnAccount account = {.n_moves = 2};
     HnDomainStatus statuses[2];
     for (guint i = 0; i < 2; i++)
-        statuses[i] = (HnDomainStatus){.host = snapshot->host, .domain = g_ptr_array_index(snapshot->domains, i),
-                                       .verdict = g_ptr_array_index(plan->verdicts, i), .account = &account};
+        statuses[i] = (HnDomainStatus){.host = snapshot->host,
+                                       .domain = g_ptr_array_index(snapshot->domains, i),
+                                       .verdict = g_ptr_array_index(plan->verdicts, i),
+                                       .account = &account};
     HnSeries *series = hn_series_new();
     for (int64_t t = 0; t < 3 * HN_SERIES_MAX_SAMPLES; t++)
         hn_series_add(series, t, plan, statuses, 2, snapshot->host);
@@ -129,8 +134,10 @@ static void test_series(void)
     size_t n = json_object_array_length(samples);
     g_assert_cmpuint(n, <, HN_SERIES_MAX_SAMPLES);
     g_assert_cmpuint(n, >, HN_SERIES_MAX_SAMPLES / 4);
-    g_assert_cmpint(int_of(json_object_array_get_idx(samples, 0), "unix-ms"), ==, 0); /* spans it all */
-    g_assert_cmpint(int_of(json_object_array_get_idx(samples, n - 1), "unix-ms"), >, 5 * HN_SERIES_MAX_SAMPLES / 2);
+    g_assert_cmpint(int_of(json_object_array_get_idx(samples, 0), "unix-ms"), ==,
+                    0); /* spans it all */
+    g_assert_cmpint(int_of(json_object_array_get_idx(samples, n - 1), "unix-ms"), >,
+                    5 * HN_SERIES_MAX_SAMPLES / 2);
     json_object_object_get_ex(json_object_array_get_idx(samples, 0), "domains", &domains);
     g_assert_cmpuint(json_object_array_length(domains), ==, 1); /* the managed one */
     g_assert_cmpstr(string_of(json_object_array_get_idx(domains, 0), "home"), ==, "0");
@@ -227,7 +234,8 @@ static void test_order_failed(OrderFixture *f, gconstpointer unused)
     assert_order(f, id, "failed", "failed");
     json_object *document = hn_orders_to_json(f->orders, id), *parts = NULL;
     json_object_object_get_ex(document, "domains", &parts);
-    g_assert_cmpstr(string_of(json_object_array_get_idx(parts, 0), "sentence"), ==, "The first failure.");
+    g_assert_cmpstr(string_of(json_object_array_get_idx(parts, 0), "sentence"), ==,
+                    "The first failure.");
     json_object_put(document);
 }
 
@@ -317,7 +325,8 @@ static void test_guest_moves(void)
     g_assert_cmpuint(guest->account.bytes_moved, ==, 100);
 }
 
-/* A failure is waited out, longer each time; what goes with it does not count twice; success forgets it. */
+/* A failure is waited out, longer each time; what goes with it does not count twice; success
+ * forgets it. */
 static void test_guest_failures(void)
 {
     const uint64_t second = 1000000000;
@@ -363,8 +372,8 @@ static const struct {
     {"<placement mode='auto'/>", HN_MODE_OFF, "<placement mode='off'/>"},
     {"<placement nodeset='0' mode='off' group='a&amp;b'/>", HN_MODE_ADVISE,
      "<placement mode='advise' nodeset='0' group='a&amp;b'/>"},
-    {"<homenode:placement xmlns:homenode='urn:homenode:placement:1' mode='off' weight='200'/>", HN_MODE_AUTO,
-     "<placement mode='auto' weight='200'/>"},
+    {"<homenode:placement xmlns:homenode='urn:homenode:placement:1' mode='off' weight='200'/>",
+     HN_MODE_AUTO, "<placement mode='auto' weight='200'/>"},
     {"<placement mode='auto'", HN_MODE_AUTO, NULL},
     {"<placement><x/></placement>", HN_MODE_AUTO, NULL},
     {"<other/>", HN_MODE_AUTO, NULL},
@@ -374,7 +383,8 @@ static void test_element(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(elements); i++) {
         g_autoptr(GError) error = NULL;
-        g_autofree char *after = hn_placement_with_mode(elements[i].before, elements[i].mode, &error);
+        g_autofree char *after =
+            hn_placement_with_mode(elements[i].before, elements[i].mode, &error);
         g_assert_cmpstr(after, ==, elements[i].after);
         g_assert_true(!after == !!error);
     }
@@ -387,7 +397,8 @@ int main(int argc, char **argv)
     g_test_add_func("/daemon/history/domains", test_history_domains_bounded);
     g_test_add_func("/daemon/recorder", test_recorder);
     g_test_add_func("/daemon/series", test_series);
-#define ORDER(name, func) g_test_add("/daemon/orders/" name, OrderFixture, NULL, order_set_up, func, order_tear_down)
+#define ORDER(name, func)                                                                          \
+    g_test_add("/daemon/orders/" name, OrderFixture, NULL, order_set_up, func, order_tear_down)
     ORDER("done", test_order_done);
     ORDER("failed", test_order_failed);
     ORDER("refused", test_order_refused);

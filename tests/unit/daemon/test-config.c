@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The configuration: values with units, errors with file, line, key and what is allowed; and that the sample file
- * and the manual know exactly the keys there are.
+ * The configuration: values with units, errors with file, line, key and what is allowed; and that
+ * the sample file and the manual know exactly the keys there are.
  */
 #include "config.h"
 #include "config_keys.h"
@@ -14,8 +14,8 @@ static const struct {
     {"daemon.round-interval", "2s", "2s"},
     {"daemon.round-interval", "1500ms", "1500ms"},
     {"daemon.round-interval", "60s", "1min"},
-    {"daemon.round-interval", "2", NULL},       /* a unit is needed */
-    {"daemon.round-interval", "10ms", NULL},    /* below the least */
+    {"daemon.round-interval", "2", NULL},    /* a unit is needed */
+    {"daemon.round-interval", "10ms", NULL}, /* below the least */
     {"daemon.round-interval", "-1s", NULL},
     {"daemon.round-interval", "1.5s", NULL},
     {"daemon.round-interval", "2 s", "2s"},
@@ -35,13 +35,13 @@ static const struct {
     {"apply.host-rate", "1GB/s", NULL},
     {"apply.batch-floor", "4096", "4KiB"},
     {"apply.batch-floor", "1KiB", NULL},
-    {"apply.batch-floor", "1GiB", NULL},        /* above the ceiling: refused as a whole */
+    {"apply.batch-floor", "1GiB", NULL}, /* above the ceiling: refused as a whole */
     {"daemon.on-stop", "keep", "keep"},
     {"daemon.on-stop", "leave", NULL},
     {"daemon.metrics-file", "/a/b.prom", "/a/b.prom"},
     {"observe.probes", "2048", "2048"},
     {"observe.probes", "x", NULL},
-    {"observe.probe-ceiling", "1s", NULL},      /* below probe-max-age */
+    {"observe.probe-ceiling", "1s", NULL}, /* below probe-max-age */
 };
 
 static void test_value(gconstpointer data)
@@ -66,15 +66,18 @@ static void test_value(gconstpointer data)
 static const struct {
     const char *text, *complaint;
 } files[] = {
-    {"[daemon]\nround-interval = fast\n", "F:2: daemon.round-interval is 'fast', allowed: 100ms to 1h"},
+    {"[daemon]\nround-interval = fast\n",
+     "F:2: daemon.round-interval is 'fast', allowed: 100ms to 1h"},
     {"# c\n\n[daemon]\nround = 2s\n", "F:4: section [daemon] has no key 'round'"},
     {"[demon]\n", "F:1: no section [demon]; there are [daemon], [observe], [placement], [apply]"},
     {"[daemon\n", "F:1: '[daemon' lacks the closing ]"},
     {"[daemon]\nround-interval\n", "F:2: 'round-interval' is neither"},
     {"round-interval = 2s\n", "F:1: 'round-interval = 2s' stands before any [section]"},
-    {"[daemon]\non-stop=keep\non-stop=keep\n", "F:3: daemon.on-stop is given again, first in line 2"},
+    {"[daemon]\non-stop=keep\non-stop=keep\n",
+     "F:3: daemon.on-stop is given again, first in line 2"},
     {"[apply]\nbatch-floor=128MiB\n", "F: limit batch_ceiling_bytes is"},
-    {"[daemon]\non-stop = sometimes\n", "F:2: daemon.on-stop is 'sometimes', allowed: restore, keep"},
+    {"[daemon]\non-stop = sometimes\n",
+     "F:2: daemon.on-stop is 'sometimes', allowed: restore, keep"},
 };
 
 static void test_file_error(gconstpointer data)
@@ -89,13 +92,15 @@ static void test_file_error(gconstpointer data)
 
 static void test_good_file(void)
 {
-    const char *text = "# comment\n[daemon]\n  round-interval = 3s \non-stop=keep\n[apply]\nhost-rate=256MiB/s\n";
+    const char *text =
+        "# comment\n[daemon]\n  round-interval = 3s \non-stop=keep\n[apply]\nhost-rate=256MiB/s\n";
     g_autoptr(GError) error = NULL;
     g_autoptr(HnConfig) config = hn_config_parse(text, strlen(text), "F", &error);
     g_assert_no_error(error);
     g_assert_cmpuint(config->round_interval_ns, ==, UINT64_C(3000000000));
     g_assert_cmpint(config->on_stop, ==, HN_ON_STOP_KEEP);
-    g_assert_cmpuint(config->policy.move_bytes_per_sec, ==, 256 << 20); /* predictions follow the rate */
+    g_assert_cmpuint(config->policy.move_bytes_per_sec, ==,
+                     256 << 20); /* predictions follow the rate */
     g_autoptr(HnConfig) empty = hn_config_parse("", 0, "F", &error);
     g_assert_no_error(error);
     g_assert_cmpuint(empty->round_interval_ns, ==, UINT64_C(2000000000));
@@ -131,7 +136,8 @@ static char *read_source(const char *path)
     return text;
 }
 
-/* The sample names every key with its default, commented out; with the marks removed it is the defaults. */
+/* The sample names every key with its default, commented out; with the marks removed it is the
+ * defaults. */
 static void test_sample(void)
 {
     g_autofree char *text = read_source("data/homenode.conf");
@@ -139,7 +145,8 @@ static void test_sample(void)
     g_autoptr(GString) active = g_string_new(NULL);
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     for (guint i = 0; lines[i]; i++) {
-        bool is_key = lines[i][0] == '#' && lines[i][1] && lines[i][1] != ' ' && strchr(lines[i], '=');
+        bool is_key =
+            lines[i][0] == '#' && lines[i][1] && lines[i][1] != ' ' && strchr(lines[i], '=');
         g_string_append_printf(active, "%s\n", is_key ? lines[i] + 1 : lines[i]);
     }
     g_autoptr(GError) error = NULL;

@@ -106,7 +106,14 @@ static HnDomain *example_domain(void)
     domain->pid = 801;
     domain->start_ticks = 802;
     domain->started_ns = 803;
-    domain->wish = (HnWish){HN_MODE_AUTO, HN_MEMORY_KEEP, true, 2, g_strdup("front"), g_strdup("web"), 512, 300,
+    domain->wish = (HnWish){HN_MODE_AUTO,
+                            HN_MEMORY_KEEP,
+                            true,
+                            2,
+                            g_strdup("front"),
+                            g_strdup("web"),
+                            512,
+                            300,
                             g_strdup("mode='sometimes'")};
     domain->state = HN_STATE_PAUSED;
     domain->job = HN_JOB_MIGRATION;
@@ -196,8 +203,12 @@ HnPlan *example_plan(void)
     still->reason = HN_REASON_NOT_OPTED_IN;
     still->bytes_local_permille = 1000;
     g_ptr_array_add(plan->verdicts, still);
-    HnAction action = {.kind = HN_ACTION_MOVE_MEMORY, .step = 1, .from_nodes = 1, .to_nodes = 2,
-                       .bytes = 300 << 20, .reason = HN_REASON_LOCALITY_GAIN};
+    HnAction action = {.kind = HN_ACTION_MOVE_MEMORY,
+                       .step = 1,
+                       .from_nodes = 1,
+                       .to_nodes = 2,
+                       .bytes = 300 << 20,
+                       .reason = HN_REASON_LOCALITY_GAIN};
     g_strlcpy(action.uuid, EXAMPLE_UUID_A, sizeof action.uuid);
     g_array_append_val(plan->actions, action);
     return plan;

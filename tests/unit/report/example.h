@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A small machine with two domains in which every member of the snapshot has a value of its own, so that a
- * document that forgets one cannot pass for the original.
+ * A small machine with two domains in which every member of the snapshot has a value of its own, so
+ * that a document that forgets one cannot pass for the original.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Snapshots and rounds as JSON: nothing is lost on the way there and back, and what is wrong is named.
+ * Snapshots and rounds as JSON: nothing is lost on the way there and back, and what is wrong is
+ * named.
  */
 #include "example.h"
 
@@ -10,9 +11,9 @@
 
 #include <string.h>
 
-/* The document of a document: if reading lost or bent a member, the second differs. And since every member of the
- * example has a value of its own, one that is never written would have to be equal by default, which the direct
- * comparisons below exclude for those that decide. */
+/* The document of a document: if reading lost or bent a member, the second differs. And since every
+ * member of the example has a value of its own, one that is never written would have to be equal by
+ * default, which the direct comparisons below exclude for those that decide. */
 static void test_round_trip(void)
 {
     g_autoptr(HnSnapshot) original = example_snapshot();
@@ -25,7 +26,8 @@ static void test_round_trip(void)
     json_object *second = hn_snapshot_to_json(copy);
     g_assert_cmpstr(json_object_to_json_string(second), ==, text);
 
-    const HnDomain *a = g_ptr_array_index(original->domains, 0), *b = g_ptr_array_index(copy->domains, 0);
+    const HnDomain *a = g_ptr_array_index(original->domains, 0),
+                   *b = g_ptr_array_index(copy->domains, 0);
     g_assert_cmpstr(a->name, ==, b->name);
     g_assert_cmpuint(b->n_vcpus, ==, 2);
     g_assert_true(hn_cpuset_equal(&a->vcpus[1].affinity, &b->vcpus[1].affinity));
@@ -33,7 +35,8 @@ static void test_round_trip(void)
     g_assert_true(b->vcpus[0].is_admin_pinned && b->workers[0].is_admin_pinned);
     g_assert_cmpuint(b->vcpus[1].faults.shared_pages[1], ==, 509);
     g_assert_cmpuint(b->regions[0].n_chunks, ==, 4);
-    g_assert_cmpmem(a->regions[0].chunks, 4 * sizeof(HnChunk), b->regions[0].chunks, 4 * sizeof(HnChunk));
+    g_assert_cmpmem(a->regions[0].chunks, 4 * sizeof(HnChunk), b->regions[0].chunks,
+                    4 * sizeof(HnChunk));
     g_assert_cmpuint(b->regions[0].gpa_hole_end, ==, 703);
     g_assert_cmpuint(b->immovable_bytes[1], ==, 808);
     g_assert_cmpuint(b->admin_nodeset, ==, 2);
@@ -43,7 +46,8 @@ static void test_round_trip(void)
     g_assert_cmpstr(b->wish.invalid, ==, "mode='sometimes'");
     g_assert_cmpint(b->job, ==, HN_JOB_MIGRATION);
     g_assert_cmpuint(b->memory_bound_permille, ==, 333);
-    g_assert_cmpuint(((HnDomain *)g_ptr_array_index(copy->domains, 1))->dirty_age_ns, ==, UINT64_MAX);
+    g_assert_cmpuint(((HnDomain *)g_ptr_array_index(copy->domains, 1))->dirty_age_ns, ==,
+                     UINT64_MAX);
     g_assert_cmpint(copy->host->nodes[1].id, ==, 4);
     g_assert_cmpuint(hn_host_distance(copy->host, 1, 0), ==, 22);
     g_assert_cmpuint(copy->host->nodes[1].huge_pools[0].free_pages, ==, 51);
@@ -63,13 +67,16 @@ static const struct {
     {"[ 22, 10 ]", "[ 22, 9 ]", "'distance'[1][1] must be 10 to 254"},
     {"[ 22, 10 ]", "[ 22 ]", "'distance'[1] is not an array of 2"},
     {"\"mode\": \"auto\"", "\"mode\": \"on\"", "allowed are: none, off, advise, auto"},
-    {"\"preferred-node\": 1", "\"preferred-node\": 2", "vcpus[0].faults: member 'preferred-node' is 2"},
+    {"\"preferred-node\": 1", "\"preferred-node\": 2",
+     "vcpus[0].faults: member 'preferred-node' is 2"},
     {"\"private-pages\": [ 506, 507 ]", "\"private-pages\": [ 506 ]", "must have 2"},
-    {"\"device-nodes\": [ 0 ]", "\"device-nodes\": [ 2 ]", "is not a node index; allowed is 0 to 1"},
+    {"\"device-nodes\": [ 0 ]", "\"device-nodes\": [ 2 ]",
+     "is not a node index; allowed is 0 to 1"},
     {"\"state\": \"paused\"", "\"status\": \"paused\"", "domains[0]: member 'state' is missing"},
     {"[ 2, 1, 8, 7, 706,", "[ 99999, 1, 8, 7, 706,", "chunks[1]: number 0 must be 1 to"},
     {"\"vcpus\": [ {", "\"vcpus\": [ 7, {", "vcpus[0]: is not an object"},
-    {"\"mem-total-bytes\": 8589934592", "\"mem-total-bytes\": 1", "free"}, /* sense: more free than there is */
+    {"\"mem-total-bytes\": 8589934592", "\"mem-total-bytes\": 1",
+     "free"}, /* sense: more free than there is */
 };
 
 static void test_damage(gconstpointer data)
@@ -116,7 +123,10 @@ static void test_replay(void)
     HnForce force = {.node = 1};
     g_strlcpy(force.uuid, EXAMPLE_UUID_A, sizeof force.uuid);
     g_array_append_val(record->forces, force);
-    HnOutcome outcome = {.generation = 5, .kind = HN_ACTION_PIN, .reason = HN_REASON_LIBVIRT_BUSY, .bytes_left = 9,
+    HnOutcome outcome = {.generation = 5,
+                         .kind = HN_ACTION_PIN,
+                         .reason = HN_REASON_LIBVIRT_BUSY,
+                         .bytes_left = 9,
                          .to_node = HN_NODE_NONE};
     g_strlcpy(outcome.uuid, EXAMPLE_UUID_B, sizeof outcome.uuid);
     g_array_append_val(record->outcomes, outcome);
@@ -139,11 +149,11 @@ static void test_replay(void)
     g_assert_null(copy->in_flight[1]);
     g_autoptr(HnPast) again = hn_past_parse(copy->past, strlen(copy->past), &error);
     g_assert_no_error(error);
-    g_autoptr(HnPlan) one = hn_decide(record->snapshot, &record->policy, past, (HnForce *)record->forces->data, 1,
-                                      NULL, 0, NULL, &error);
+    g_autoptr(HnPlan) one = hn_decide(record->snapshot, &record->policy, past,
+                                      (HnForce *)record->forces->data, 1, NULL, 0, NULL, &error);
     g_assert_no_error(error);
-    g_autoptr(HnPlan) other = hn_decide(copy->snapshot, &copy->policy, again, (HnForce *)copy->forces->data, 1,
-                                        NULL, 0, NULL, &error);
+    g_autoptr(HnPlan) other = hn_decide(copy->snapshot, &copy->policy, again,
+                                        (HnForce *)copy->forces->data, 1, NULL, 0, NULL, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(hn_plan_find(one, EXAMPLE_UUID_A)->sentence, ==,
                     hn_plan_find(other, EXAMPLE_UUID_A)->sentence);

@@ -25,9 +25,14 @@ static void set_up(Fixture *fixture, gconstpointer unused)
     HnDomain *domain = g_ptr_array_index(fixture->snapshot->domains, 0);
     domain->state = HN_STATE_RUNNING;
     g_clear_pointer(&domain->wish.invalid, g_free);
-    fixture->account = (HnAccount){.n_moves = 3, .bytes_moved = 4096, .has_decision = true,
-                                   .decision_reason = HN_REASON_DONE, .decision = (char *)"Moved <all> of it.",
-                                   .decided_unix_s = 0, .run_delay_permille = 120, .used_mcpu = 1750};
+    fixture->account = (HnAccount){.n_moves = 3,
+                                   .bytes_moved = 4096,
+                                   .has_decision = true,
+                                   .decision_reason = HN_REASON_DONE,
+                                   .decision = (char *)"Moved <all> of it.",
+                                   .decided_unix_s = 0,
+                                   .run_delay_permille = 120,
+                                   .used_mcpu = 1750};
     for (guint i = 0; i < 2; i++)
         fixture->statuses[i] = (HnDomainStatus){
             .host = fixture->snapshot->host,
@@ -52,19 +57,30 @@ static void test_words(Fixture *fixture, gconstpointer unused)
         HnDomainState state;
         const char *word;
     } cases[] = {
-        {HN_REASON_CONVERGED, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING, "converged"},
-        {HN_REASON_LOCALITY_GAIN, true, true, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING, "moving"},
-        {HN_REASON_IN_PROGRESS, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING, "moving"},
-        {HN_REASON_CONVERGED, true, false, false, false, true, HN_MODE_AUTO, HN_STATE_RUNNING, "moving"},
-        {HN_REASON_COOLDOWN, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING, "waiting"},
-        {HN_REASON_ADVISE_ONLY, true, false, false, false, false, HN_MODE_ADVISE, HN_STATE_RUNNING, "advise"},
-        {HN_REASON_PAUSED_BY_ADMIN, true, false, true, false, false, HN_MODE_AUTO, HN_STATE_RUNNING, "held"},
-        {HN_REASON_RELEASED, false, false, false, true, false, HN_MODE_OFF, HN_STATE_RUNNING, "released"},
-        {HN_REASON_PAUSED_DOMAIN, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_PAUSED, "suspended"},
-        {HN_REASON_NOT_OPTED_IN, false, false, false, false, false, HN_MODE_NONE, HN_STATE_RUNNING, "unmanaged"},
-        {HN_REASON_BAD_METADATA, false, false, false, false, false, HN_MODE_OFF, HN_STATE_RUNNING, "invalid"},
-        {HN_REASON_SINGLE_NODE_HOST, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING,
-         "single-node"},
+        {HN_REASON_CONVERGED, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING,
+         "converged"},
+        {HN_REASON_LOCALITY_GAIN, true, true, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING,
+         "moving"},
+        {HN_REASON_IN_PROGRESS, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING,
+         "moving"},
+        {HN_REASON_CONVERGED, true, false, false, false, true, HN_MODE_AUTO, HN_STATE_RUNNING,
+         "moving"},
+        {HN_REASON_COOLDOWN, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_RUNNING,
+         "waiting"},
+        {HN_REASON_ADVISE_ONLY, true, false, false, false, false, HN_MODE_ADVISE, HN_STATE_RUNNING,
+         "advise"},
+        {HN_REASON_PAUSED_BY_ADMIN, true, false, true, false, false, HN_MODE_AUTO, HN_STATE_RUNNING,
+         "held"},
+        {HN_REASON_RELEASED, false, false, false, true, false, HN_MODE_OFF, HN_STATE_RUNNING,
+         "released"},
+        {HN_REASON_PAUSED_DOMAIN, true, false, false, false, false, HN_MODE_AUTO, HN_STATE_PAUSED,
+         "suspended"},
+        {HN_REASON_NOT_OPTED_IN, false, false, false, false, false, HN_MODE_NONE, HN_STATE_RUNNING,
+         "unmanaged"},
+        {HN_REASON_BAD_METADATA, false, false, false, false, false, HN_MODE_OFF, HN_STATE_RUNNING,
+         "invalid"},
+        {HN_REASON_SINGLE_NODE_HOST, true, false, false, false, false, HN_MODE_AUTO,
+         HN_STATE_RUNNING, "single-node"},
     };
     HnDomainStatus status = fixture->statuses[0];
     HnVerdict verdict = *status.verdict;
@@ -91,10 +107,12 @@ static void test_xml(Fixture *fixture, gconstpointer unused)
 {
     HnStatsOrigin origin = {"host&1", "boot"};
     g_autofree char *xml = hn_status_to_xml(&fixture->statuses[0], &origin);
-    g_assert_cmpstr(xml, ==,
-                    "<stats mode='auto' home='0' state='moving' bytes-local='0.300' accesses-local='0.25' moves='3' "
-                    "bytes-moved='4096' score='30' reason='locality-gain' decision='Moved &lt;all&gt; of it.' "
-                    "time='1970-01-01T00:00:00Z' host='host&amp;1' boot-id='boot'/>");
+    g_assert_cmpstr(
+        xml, ==,
+        "<stats mode='auto' home='0' state='moving' bytes-local='0.300' accesses-local='0.25' "
+        "moves='3' "
+        "bytes-moved='4096' score='30' reason='locality-gain' decision='Moved &lt;all&gt; of it.' "
+        "time='1970-01-01T00:00:00Z' host='host&amp;1' boot-id='boot'/>");
     /* Without evidence the attribute is absent, not 0. */
     g_autofree char *plain = hn_status_to_xml(&fixture->statuses[1], &origin);
     g_assert_null(strstr(plain, "accesses-local"));
@@ -121,7 +139,8 @@ static void test_row(Fixture *fixture, gconstpointer unused)
     json_object_object_get_ex(row, "bytes-per-node", &value);
     g_assert_cmpint(int_of(json_object_array_get_idx(value, 1), "node"), ==, 4);
     g_assert_cmpint(int_of(json_object_array_get_idx(value, 1), "bytes"), ==, 700 << 20);
-    json_object_object_get_ex(row, "vcpus-per-node", &value); /* both on CPU 3, of the second node */
+    json_object_object_get_ex(row, "vcpus-per-node",
+                              &value); /* both on CPU 3, of the second node */
     g_assert_cmpint(int_of(json_object_array_get_idx(value, 1), "vcpus"), ==, 2);
     json_object_put(row);
 }
@@ -155,12 +174,18 @@ static void test_plan(Fixture *fixture, gconstpointer unused)
     json_object_put(plan);
 }
 
-/* OpenMetrics demands: samples of a family together, TYPE before them, counters end in _total, EOF at the end. */
+/* OpenMetrics demands: samples of a family together, TYPE before them, counters end in _total, EOF
+ * at the end. */
 static void test_metrics(Fixture *fixture, gconstpointer unused)
 {
-    HnMetricsInput input = {.version = "1.2.3", .is_connected = true, .n_rounds = 9, .round_ns = 1500000,
-                            .host = fixture->snapshot->host, .plan = fixture->plan,
-                            .domains = fixture->statuses, .n_domains = 2};
+    HnMetricsInput input = {.version = "1.2.3",
+                            .is_connected = true,
+                            .n_rounds = 9,
+                            .round_ns = 1500000,
+                            .host = fixture->snapshot->host,
+                            .plan = fixture->plan,
+                            .domains = fixture->statuses,
+                            .n_domains = 2};
     g_autofree char *text = hn_metrics_format(&input);
     static const char *const lines[] = {
         "homenode_build_info{version=\"1.2.3\"} 1\n",
@@ -168,7 +193,8 @@ static void test_metrics(Fixture *fixture, gconstpointer unused)
         "homenode_round_duration_seconds 0.0015\n",
         "homenode_node_memory_bytes{node=\"4\"} 9663676416\n",
         "homenode_node_demand_cpus{node=\"0\"} 1.9\n",
-        "homenode_domain_bytes_local_ratio{domain=\"web \\\"1\\\"\",uuid=\"" EXAMPLE_UUID_A "\"} 0.3\n",
+        "homenode_domain_bytes_local_ratio{domain=\"web \\\"1\\\"\",uuid=\"" EXAMPLE_UUID_A
+        "\"} 0.3\n",
         "homenode_domain_moved_bytes_total{domain=\"idle\",uuid=\"" EXAMPLE_UUID_B "\"} 4096\n",
         "home=\"0\",state=\"moving\",reason=\"locality-gain\"} 1\n",
     };
@@ -202,8 +228,11 @@ static void test_metrics_bounded(Fixture *fixture, gconstpointer unused)
     g_autofree HnDomainStatus *many = g_new(HnDomainStatus, HN_METRICS_MAX_DOMAINS + 3);
     for (guint i = 0; i < HN_METRICS_MAX_DOMAINS + 3; i++)
         many[i] = fixture->statuses[0];
-    HnMetricsInput input = {.version = "1", .host = fixture->snapshot->host, .plan = fixture->plan,
-                            .domains = many, .n_domains = HN_METRICS_MAX_DOMAINS + 3};
+    HnMetricsInput input = {.version = "1",
+                            .host = fixture->snapshot->host,
+                            .plan = fixture->plan,
+                            .domains = many,
+                            .n_domains = HN_METRICS_MAX_DOMAINS + 3};
     g_autofree char *text = hn_metrics_format(&input);
     guint n = 0;
     for (const char *at = text; (at = strstr(at, "homenode_domain_score{")); at++)
@@ -215,7 +244,8 @@ static void test_metrics_bounded(Fixture *fixture, gconstpointer unused)
 /* What is not content says what would make it so; what is content needs nothing. */
 static void test_advice(Fixture *fixture, gconstpointer unused)
 {
-    for (HnReason reason = HN_REASON_GAIN_BELOW_THRESHOLD; reason <= HN_REASON_PAYBACK_TOO_LONG; reason++)
+    for (HnReason reason = HN_REASON_GAIN_BELOW_THRESHOLD; reason <= HN_REASON_PAYBACK_TOO_LONG;
+         reason++)
         if (!hn_advice_for(reason) && reason != HN_REASON_PAUSED_DOMAIN)
             g_error("no advice for %s", hn_reason_name(reason));
     g_assert_null(hn_advice_for(HN_REASON_CONVERGED));
