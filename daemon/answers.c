@@ -21,8 +21,7 @@ static json_object *document(void)
     return object;
 }
 
-/* ---- query-host
- * ------------------------------------------------------------------------------------------- */
+/* ---- query-host ---- */
 
 typedef struct {
     uint64_t guest_bytes; /* resident on the node */
@@ -166,8 +165,7 @@ json_object *hn_manager_host_json(HnManager *manager)
     return object;
 }
 
-/* ---- query-domains, query-domain
- * -------------------------------------------------------------------------- */
+/* ---- query-domains, query-domain ---- */
 
 json_object *hn_manager_domains_json(HnManager *manager, bool is_managed_only)
 {
@@ -262,8 +260,7 @@ const char *hn_manager_find(HnManager *manager, const char *uuid_or_name, char *
     return NULL;
 }
 
-/* ---- explain
- * ---------------------------------------------------------------------------------------------- */
+/* ---- explain ---- */
 
 static char *node_list(const HnHost *host, HnNodemask mask)
 {
@@ -384,8 +381,7 @@ json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
     return object;
 }
 
-/* ---- configuration, metrics
- * ------------------------------------------------------------------------------- */
+/* ---- configuration, metrics ---- */
 
 json_object *hn_manager_config_json(HnManager *manager)
 {

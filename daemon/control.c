@@ -11,8 +11,7 @@
 
 #include <grp.h>
 
-/* ---- The table.
- * -------------------------------------------------------------------------------------------- */
+/* ---- The table. ---- */
 
 static const HnQmpArg domain_args[] = {
     {"domain", HN_QMP_ARG_STRING, TRUE, "Name or UUID of a running domain."}, {NULL}};

@@ -221,8 +221,7 @@ void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data)
     hn_qmp_request_return(request, object);
 }
 
-/* ---- set-mode, which goes through the back end, in a thread.
- * ------------------------------------------------- */
+/* ---- set-mode, which goes through the back end, in a thread. ---- */
 
 typedef struct {
     HnControlServer *server;

@@ -16,8 +16,7 @@
 #define HISTORY_MAX 100000
 #define SNAPSHOT_LAST_MAX 1000
 
-/* ---- Questions answered from the last round.
- * --------------------------------------------------------------- */
+/* ---- Questions answered from the last round. ---- */
 
 void hn_verb_query_host(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
@@ -94,8 +93,7 @@ void hn_verb_query_job(HnQmpRequest *request, json_object *args, gpointer user_d
                             HN_ORDERS_MAX);
 }
 
-/* ---- Questions that take a trial round.
- * -------------------------------------------------------------------- */
+/* ---- Questions that take a trial round. ---- */
 
 /* True if the trial worked; else the request is answered with why it did not. */
 static bool check_trial(HnRound *round, HnQmpRequest *request)
@@ -173,8 +171,7 @@ void hn_verb_snapshot(HnQmpRequest *request, json_object *args, gpointer user_da
     hn_manager_try(server->manager, round, answer_snapshot, request);
 }
 
-/* ---- The doctor, who reads much of /proc, in a thread.
- * ------------------------------------------------------- */
+/* ---- The doctor, who reads much of /proc, in a thread. ---- */
 
 typedef struct {
     HnManager *manager;

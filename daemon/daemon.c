@@ -30,8 +30,7 @@ typedef struct {
     bool is_idle; /* at the end: nothing of the back end is in use any more */
 } Life;
 
-/* ---- Options.
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Options. ---- */
 
 static gboolean is_version_wanted;
 static char *level_text; /* of GOption only; read once in hn_daemon_parse() */
@@ -105,8 +104,7 @@ void hn_daemon_options_clear(HnDaemonOptions *options)
     *options = (HnDaemonOptions){0};
 }
 
-/* ---- Signals and the supervisor.
- * ---------------------------------------------------------------------------- */
+/* ---- Signals and the supervisor. ---- */
 
 static gboolean on_terminate(gpointer data)
 {
@@ -145,8 +143,7 @@ static void on_once(json_object *plan, const char *problem, void *user_data)
     g_main_loop_quit(life->loop);
 }
 
-/* ---- Beginning and end.
- * ------------------------------------------------------------------------------------ */
+/* ---- Beginning and end. ---- */
 
 /* Holds DIR/lock for as long as the process lives; -1 with a message that names the holder. */
 static int lock_runtime_dir(const char *dir, GError **error)

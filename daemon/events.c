@@ -107,8 +107,7 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
     }
 }
 
-/* ---- Ends of actions.
- * -------------------------------------------------------------------------------------- */
+/* ---- Ends of actions. ---- */
 
 static void on_release_ended(HnManager *manager, HnGuest *guest, const HnOutcome *outcome,
                              const char *sentence)
@@ -192,8 +191,7 @@ void hn_manager_release(HnManager *manager, HnGuest *guest)
     hn_actuator_release(manager->actuator, guest->uuid);
 }
 
-/* ---- Differences between snapshots.
- * ------------------------------------------------------------------------ */
+/* ---- Differences between snapshots. ---- */
 
 static void note_job(HnManager *manager, HnGuest *guest, const HnDomain *domain)
 {
@@ -261,8 +259,7 @@ void hn_manager_note_domains(HnManager *manager)
             note_gone(manager, uuids[i]);
 }
 
-/* ---- Statistics elements.
- * ---------------------------------------------------------------------------------- */
+/* ---- Statistics elements. ---- */
 
 typedef struct {
     HnManager *manager;

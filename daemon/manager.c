@@ -31,8 +31,7 @@ uint64_t hn_manager_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* ---- The round.
- * -------------------------------------------------------------------------------------------- */
+/* ---- The round. ---- */
 
 static bool keep(HnManager *manager, HnRound *round);
 static void apply(HnManager *manager);
@@ -391,8 +390,7 @@ void hn_manager_request_round(HnManager *manager)
         g_timeout_add((guint)(manager->config->event_delay_ns / 1000000), on_event_due, manager);
 }
 
-/* ---- State for others.
- * ------------------------------------------------------------------------------------- */
+/* ---- State for others. ---- */
 
 GArray *hn_manager_statuses(HnManager *manager)
 {
