@@ -178,6 +178,8 @@ bool hn_cpu_list_parse(const char *text, size_t len, HnCpuset *ret_cpus, GError 
     HnText line = rest;
 
     hn_text_line(&rest, &line);
+    hn_text_skip_blanks(&line);
+    /* What printk makes of a mask that was never allocated; some kernels pad it: "  (null)". */
     if (hn_text_take(&line, "(null)")) {
         hn_cpuset_zero(ret_cpus);
         return true;

@@ -105,6 +105,9 @@ static void test_lists_and_numbers(void)
 
     g_assert_true(hn_cpu_list_parse("(null)\n", 7, &set, NULL));
     g_assert_true(hn_cpuset_is_empty(&set));
+    g_assert_true(
+        hn_cpu_list_parse("  (null)\n", 9, &set, NULL)); /* as seen with isolcpus= on 6.12 */
+    g_assert_true(hn_cpuset_is_empty(&set));
     g_assert_true(hn_cpu_list_parse("\n", 1, &set, NULL));
     g_assert_true(hn_cpuset_is_empty(&set));
     g_assert_true(hn_cpu_list_parse("1-2,5\n", 6, &set, NULL));
