@@ -11,9 +11,7 @@
 #include <gio/gio.h>
 #include <string.h>
 
-/* ---- Orders.
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- Orders. ---- */
 
 /* A domain that is asked for by name is taken back from a release, and its history says who asked.
  */

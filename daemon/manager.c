@@ -339,9 +339,7 @@ static void report(HnManager *manager, HnRound *round)
                            manager->once_data);
 }
 
-/* ---- When.
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- When. ---- */
 
 static gboolean on_round_due(gpointer data)
 {
@@ -470,9 +468,7 @@ bool hn_manager_reload(HnManager *manager, GError **error)
     return true;
 }
 
-/* ---- Orders.
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- Orders. ---- */
 
 static void report_order(json_object *document, void *user_data)
 {
