@@ -225,7 +225,9 @@ HnBackoff hn_target_backoff(HnTarget *target, const HnRoot *root, const HnLimits
     uint64_t delay_ns;
 
     g_mutex_lock(&target->lock);
-    if (now_ns - target->sampled_ns >= HN_BACKOFF_SAMPLE_NS || target->sampled_ns == 0) {
+    if (!limits->is_backoff_enabled) {
+        hn_backoff_init(&target->backoff);
+    } else if (now_ns - target->sampled_ns >= HN_BACKOFF_SAMPLE_NS || target->sampled_ns == 0) {
         read_psi(root, &pressure);
         if (read_run_delay(target, root, &delay_ns)) {
             if (target->sampled_ns != 0 && delay_ns >= target->sampled_delay_ns) {

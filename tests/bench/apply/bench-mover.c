@@ -35,7 +35,15 @@ typedef struct {
 } Options;
 
 typedef struct {
+    GMutex lock;
+    GCond cond;
+    bool has_ended;
+} Waiter;
+
+typedef struct {
     const Options *options;
+    HnMovers *movers; /* kept, as the daemon keeps them */
+    Waiter waiter;
     pid_t pid;
     char *memory;
     uint64_t bytes;
@@ -161,12 +169,6 @@ static void by_bare_loop(Bench *bench, int to, Measure *ret)
     }
 }
 
-typedef struct {
-    GMutex lock;
-    GCond cond;
-    bool has_ended;
-} Waiter;
-
 static void mover_ended(HnMoveJob *job, void *user_data)
 {
     Waiter *waiter = user_data;
@@ -189,9 +191,7 @@ static void by_mover(Bench *bench, int to, bool is_adaptive, Measure *ret)
                      .is_thp = bench->page_bytes > 4096};
     HnMoveSpec spec = {.pid = bench->pid, .base_page_bytes = 4096, .to_node_id = to, .limit_bytes = UINT64_MAX,
                        .expected_bytes = bench->bytes};
-    Waiter waiter = {0};
     HnProgress progress;
-    HnMovers *movers;
     HnMoveJob *job;
     HnLimits limits;
 
@@ -205,14 +205,14 @@ static void by_mover(Bench *bench, int to, bool is_adaptive, Measure *ret)
     g_array_append_val(spec.ranges, range);
     job = hn_move_job_new(NULL, target, bench->pid, bench->start_ticks, hn_move_new(&spec));
     job->to_node_id = to;
-    movers = hn_movers_new(hn_syscalls_kernel(), bench->root, &limits, mover_ended, &waiter);
+    bench->waiter.has_ended = false;
+    hn_movers_set_limits(bench->movers, &limits);
     hn_target_begin(target, bench->bytes);
-    hn_movers_push(movers, job);
-    g_mutex_lock(&waiter.lock);
-    while (!waiter.has_ended)
-        g_cond_wait(&waiter.cond, &waiter.lock);
-    g_mutex_unlock(&waiter.lock);
-    hn_movers_free(movers);
+    hn_movers_push(bench->movers, job);
+    g_mutex_lock(&bench->waiter.lock);
+    while (!bench->waiter.has_ended)
+        g_cond_wait(&bench->waiter.cond, &bench->waiter.lock);
+    g_mutex_unlock(&bench->waiter.lock);
     if (hn_target_progress(target, &progress))
         ret->longest_ns = progress.call_max_ns;
     hn_target_unref(target);
@@ -306,10 +306,15 @@ static void run(Bench *bench)
 {
     static uint64_t totals[N_WAYS][MAX_ROUNDS], longest[N_WAYS];
     const int rounds = bench->options->rounds;
+    HnLimits limits;
     bool has_group;
 
     memset(longest, 0, sizeof(longest));
+    hn_limits_init(&limits);
+    bench->movers = hn_movers_new(hn_syscalls_kernel(), bench->root, &limits, mover_ended, &bench->waiter);
     start_child(bench);
+    for (int node = 0; node < 2; node++) /* the movers of both nodes are started, and nobody's first is measured */
+        measure(bench, MOVER);
     has_group = prepare_group(bench);
     for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < N_WAYS; i++) {
@@ -324,6 +329,7 @@ static void run(Bench *bench)
         }
     }
     end_child(bench);
+    hn_movers_free(bench->movers);
     rmdir(GROUP);
     printf("%s pages, %d MiB, batches of %d MiB, %d rounds%s\n", bench->page_bytes > 4096 ? "2 MiB" : "4 KiB",
            bench->options->mib, bench->options->batch_mib, rounds,
