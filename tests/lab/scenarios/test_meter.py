@@ -16,8 +16,6 @@ sys.path[:0] = [os.path.join(LAB, "meter")]
 # pylint: disable=wrong-import-position
 import emulator as emulators  # noqa: E402
 import meter  # noqa: E402
-from host import Host  # noqa: E402
-from scenario import LAB_NAME  # noqa: E402
 
 
 def load_guest_module():
@@ -46,7 +44,7 @@ def __getattr__(name):
         raise AttributeError(name)
     version = emulators.find(emulators.image_dir(emulators.DEFAULT_SUITE)).version
     return [f"{{build}}/tests/lab/meter/meter-api{meter.api_of_version(version)}.so,"
-            f"socket={meter.socket_path(Host(LAB_NAME))}"]
+            "socket={run_dir}/meter.sock"]
 
 
 def start(lab, name, *words, **options):
