@@ -183,7 +183,8 @@ void hn_assignment_set(HnAssignment *to, const HnAssignment *from)
     *to = *from;
     to->state = state;
     to->group_count = group_count;
-    memcpy(state, from->state, m->n_items);
+    if (m->n_items > 0)
+        memcpy(state, from->state, m->n_items);
     if (m->n_groups + m->n_antis > 0)
         memcpy(group_count, from->group_count,
                sizeof(uint32_t) * (size_t)(m->n_groups + m->n_antis) * m->n_nodes);

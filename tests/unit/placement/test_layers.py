@@ -58,6 +58,10 @@ def check_includes(root):
     for path, _, name in includes(root, "qmp"):
         if name.startswith(("homenode/", "libvirt/")) or "placement/" in name:
             bad.append(f"{path.relative_to(root)} includes {name}: qmp/ knows nothing of NUMA")
+    for path, is_angle, name in includes(root, "cli"):
+        allowed = name.startswith(("qmp/", "sim/", "report/")) or (path.parent / name).exists()
+        if not is_angle and not allowed:
+            bad.append(f'{path.relative_to(root)} includes "{name}": cli/ may use qmp/, the simulator and daemon/report')
     for folder in ("daemon", "cli"):
         for path, _, name in includes(root, folder):
             where = str(path.relative_to(root))

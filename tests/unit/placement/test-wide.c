@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Wide domains: guest cells to host nodes, or vCPUs and chunks cut by who touches what.
+ */
+#include "world.h"
+
+#include "wide.h"
+
+#include <string.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+#define GIB (UINT64_C(1) << 30)
+#define MIB (UINT64_C(1) << 20)
+
+static HnPlan *third_plan(World *world)
+{
+    g_autoptr(HnPast) past = hn_past_new();
+    HnPolicy policy;
+    uint64_t seed = 1;
+    HnPlan *plan = NULL;
+
+    hn_policy_init(&policy);
+    for (uint32_t i = 0; i < 3; i++) {
+        g_clear_pointer(&plan, hn_plan_free);
+        plan = hn_decide(world->snapshot, &policy, past, NULL, 0, NULL, 0, NULL, NULL);
+        world_step(world, 2 * SECOND_NS, 0, &seed);
+    }
+    return plan;
+}
+
+/* Two cells, each with its memory on the other's node: each cell gets one node, and its own memory. */
+static void test_cells(void)
+{
+    g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
+    HnDomain *domain = world_add(world, 12, 16 * GIB, 12000, HN_NODE_NONE);
+
+    for (uint32_t c = 0; c < 2; c++) {
+        HnGuestCell *cell = hn_domain_add_cell(domain);
+        cell->id = c;
+        cell->memory_bytes = 8 * GIB;
+        for (uint32_t v = 0; v < 6; v++)
+            hn_cpuset_add(&cell->vcpus, c * 6 + v);
+        HnRegion *region = hn_domain_add_region(domain, 2);
+        region->guest_cell = (int32_t)c;
+        region->length_bytes = 8 * GIB;
+        region->page_bytes = 4096;
+        region->resident_bytes[c == 0] = 8 * GIB;
+    }
+    g_autoptr(HnPlan) plan = third_plan(world);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    g_test_message("%s", v->sentence);
+    g_assert_true(v->is_wide);
+    g_assert_cmpint(v->reason, ==, HN_REASON_SPLIT_WIDE);
+    g_assert_cmpuint(v->n_clients, ==, 2);
+    /* Cell 0 lies on node 1: it goes there, and nothing has to move. */
+    g_assert_cmpint(v->clients[0].home_wanted, ==, 1);
+    g_assert_cmpint(v->clients[1].home_wanted, ==, 0);
+    g_assert_cmpuint(v->bytes_to_move, ==, 0);
+    g_assert_cmpint(v->clients[1].guest_cell, ==, 1);
+    g_assert_true(world_apply(world, plan));
+    for (uint32_t i = 0; i < 12; i++)
+        g_assert_true(hn_cpuset_is_subset(&domain->vcpus[i].affinity, &world->snapshot->host->nodes[i < 6].cpus));
+}
+
+/* Without cells or evidence: the fewest nodes that hold it, near each other. */
+static void test_fewest_near(void)
+{
+    g_autoptr(World) world = world_new(world_host(4, 8, 1, 32 * GIB));
+    HnHost *host = world->snapshot->host;
+
+    for (uint32_t a = 0; a < 4; a++)
+        for (uint32_t b = 0; b < 4; b++)
+            host->distance[a * 4 + b] = a == b ? 10 : a / 2 == b / 2 ? 12 : 32;
+    world_add(world, 14, 20 * GIB, 14000, HN_NODE_NONE);
+    g_autoptr(HnPlan) plan = third_plan(world);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    g_test_message("%s", v->sentence);
+    g_assert_cmpuint(v->n_clients, ==, 2);
+    g_assert_true(v->will_act);
+    g_assert_cmpint(v->clients[0].home_wanted, !=, v->clients[1].home_wanted);
+    g_assert_cmpint(v->clients[0].home_wanted / 2, ==, v->clients[1].home_wanted / 2);
+    g_assert_cmpuint(v->n_chunk_maps, ==, 0);
+}
+
+/* vCPUs that touch the same chunks stay together even if their numbers say otherwise; chunks touched from
+ * both sides are shared and not chased. */
+static void test_touch_matrix(void)
+{
+    g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
+    HnDomain *domain = world_add(world, 12, 16 * GIB, 12000, HN_NODE_NONE);
+    HnRegion *region = hn_domain_add_region(domain, 2);
+    uint64_t even = 0x555, odd = 0xaaa;
+
+    region->length_bytes = 16 * GIB;
+    region->page_bytes = 4096;
+    region->resident_bytes[0] = region->resident_bytes[1] = 8 * GIB;
+    region->chunk_bytes = 64 * MIB;
+    region->n_chunks = 256;
+    region->chunks = g_new0(HnChunk, 256);
+    for (uint32_t i = 0; i < 256; i++) {
+        HnChunk *chunk = &region->chunks[i];
+        chunk->node = i % 2 ? 0 : 1;
+        chunk->heat = 10;
+        /* Even vCPUs share the first half, odd ones the second; ten chunks are everybody's, ten nobody's. */
+        chunk->touch_clients = i < 10 ? even | odd : i < 20 ? 0 : i < 138 ? even : odd;
+    }
+    g_autoptr(HnPlan) plan = third_plan(world);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    g_test_message("%s", v->sentence);
+    g_assert_cmpuint(v->n_clients, ==, 2);
+    uint32_t side = hn_cpuset_has(&v->clients[0].vcpus, 0) ? 0 : 1;
+    for (uint32_t i = 0; i < 12; i++)
+        g_assert_true(hn_cpuset_has(&v->clients[i % 2 ? 1 - side : side].vcpus, i));
+    g_assert_cmpuint(v->n_chunk_maps, ==, 1);
+    g_assert_cmpuint(v->chunk_maps[0].client[0], ==, HN_CHUNK_SHARED);
+    g_assert_cmpuint(v->chunk_maps[0].client[15], ==, HN_CHUNK_ANY);
+    g_assert_cmpuint(v->chunk_maps[0].client[20], ==, side);
+    g_assert_cmpuint(v->chunk_maps[0].client[200], ==, 1 - side);
+    g_assert_true(v->will_act);
+    g_assert_cmpint(v->clients[0].home_wanted, !=, v->clients[1].home_wanted);
+    /* Each part's chunks lie half on either node: about a quarter of it all has to come over to each. */
+    g_assert_cmpuint(v->bytes_to_move, >, 7 * GIB);
+    g_assert_cmpuint(v->bytes_to_move, <, 9 * GIB);
+}
+
+/* One odd chunk among many does not make a chunk shared, nor one toucher an owner of all. */
+static void test_one_part_only(void)
+{
+    g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
+    HnDomain *domain = world_add(world, 12, 16 * GIB, 12000, 0);
+
+    /* Only one node may be used: wide, but there is nothing to spread over. */
+    domain->wish.has_nodeset = true;
+    domain->wish.nodeset = 1;
+    g_autoptr(HnPlan) plan = third_plan(world);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    g_assert_true(v->is_wide);
+    g_assert_cmpuint(v->n_clients, ==, 1);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/wide/cells", test_cells);
+    g_test_add_func("/wide/fewest-near", test_fewest_near);
+    g_test_add_func("/wide/touch-matrix", test_touch_matrix);
+    g_test_add_func("/wide/one-part-only", test_one_part_only);
+    return g_test_run();
+}
