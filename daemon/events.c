@@ -78,7 +78,9 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
         /* Guests run on, pins hold, the journal is kept: nothing is to be undone because a daemon
          * restarts. */
         hn_log(LOG_WARNING, HN_MSG_BACKEND_DOWN,
-               "no connection to %s; trying again, nothing is changed meanwhile",
+               "no connection to %s%s%s: trying again, nothing is changed meanwhile",
+               manager->config->connect, change->value ? ": " : "",
+               change->value ? change->value : ""); trying again, nothing is changed meanwhile",
                manager->config->connect);
         hn_log_notify("STATUS=waiting for the hypervisor's daemon");
         emit_backend(manager, false);
@@ -103,6 +105,10 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
     case HN_CHANGE_MEMORY:
         forget_failures(manager, change->uuid);
         hn_manager_request_round(manager);
+        break;
+    default: /* a kind that only has something to say */
+        if (change->value)
+            hn_log(LOG_NOTICE, NULL, "%s", change->value);
         break;
     }
 }
