@@ -80,8 +80,7 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
         hn_log(LOG_WARNING, HN_MSG_BACKEND_DOWN,
                "no connection to %s%s%s: trying again, nothing is changed meanwhile",
                manager->config->connect, change->value ? ": " : "",
-               change->value ? change->value : ""); trying again, nothing is changed meanwhile",
-               manager->config->connect);
+               change->value ? change->value : "");
         hn_log_notify("STATUS=waiting for the hypervisor's daemon");
         emit_backend(manager, false);
         break;
