@@ -46,7 +46,9 @@ def daemon(lab, **keys):
            f"printf '%s' '[apply]\nback-off = no\n{lines}' > {CONF}; "
            "systemctl daemon-reload; systemctl start homenoded", timeout_s=90)
     try:
-        lab.wait_until(lambda: lab.run("homenode list").status == 0, 60, "homenoded to answer")
+        # The first round has been made: before it, it knows no nodes and says so.
+        lab.wait_until(lambda: lab.run("homenode plan --json").status == 0, 60, "homenoded to answer")
+        lab.wait_until(lambda: re.search(r'"rounds": *[1-9]', lab.run("homenode host --json").out), 60, "its first round")
         yield
     finally:
         lab.run(f"systemctl stop homenoded; systemctl reset-failed homenoded; rm {CONF}; "
