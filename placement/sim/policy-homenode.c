@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenode itself: every 2 s the simulated world becomes a snapshot such as the agent would observe, the
- * agent's own hn_decide() answers, and its actions are carried out at the agent's rate cap, step by step.
- * Nothing is decided here.
+ * homenode itself: every 2 s the simulated world becomes a snapshot such as the agent would
+ * observe, the agent's own hn_decide() answers, and its actions are carried out at the agent's rate
+ * cap, step by step. Nothing is decided here.
  *
  * Evidence as the agent has it: the touch matrix of a running guest is complete after EVIDENCE_S.
  */
@@ -125,7 +125,8 @@ static HnSnapshot *observe(const HnSimWorld *world)
     snapshot->taken_ns = (uint64_t)(world->now_s * 1e9) + 1;
     snapshot->host = hn_host_copy(world->scenario->host);
     for (uint32_t n = 0; n < world->n_nodes; n++)
-        snapshot->host->nodes[n].mem_free_bytes = (uint64_t)MAX(0, hn_sim_node_free_bytes(world, n));
+        snapshot->host->nodes[n].mem_free_bytes =
+            (uint64_t)MAX(0, hn_sim_node_free_bytes(world, n));
     for (guint i = 0; i < world->vms->len; i++) {
         const HnSimVm *vm = world->vms->pdata[i];
         if (!vm->is_started || vm->finished_s >= 0)
@@ -155,8 +156,10 @@ static HnSnapshot *observe(const HnSimWorld *world)
 static void note_outcome(Agent *agent, HnSimWorld *world, PendingAction *pending)
 {
     const HnSimVm *vm = world->vms->pdata[pending->vm_index];
-    HnOutcome outcome = {.generation = pending->generation, .kind = pending->action.kind,
-                         .client = pending->action.client, .reason = HN_REASON_DONE,
+    HnOutcome outcome = {.generation = pending->generation,
+                         .kind = pending->action.kind,
+                         .client = pending->action.client,
+                         .reason = HN_REASON_DONE,
                          .to_node = pending->to_node};
     g_strlcpy(outcome.uuid, pending->action.uuid, sizeof outcome.uuid);
     if (pending->action.kind == HN_ACTION_MOVE_MEMORY)
@@ -282,4 +285,5 @@ static void agent_tick(void *state, HnSimWorld *world)
 
 const HnSimPolicy hn_sim_policy_homenode = {
     "homenode", "the agent's own decisions, rounds of 2 s, moves at the default cap",
-    0, agent_start, agent_tick, agent_stop};
+    0,          agent_start,
+    agent_tick, agent_stop};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A model of the kernel's automatic NUMA balancing (Linux 7.2), written from a description of what it
- * does (docs/simulator.md): each guest is scanned 256 MiB at a time, touched chunks fault, pages follow
- * private or repeated faults, tasks follow their faults one by one where load allows, else swap.
- * The unit is a chunk and a second; left out: the LLC-aware scheduler, promotion tiers, page table walks.
+ * A model of the kernel's automatic NUMA balancing (Linux 7.2), written from a description of what
+ * it does (docs/simulator.md): each guest is scanned 256 MiB at a time, touched chunks fault, pages
+ * follow private or repeated faults, tasks follow their faults one by one where load allows, else
+ * swap. The unit is a chunk and a second; left out: the LLC-aware scheduler, promotion tiers, page
+ * table walks.
  */
 #include "policy.h"
 
@@ -12,12 +13,12 @@
 #define SCAN_BYTES (256.0 * 1024 * 1024)
 #define SCAN_PERIOD_MIN_S 1.0
 #define SCAN_PERIOD_MAX_S 60.0
-#define SCAN_FLOOR_S 0.1       /* 2560 MB/s at most */
-#define FAULT_S 1.06e-6        /* measured system time of one hinting fault, scanner included */
-#define SCAN_CPU_CAP 0.03      /* the scanner limits itself to 3 % of run time */
-#define IMBALANCE_MIN 2        /* tasks */
-#define SWAP_IMPROVEMENT 30    /* per mille, SMALLIMP */
-#define FIRST_PASSES 4         /* passes in which a private or first fault moves at once */
+#define SCAN_FLOOR_S 0.1    /* 2560 MB/s at most */
+#define FAULT_S 1.06e-6     /* measured system time of one hinting fault, scanner included */
+#define SCAN_CPU_CAP 0.03   /* the scanner limits itself to 3 % of run time */
+#define IMBALANCE_MIN 2     /* tasks */
+#define SWAP_IMPROVEMENT 30 /* per mille, SMALLIMP */
+#define FIRST_PASSES 4      /* passes in which a private or first fault moves at once */
 
 typedef struct {
     int32_t node; /* where it runs now */
@@ -114,8 +115,8 @@ static void place_new_tasks(Kernel *kernel, HnSimWorld *world)
 }
 
 /* Per mille of a task's (or, where memory is shared, its group's) faults that lie on a node. */
-static double fault_weight(const KernelMm *mm, const HnSimVm *vm, const HnSimWorld *world, uint32_t vcpu,
-                           uint32_t node)
+static double fault_weight(const KernelMm *mm, const HnSimVm *vm, const HnSimWorld *world,
+                           uint32_t vcpu, uint32_t node)
 {
     bool is_group = mm->shared > mm->private;
     double here = 0, all = 0;
@@ -165,8 +166,10 @@ static void fault_chunk(Kernel *kernel, HnSimWorld *world, guint index, uint32_t
     } else if (is_private) {
         moves = true;
     } else {
-        double to_cpu = cpu_share(mm, vm, (uint32_t)here), from_cpu = cpu_share(mm, vm, (uint32_t)from);
-        double to_mem = hn_sim_vm_memory_share(vm, (uint32_t)here), from_mem = hn_sim_vm_memory_share(vm, (uint32_t)from);
+        double to_cpu = cpu_share(mm, vm, (uint32_t)here),
+               from_cpu = cpu_share(mm, vm, (uint32_t)from);
+        double to_mem = hn_sim_vm_memory_share(vm, (uint32_t)here),
+               from_mem = hn_sim_vm_memory_share(vm, (uint32_t)from);
         moves = to_cpu > 3 * from_cpu || to_cpu * from_mem * 3 > from_cpu * to_mem * 4;
     }
     mm->last_node[chunk] = (int16_t)here;
@@ -209,7 +212,8 @@ static void scan(Kernel *kernel, HnSimWorld *world, guint index)
     }
     for (uint32_t v = 0; v < vm->spec->n_vcpus; v++)
         vm->vcpus[v].hint_cost =
-            MIN(SCAN_CPU_CAP + faults * FAULT_S, faults * FAULT_S / MAX(mm->period_s, 1)) / vm->spec->n_vcpus;
+            MIN(SCAN_CPU_CAP + faults * FAULT_S, faults * FAULT_S / MAX(mm->period_s, 1)) /
+            vm->spec->n_vcpus;
 }
 
 /* Best partner on `to` to swap with; returns its improvement in per mille, or a negative number. */
@@ -249,15 +253,16 @@ static void move_tasks(Kernel *kernel, HnSimWorld *world, guint index)
     for (uint32_t v = 0; v < vm->spec->n_vcpus; v++) {
         int32_t from = mm->tasks[v].node, to = from;
         for (uint32_t n = 0; n < world->n_nodes; n++) {
-            if (world->capacity_cpus[n] > 0 && fault_weight(mm, vm, world, v, n) >
-                                                   fault_weight(mm, vm, world, v, (uint32_t)to))
+            if (world->capacity_cpus[n] > 0 &&
+                fault_weight(mm, vm, world, v, n) > fault_weight(mm, vm, world, v, (uint32_t)to))
                 to = (int32_t)n;
         }
         if (to == from)
             continue;
         count_tasks(kernel, world, tasks);
-        bool has_spare = tasks[to] + vm->spec->busy <= world->capacity_cpus[to] ||
-                         tasks[to] + vm->spec->busy - (tasks[from] - vm->spec->busy) <= IMBALANCE_MIN;
+        bool has_spare =
+            tasks[to] + vm->spec->busy <= world->capacity_cpus[to] ||
+            tasks[to] + vm->spec->busy - (tasks[from] - vm->spec->busy) <= IMBALANCE_MIN;
         if (has_spare) {
             mm->tasks[v].node = to;
             vm->vcpus[v].allowed = (HnNodemask)1 << to;
@@ -284,7 +289,8 @@ static void balance_load(Kernel *kernel, HnSimWorld *world)
     for (uint32_t n = 0; n < world->n_nodes; n++) {
         if (utilization(world, tasks, n) < utilization(world, tasks, least))
             least = n;
-        if (world->capacity_cpus[n] > 0 && utilization(world, tasks, n) > utilization(world, tasks, most))
+        if (world->capacity_cpus[n] > 0 &&
+            utilization(world, tasks, n) > utilization(world, tasks, most))
             most = n;
     }
     if (tasks[most] <= world->capacity_cpus[most] || tasks[most] - tasks[least] <= IMBALANCE_MIN)
@@ -323,5 +329,9 @@ static void kernel_tick(void *state, HnSimWorld *world)
 }
 
 const HnSimPolicy hn_sim_policy_kernel = {
-    "kernel", "model of the kernel's automatic NUMA balancing (7.2): per task, by hinting faults",
-    0.5, kernel_start, kernel_tick, kernel_stop};
+    "kernel",
+    "model of the kernel's automatic NUMA balancing (7.2): per task, by hinting faults",
+    0.5,
+    kernel_start,
+    kernel_tick,
+    kernel_stop};

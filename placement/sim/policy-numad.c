@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A model of numad 0.5+20150602, written from a description of what it does (docs/simulator.md):
- * resident size and CPU use per process, one process bound per pass, whole-process migrate_pages, 300 s
- * until the same process is looked at again. Not its code; what is left out: khugepaged tuning, reserved
- * CPUs, interleaved memory's own delay.
+ * resident size and CPU use per process, one process bound per pass, whole-process migrate_pages,
+ * 300 s until the same process is looked at again. Not its code; what is left out: khugepaged
+ * tuning, reserved CPUs, interleaved memory's own delay.
  */
 #include "policy.h"
 
 #include <math.h>
 
 #define MIB (1024.0 * 1024.0)
-#define CPU_SIGNIFICANT 50.0     /* percent of one CPU */
+#define CPU_SIGNIFICANT 50.0 /* percent of one CPU */
 #define RSS_SIGNIFICANT_MB 300.0
 #define TARGET_UTILIZATION 85.0
 #define TARGET_LOCALITY 0.90
@@ -75,7 +75,8 @@ static void sample(Numad *numad, HnSimWorld *world)
         for (uint32_t v = 0; v < vm->spec->n_vcpus; v++)
             exec += vm->vcpus[v].exec_ns;
         if (dt > 0)
-            process->history[process->n_history++ % HISTORY] = (exec - process->last_exec_ns) / 1e9 / dt * 100;
+            process->history[process->n_history++ % HISTORY] =
+                (exec - process->last_exec_ns) / 1e9 / dt * 100;
         process->last_exec_ns = exec;
     }
     for (uint32_t n = 0; n < world->n_nodes; n++) {
@@ -84,7 +85,8 @@ static void sample(Numad *numad, HnSimWorld *world)
     }
 }
 
-/* Which nodes it would give a process: the magnitude product, then outward until the request is met. */
+/* Which nodes it would give a process: the magnitude product, then outward until the request is
+ * met. */
 static HnNodemask pick_nodes(const Numad *numad, HnSimWorld *world, const HnSimVm *vm,
                              const NumadProcess *process, double mb, double cpu)
 {
@@ -119,8 +121,9 @@ static HnNodemask pick_nodes(const Numad *numad, HnSimWorld *world, const HnSimV
         for (uint32_t k = 0; k < need; k++) {
             int32_t near = HN_NODE_NONE;
             for (uint32_t m = 0; m < n_nodes; m++) {
-                if (!taken[m] && (near == HN_NODE_NONE ||
-                                  hn_host_distance(host, n, m) < hn_host_distance(host, n, (uint32_t)near)))
+                if (!taken[m] &&
+                    (near == HN_NODE_NONE ||
+                     hn_host_distance(host, n, m) < hn_host_distance(host, n, (uint32_t)near)))
                     near = (int32_t)m;
             }
             taken[near] = true;
@@ -144,8 +147,10 @@ static HnNodemask pick_nodes(const Numad *numad, HnSimWorld *world, const HnSimV
             if (picked >> m & 1)
                 continue;
             uint8_t distance = hn_host_distance(host, (uint32_t)best, m);
-            uint8_t next_distance = next == HN_NODE_NONE ? 255 : hn_host_distance(host, (uint32_t)best, (uint32_t)next);
-            if (distance < next_distance || (distance == next_distance && magnitude[m] > magnitude[next]))
+            uint8_t next_distance =
+                next == HN_NODE_NONE ? 255 : hn_host_distance(host, (uint32_t)best, (uint32_t)next);
+            if (distance < next_distance ||
+                (distance == next_distance && magnitude[m] > magnitude[next]))
                 next = (int32_t)m;
         }
         picked |= (HnNodemask)1 << next;
@@ -176,7 +181,9 @@ static void bind_process(HnSimWorld *world, HnSimVm *vm, NumadProcess *process, 
                 to = (int32_t)m;
         }
         room[to] -= bytes;
-        HnSimMove move = {.from = (HnNodemask)1 << n, .to = to, .bytes_left = bytes,
+        HnSimMove move = {.from = (HnNodemask)1 << n,
+                          .to = to,
+                          .bytes_left = bytes,
                           .bytes_per_s = MIGRATE_BYTES_PER_S};
         hn_sim_queue_move(vm, &move);
     }
@@ -240,5 +247,6 @@ static void numad_tick(void *state, HnSimWorld *world)
 }
 
 const HnSimPolicy hn_sim_policy_numad = {
-    "numad", "model of numad 20150602: by resident size and load, one process per pass",
-    1, numad_start, numad_tick, numad_stop};
+    "numad",    "model of numad 20150602: by resident size and load, one process per pass",
+    1,          numad_start,
+    numad_tick, numad_stop};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The static policies: off (the scheduler alone, memory stays where it was touched first), bind (what a
- * careful admin would do by hand, without cost) and inverse (every access remote: the worst case).
+ * The static policies: off (the scheduler alone, memory stays where it was touched first), bind
+ * (what a careful admin would do by hand, without cost) and inverse (every access remote: the worst
+ * case).
  */
 #include "policy.h"
 
@@ -18,7 +19,8 @@ static void off_tick(void *state, HnSimWorld *world)
 {
 }
 
-/* The node a vCPU is bound to: its guest's, or the slices of a wide guest in order over the CPU nodes. */
+/* The node a vCPU is bound to: its guest's, or the slices of a wide guest in order over the CPU
+ * nodes. */
 static int32_t bind_node_of(const HnSimWorld *world, const HnSimVm *vm, uint32_t vcpu)
 {
     if (vm->spec->bind_node != HN_NODE_NONE)
@@ -63,11 +65,16 @@ static void inverse_tick(void *state, HnSimWorld *world)
 }
 
 const HnSimPolicy hn_sim_policy_off = {
-    "off", "no balancing: the scheduler alone, memory where it was touched first",
-    1, static_start, off_tick, static_stop};
+    "off",    "no balancing: the scheduler alone, memory where it was touched first",
+    1,        static_start,
+    off_tick, static_stop};
 const HnSimPolicy hn_sim_policy_bind = {
-    "bind", "hard binding by hand, in force from the start and free of cost",
-    0, static_start, bind_tick, static_stop};
-const HnSimPolicy hn_sim_policy_inverse = {
-    "inverse", "every access remote: memory bound to the mirrored node",
-    0, static_start, inverse_tick, static_stop};
+    "bind",    "hard binding by hand, in force from the start and free of cost",
+    0,         static_start,
+    bind_tick, static_stop};
+const HnSimPolicy hn_sim_policy_inverse = {"inverse",
+                                           "every access remote: memory bound to the mirrored node",
+                                           0,
+                                           static_start,
+                                           inverse_tick,
+                                           static_stop};

@@ -4,9 +4,13 @@
 
 #include <string.h>
 
-const HnSimPolicy *const hn_sim_policies[] = {
-    &hn_sim_policy_off,    &hn_sim_policy_numad,    &hn_sim_policy_kernel,
-    &hn_sim_policy_bind, &hn_sim_policy_inverse, &hn_sim_policy_homenode, NULL};
+const HnSimPolicy *const hn_sim_policies[] = {&hn_sim_policy_off,
+                                              &hn_sim_policy_numad,
+                                              &hn_sim_policy_kernel,
+                                              &hn_sim_policy_bind,
+                                              &hn_sim_policy_inverse,
+                                              &hn_sim_policy_homenode,
+                                              NULL};
 
 const HnSimPolicy *hn_sim_policy_find(const char *name)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who places the guests in a simulation. Each is a model: off (the kernel's scheduler alone), bind and
- * inverse (static, best and worst), numad and kernel balancing written from descriptions of what they do,
- * and homenode, which is not a model but the agent's own hn_decide().
+ * Who places the guests in a simulation. Each is a model: off (the kernel's scheduler alone), bind
+ * and inverse (static, best and worst), numad and kernel balancing written from descriptions of
+ * what they do, and homenode, which is not a model but the agent's own hn_decide().
  */
 #pragma once
 

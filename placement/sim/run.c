@@ -64,8 +64,10 @@ HnSimResult *hn_sim_run(const HnSimScenario *scenario, const HnSimPolicy *policy
     g_array_set_clear_func(result->guests, guest_result_clear);
     for (guint i = 0; i < world->vms->len; i++) {
         const HnSimVm *vm = world->vms->pdata[i];
-        HnSimGuestResult guest = {.name = g_strdup(vm->spec->name), .start_s = vm->spec->start_s,
-                                  .last_rehome_s = -1, .last_node = HN_NODE_NONE};
+        HnSimGuestResult guest = {.name = g_strdup(vm->spec->name),
+                                  .start_s = vm->spec->start_s,
+                                  .last_rehome_s = -1,
+                                  .last_node = HN_NODE_NONE};
         g_array_append_val(result->guests, guest);
     }
     g_autofree guint *seconds = g_new0(guint, MAX(1, world->vms->len));
@@ -96,7 +98,8 @@ HnSimResult *hn_sim_run(const HnSimScenario *scenario, const HnSimPolicy *policy
         result->n_rehomes += vm->n_rehomes;
         result->moved_bytes += vm->bytes_moved;
         if (vm->spec->work_gib > 0 && result->run_s >= 0)
-            result->run_s = vm->finished_s < 0 ? -1 : MAX(result->run_s, vm->spec->start_s + vm->finished_s);
+            result->run_s =
+                vm->finished_s < 0 ? -1 : MAX(result->run_s, vm->spec->start_s + vm->finished_s);
     }
     for (uint32_t n = 0; n < world->n_nodes; n++)
         result->node_load[n] /= MAX(1, n_samples);

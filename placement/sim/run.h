@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One scenario under one policy, from start to end: what came of each guest, and a series over time.
+ * One scenario under one policy, from start to end: what came of each guest, and a series over
+ * time.
  */
 #pragma once
 
@@ -13,10 +14,10 @@ typedef struct {
     double bytes_local;    /* 0..1, mean over its running time */
     double accesses_local; /* 0..1, mean over its running time */
     double last_bytes_local, last_accesses_local;
-    int32_t last_node;     /* where it mostly runs at the end, node index */
+    int32_t last_node; /* where it mostly runs at the end, node index */
     uint32_t n_rehomes;
     double moved_bytes;
-    double last_rehome_s;  /* < 0: never */
+    double last_rehome_s; /* < 0: never */
 } HnSimGuestResult;
 
 typedef struct {
@@ -27,10 +28,10 @@ typedef struct {
 
 typedef struct {
     const HnSimPolicy *policy;
-    double run_s;        /* until the last guest with work was done; < 0: not all were */
-    GArray *guests;      /* HnSimGuestResult */
-    GArray *series;      /* HnSimPoint, one a second */
-    double *node_load;   /* [n_nodes] mean demand over capacity, 0.. */
+    double run_s;      /* until the last guest with work was done; < 0: not all were */
+    GArray *guests;    /* HnSimGuestResult */
+    GArray *series;    /* HnSimPoint, one a second */
+    double *node_load; /* [n_nodes] mean demand over capacity, 0.. */
     uint32_t n_nodes;
     uint32_t n_rehomes;
     double moved_bytes;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Scenario text → HnSimScenario. GKeyFile does the syntax; here are the keys, their ranges and the sense
- * of it all. An unknown group or key is an error: a misspelt key must not silently simulate something else.
+ * Scenario text → HnSimScenario. GKeyFile does the syntax; here are the keys, their ranges and the
+ * sense of it all. An unknown group or key is an error: a misspelt key must not silently simulate
+ * something else.
  */
 #include "scenario.h"
 
@@ -15,9 +16,10 @@
 static const char *const scenario_keys[] = {"title", "duration-s", "step-s", "seed", NULL};
 static const char *const host_keys[] = {"topology", "kappa", "node-gib-per-s", "smt-yield", NULL};
 static const char *const guest_keys[] = {
-    "count",    "vcpus",   "memory-gib", "pattern",   "busy",        "memory-bound",
-    "vcpu-gib-per-s", "work-gib", "start-s", "boot-s", "wake-s",   "noise",
-    "memory-on", "bind-node", "immovable", "device-node", "group",   "anti-group", NULL};
+    "count",        "vcpus",          "memory-gib", "pattern",   "busy",
+    "memory-bound", "vcpu-gib-per-s", "work-gib",   "start-s",   "boot-s",
+    "wake-s",       "noise",          "memory-on",  "bind-node", "immovable",
+    "device-node",  "group",          "anti-group", NULL};
 
 static void sim_guest_free(gpointer data)
 {
@@ -38,21 +40,23 @@ void hn_sim_scenario_free(HnSimScenario *scenario)
     g_free(scenario);
 }
 
-static bool check_keys(GKeyFile *file, const char *group, const char *const *allowed, GError **error)
+static bool check_keys(GKeyFile *file, const char *group, const char *const *allowed,
+                       GError **error)
 {
     g_auto(GStrv) keys = g_key_file_get_keys(file, group, NULL, NULL);
     for (char **key = keys; key && *key; key++) {
         if (g_strv_contains(allowed, *key))
             continue;
         g_autofree char *list = g_strjoinv(", ", (char **)allowed);
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "[%s]: unknown key '%s'; allowed: %s",
-                    group, *key, list);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+                    "[%s]: unknown key '%s'; allowed: %s", group, *key, list);
         return false;
     }
     return true;
 }
 
-/* A number within [min, max]; absent: *value stays (the default), unless it is NaN: then it is required. */
+/* A number within [min, max]; absent: *value stays (the default), unless it is NaN: then it is
+ * required. */
 static bool read_number(GKeyFile *file, const char *group, const char *key, double min, double max,
                         double *value, GError **error)
 {
@@ -60,23 +64,23 @@ static bool read_number(GKeyFile *file, const char *group, const char *key, doub
     if (!text) {
         if (!isnan(*value))
             return true;
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "[%s]: the key '%s' is missing", group,
-                    key);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "[%s]: the key '%s' is missing",
+                    group, key);
         return false;
     }
     char *end = NULL;
     double number = g_ascii_strtod(text, &end);
     if (end == text || *end || !isfinite(number)) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "[%s]: %s = %s is not a number", group,
-                    key, text);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "[%s]: %s = %s is not a number",
+                    group, key, text);
         return false;
     }
     if (number < min || number > max) {
         char low[G_ASCII_DTOSTR_BUF_SIZE], high[G_ASCII_DTOSTR_BUF_SIZE];
         g_ascii_formatd(low, sizeof low, "%.10g", min);
         g_ascii_formatd(high, sizeof high, "%.10g", max);
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "[%s]: %s = %s is outside %s to %s",
-                    group, key, text, low, high);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
+                    "[%s]: %s = %s is outside %s to %s", group, key, text, low, high);
         return false;
     }
     *value = number;
@@ -91,13 +95,13 @@ static bool read_count(GKeyFile *file, const char *group, const char *key, doubl
     if (*value == floor(*value))
         return true;
     g_autofree char *text = g_key_file_get_value(file, group, key, NULL);
-    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "[%s]: %s = %s must be a whole number", group,
-                key, text);
+    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "[%s]: %s = %s must be a whole number",
+                group, key, text);
     return false;
 }
 
-static bool read_choice(GKeyFile *file, const char *group, const char *key, const char *const *choices,
-                        int *value, GError **error)
+static bool read_choice(GKeyFile *file, const char *group, const char *key,
+                        const char *const *choices, int *value, GError **error)
 {
     g_autofree char *text = g_key_file_get_value(file, group, key, NULL);
     if (!text)
@@ -109,8 +113,8 @@ static bool read_choice(GKeyFile *file, const char *group, const char *key, cons
         }
     }
     g_autofree char *list = g_strjoinv(", ", (char **)choices);
-    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "[%s]: %s = %s; allowed: %s", group, key,
-                text, list);
+    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "[%s]: %s = %s; allowed: %s", group,
+                key, text, list);
     return false;
 }
 
@@ -134,8 +138,8 @@ static bool read_node(GKeyFile *file, const char *group, const char *key, const 
         if (!needs_cpus || host->nodes[i].n_cpus > 0)
             g_string_append_printf(ids, "%s%d", ids->len ? ", " : "", host->nodes[i].id);
     }
-    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "[%s]: %s = %s is no such node; allowed: %s",
-                group, key, text, ids->str);
+    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
+                "[%s]: %s = %s is no such node; allowed: %s", group, key, text, ids->str);
     return false;
 }
 
@@ -148,12 +152,14 @@ static bool read_layout(GKeyFile *file, const char *group, const HnHost *host, H
     } else if (strcmp(text, "interleaved") == 0) {
         guest->layout = HN_SIM_INTERLEAVED;
     } else if (read_node(file, group, "memory-on", host, false, &guest->start_node, NULL) &&
-               guest->start_node != HN_NODE_NONE && host->nodes[guest->start_node].mem_total_bytes > 0) {
+               guest->start_node != HN_NODE_NONE &&
+               host->nodes[guest->start_node].mem_total_bytes > 0) {
         guest->layout = HN_SIM_ON_NODE;
     } else {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
-                    "[%s]: memory-on = %s; allowed: first-touch, interleaved, or a node with memory", group,
-                    text);
+        g_set_error(
+            error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
+            "[%s]: memory-on = %s; allowed: first-touch, interleaved, or a node with memory", group,
+            text);
         return false;
     }
     return true;
@@ -226,8 +232,8 @@ static bool check_sense(const HnSimScenario *scenario, GError **error)
         for (guint j = 0; j < i; j++) {
             const HnSimGuest *other = scenario->guests->pdata[j];
             if (strcmp(guest->name, other->name) == 0) {
-                g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "two guests are named '%s'",
-                            guest->name);
+                g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                            "two guests are named '%s'", guest->name);
                 return false;
             }
         }
@@ -239,7 +245,8 @@ static bool check_sense(const HnSimScenario *scenario, GError **error)
     }
     if (wanted > total) {
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
-                    "the guests want %" G_GUINT64_FORMAT " MiB, the host has %" G_GUINT64_FORMAT " MiB",
+                    "the guests want %" G_GUINT64_FORMAT " MiB, the host has %" G_GUINT64_FORMAT
+                    " MiB",
                     (guint64)(wanted / 1048576), (guint64)(total / 1048576));
         return false;
     }
@@ -247,7 +254,8 @@ static bool check_sense(const HnSimScenario *scenario, GError **error)
         if (on_node[i] <= (double)host->nodes[i].mem_total_bytes)
             continue;
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
-                    "memory-on = %d puts %" G_GUINT64_FORMAT " MiB on a node of %" G_GUINT64_FORMAT " MiB",
+                    "memory-on = %d puts %" G_GUINT64_FORMAT " MiB on a node of %" G_GUINT64_FORMAT
+                    " MiB",
                     host->nodes[i].id, (guint64)(on_node[i] / 1048576),
                     host->nodes[i].mem_total_bytes / 1048576);
         return false;
@@ -266,7 +274,8 @@ HnSimScenario *hn_sim_scenario_parse(const char *text, size_t len, GError **erro
     }
     /* Titles and names go into documents; the key file's reader does not look at them. */
     if (!g_utf8_validate_len(text, len, NULL)) {
-        g_set_error_literal(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "not a scenario: it is not UTF-8 text");
+        g_set_error_literal(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+                            "not a scenario: it is not UTF-8 text");
         return NULL;
     }
     g_autoptr(HnSimScenario) scenario = g_new0(HnSimScenario, 1);
@@ -277,10 +286,12 @@ HnSimScenario *hn_sim_scenario_parse(const char *text, size_t len, GError **erro
     scenario->smt_yield = 0.2;
     double seed = 1;
     if (!g_key_file_has_group(file, "host")) {
-        g_set_error_literal(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "the group [host] is missing");
+        g_set_error_literal(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                            "the group [host] is missing");
         return NULL;
     }
-    if (!check_keys(file, "scenario", scenario_keys, error) || !check_keys(file, "host", host_keys, error) ||
+    if (!check_keys(file, "scenario", scenario_keys, error) ||
+        !check_keys(file, "host", host_keys, error) ||
         !read_number(file, "scenario", "duration-s", 1, 1e7, &scenario->duration_s, error) ||
         !read_number(file, "scenario", "step-s", 0.01, 10, &scenario->step_s, error) ||
         !read_count(file, "scenario", "seed", 0, 4294967295.0, &seed, error) ||

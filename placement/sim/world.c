@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The cost model, step by step:
- *   node_share  where the kernel's scheduler runs a vCPU that may run on several nodes: in proportion to
- *               the capacity that vCPUs without a choice leave there
- *   s_n         = min(1, C_n / demand_n): the CPU a vCPU gets on node n
- *   R_v         = sum_n sum_m x_vn y_vm rho(n,m) c_m, c_m = max(1, traffic_m / B_m) (fixed point)
- *   speed_v     = sum_n x_vn s_n / ((1 - mu) + mu R_v)
- * plus the bytes a move copies per step and the stall of 4 KiB pages in flight. Constants cite their
- * source where they are defined; docs/simulator.md has the calibration and its error.
+ *   node_share  where the kernel's scheduler runs a vCPU that may run on several nodes: in
+ * proportion to the capacity that vCPUs without a choice leave there s_n         = min(1, C_n /
+ * demand_n): the CPU a vCPU gets on node n R_v         = sum_n sum_m x_vn y_vm rho(n,m) c_m, c_m =
+ * max(1, traffic_m / B_m) (fixed point) speed_v     = sum_n x_vn s_n / ((1 - mu) + mu R_v) plus the
+ * bytes a move copies per step and the stall of 4 KiB pages in flight. Constants cite their source
+ * where they are defined; docs/simulator.md has the calibration and its error.
  */
 #include "world.h"
 
 #include <math.h>
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
-/* A vCPU that wanders between nodes loses this much of the locality its time shares promise: published
- * runs without balancing show 0.425 local where 0.5 is expected (2 nodes; AutoNUMA and IBM, 2012). */
+/* A vCPU that wanders between nodes loses this much of the locality its time shares promise:
+ * published runs without balancing show 0.425 local where 0.5 is expected (2 nodes; AutoNUMA and
+ * IBM, 2012). */
 #define WANDER_LOCALITY 0.85
 /* Stall of one 4 KiB page while it is copied: 1.15 to 1.24 us published for move_pages on Zen 3. */
 #define PAGE_STALL_S 1.2e-6
@@ -30,8 +30,8 @@ static HnSimVm *vm_new(const HnSimWorld *world, const HnSimGuest *spec)
         vm->vcpus[i].node_share = g_new0(double, world->n_nodes);
     uint32_t per_vcpu = MAX(1, (MIN_CHUNKS + spec->n_vcpus - 1) / spec->n_vcpus);
     vm->n_chunks = spec->n_vcpus * per_vcpu;
-    /* Whole bytes, as a snapshot has them: a plan that moves "all of it" must not be a fraction short of
-     * the last chunk. */
+    /* Whole bytes, as a snapshot has them: a plan that moves "all of it" must not be a fraction
+     * short of the last chunk. */
     vm->chunk_bytes = floor((double)spec->memory_bytes / vm->n_chunks);
     vm->chunk_node = g_new(int16_t, vm->n_chunks);
     for (uint32_t i = 0; i < vm->n_chunks; i++)
@@ -65,7 +65,8 @@ HnSimWorld *hn_sim_world_new(const HnSimScenario *scenario)
     world->finished_moves = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     for (uint32_t n = 0; n < world->n_nodes; n++) {
         const HnNode *node = &host->nodes[n];
-        world->capacity_cpus[n] = node->n_cores + scenario->smt_yield * (node->n_cpus - node->n_cores);
+        world->capacity_cpus[n] =
+            node->n_cores + scenario->smt_yield * (node->n_cpus - node->n_cores);
     }
     world->vms = g_ptr_array_new_with_free_func(vm_free);
     HnNodemask cpu_nodes = 0;
@@ -164,7 +165,8 @@ int32_t hn_sim_vm_main_node(const HnSimWorld *world, const HnSimVm *vm)
 }
 
 /* Locality of one vCPU's accesses, its wandering included. */
-static double vcpu_locality(const HnSimWorld *world, const HnSimVcpu *vcpu, const double *memory_share)
+static double vcpu_locality(const HnSimWorld *world, const HnSimVcpu *vcpu,
+                            const double *memory_share)
 {
     double local = 0;
     for (uint32_t n = 0; n < world->n_nodes; n++)
@@ -173,7 +175,8 @@ static double vcpu_locality(const HnSimWorld *world, const HnSimVcpu *vcpu, cons
     return wanders ? local * WANDER_LOCALITY : local;
 }
 
-static void vcpu_memory_share(const HnSimWorld *world, const HnSimVm *vm, uint32_t vcpu, double *ret_share)
+static void vcpu_memory_share(const HnSimWorld *world, const HnSimVm *vm, uint32_t vcpu,
+                              double *ret_share)
 {
     uint32_t touched = 0;
     for (uint32_t n = 0; n < world->n_nodes; n++)
@@ -206,7 +209,8 @@ double hn_sim_vm_bytes_local(const HnSimWorld *world, const HnSimVm *vm)
         double time = 0;
         for (uint32_t v = 0; v < vm->spec->n_vcpus; v++)
             time += vm->vcpus[v].node_share[n];
-        /* A node holds local memory in so far as the guest runs there: full credit at its fair share. */
+        /* A node holds local memory in so far as the guest runs there: full credit at its fair
+         * share. */
         double fair = time / vm->spec->n_vcpus * world->n_nodes;
         local += hn_sim_vm_memory_share(vm, n) * MIN(1, fair);
     }
@@ -285,7 +289,8 @@ static void spread_vcpus(HnSimWorld *world)
     for (int pass = 0; pass < 2; pass++) {
         g_autofree double *room = g_new(double, n_nodes);
         for (uint32_t n = 0; n < n_nodes; n++)
-            room[n] = MAX(world->capacity_cpus[n] - world->load_cpus[n], 0.05 * world->capacity_cpus[n]);
+            room[n] =
+                MAX(world->capacity_cpus[n] - world->load_cpus[n], 0.05 * world->capacity_cpus[n]);
         for (guint i = 0; i < world->vms->len; i++) {
             HnSimVm *vm = world->vms->pdata[i];
             double demand = vcpu_demand(vm);
@@ -298,7 +303,8 @@ static void spread_vcpus(HnSimWorld *world)
                 for (uint32_t n = 0; n < n_nodes; n++)
                     total += vcpu->allowed >> n & 1 ? room[n] : 0;
                 for (uint32_t n = 0; n < n_nodes; n++) {
-                    vcpu->node_share[n] = vcpu->allowed >> n & 1 ? (total > 0 ? room[n] / total : 0) : 0;
+                    vcpu->node_share[n] =
+                        vcpu->allowed >> n & 1 ? (total > 0 ? room[n] / total : 0) : 0;
                     world->load_cpus[n] += vcpu->node_share[n] * demand;
                 }
             }
@@ -322,9 +328,10 @@ static void make_resident(HnSimWorld *world)
     }
 }
 
-/* How fast each vCPU of a guest progresses, congestion given; adds its traffic to traffic_gib_per_s. */
-static double vm_speed(HnSimWorld *world, HnSimVm *vm, const double *cpu_share, const double *congestion,
-                       double *traffic_gib_per_s)
+/* How fast each vCPU of a guest progresses, congestion given; adds its traffic to
+ * traffic_gib_per_s. */
+static double vm_speed(HnSimWorld *world, HnSimVm *vm, const double *cpu_share,
+                       const double *congestion, double *traffic_gib_per_s)
 {
     g_autofree double *share = g_new(double, world->n_nodes);
     double speed_sum = 0;
@@ -332,7 +339,8 @@ static double vm_speed(HnSimWorld *world, HnSimVm *vm, const double *cpu_share, 
         HnSimVcpu *vcpu = &vm->vcpus[v];
         if (v == 0 || vm->spec->pattern != HN_SIM_SHARED)
             vcpu_memory_share(world, vm, v, share);
-        double local = vcpu_locality(world, vcpu, share), ratio = 0, got = 0, remote = 0, remote_share = 0;
+        double local = vcpu_locality(world, vcpu, share), ratio = 0, got = 0, remote = 0,
+               remote_share = 0;
         for (uint32_t n = 0; n < world->n_nodes; n++) {
             got += vcpu->node_share[n] * cpu_share[n];
             for (uint32_t m = 0; m < world->n_nodes; m++) {

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The simulated host in virtual time: where each vCPU runs, where each chunk of memory lies, how fast the
- * guests progress. Policies look at it and move things; hn_sim_world_step() lets time pass.
+ * The simulated host in virtual time: where each vCPU runs, where each chunk of memory lies, how
+ * fast the guests progress. Policies look at it and move things; hn_sim_world_step() lets time
+ * pass.
  *
- * The cost model is that of published measurements (docs/simulator.md gives formulas, constants and the
- * model's known errors). Nothing here decides anything.
+ * The cost model is that of published measurements (docs/simulator.md gives formulas, constants and
+ * the model's known errors). Nothing here decides anything.
  */
 #pragma once
 
 #include "scenario.h"
 
 typedef struct {
-    HnNodemask allowed;  /* nodes it may run on; several: the kernel's scheduler spreads it */
-    double *node_share;  /* [n_nodes] share of its run time per node, sums to 1 */
+    HnNodemask allowed; /* nodes it may run on; several: the kernel's scheduler spreads it */
+    double *node_share; /* [n_nodes] share of its run time per node, sums to 1 */
     double exec_ns;
     double run_delay_ns;
-    double hint_cost;    /* share of its time lost to hinting faults, set by a policy */
+    double hint_cost; /* share of its time lost to hinting faults, set by a policy */
 } HnSimVcpu;
 
 /* A move in progress: chunks of one guest that lie in `from` go to `to`, at most `bytes_left`. */
@@ -31,16 +32,16 @@ typedef struct {
 
 typedef struct {
     const HnSimGuest *spec;
-    HnSimVcpu *vcpus;     /* [spec->n_vcpus] */
+    HnSimVcpu *vcpus; /* [spec->n_vcpus] */
     uint32_t n_chunks;
     double chunk_bytes;
-    int16_t *chunk_node;  /* [n_chunks], HN_NODE_NONE: not resident yet */
-    GArray *moves;        /* HnSimMove; one runs at a time, in order */
+    int16_t *chunk_node; /* [n_chunks], HN_NODE_NONE: not resident yet */
+    GArray *moves;       /* HnSimMove; one runs at a time, in order */
     double work_done_gib;
-    double finished_s;    /* < 0: not yet */
-    uint32_t n_rehomes;   /* times a policy gave it another home */
+    double finished_s;  /* < 0: not yet */
+    uint32_t n_rehomes; /* times a policy gave it another home */
     double bytes_moved;
-    double speed;         /* progress per second of the last step, 1 = alone and all local */
+    double speed; /* progress per second of the last step, 1 = alone and all local */
     bool is_started, is_running;
     double demand_factor; /* this step's noise */
 } HnSimVm;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The simulator against what was published, and homenode against its goals on the same scenarios: the
- * files of data/scenarios are what is shipped, so they are what is tested. Bad scenarios are named.
+ * The simulator against what was published, and homenode against its goals on the same scenarios:
+ * the files of data/scenarios are what is shipped, so they are what is tested. Bad scenarios are
+ * named.
  */
 #include "sim/output.h"
 
@@ -11,7 +12,8 @@
 static HnSimScenario *load(const char *name)
 {
     g_autofree char *file = g_strconcat(name, ".sim", NULL);
-    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "..", "..", "..", "data", "scenarios", file, NULL);
+    g_autofree char *path =
+        g_test_build_filename(G_TEST_DIST, "..", "..", "..", "data", "scenarios", file, NULL);
     g_autofree char *text = NULL;
     g_autoptr(GError) error = NULL;
     gsize length;
@@ -29,41 +31,49 @@ static HnSimResult *run(const char *name, const HnSimPolicy *policy)
     return hn_sim_run(scenario, policy);
 }
 
-/* Seconds as published: AutoNUMA slides (2012), and linux-mm 20121105171106 for the second machine. */
+/* Seconds as published: AutoNUMA slides (2012), and linux-mm 20121105171106 for the second machine.
+ */
 static const struct {
     const char *scenario, *policy;
     double published_s;
     double tolerance;
 } published[] = {
-    {"numa01", "bind", 196.07, 0.03},        {"numa01", "inverse", 378.34, 0.03},
-    {"numa01", "off", 305.36, 0.03},         {"numa02", "bind", 42.58, 0.03},
-    {"numa02", "inverse", 81.6, 0.03},       {"numa02", "off", 64.81, 0.03},
-    {"thread-alloc", "bind", 321.94, 0.03},  {"thread-alloc", "inverse", 623.62, 0.03},
-    {"thread-alloc", "off", 491.88, 0.03},   {"overcommit-x2", "bind", 237.43, 0.03},
-    {"overcommit-x2", "off", 366.96, 0.03},  {"ibm-numa01", "bind", 80.96, 0.04},
-    {"ibm-numa01", "off", 121.53, 0.04},     {"ibm-numa02", "bind", 35.25, 0.04},
+    {"numa01", "bind", 196.07, 0.03},       {"numa01", "inverse", 378.34, 0.03},
+    {"numa01", "off", 305.36, 0.03},        {"numa02", "bind", 42.58, 0.03},
+    {"numa02", "inverse", 81.6, 0.03},      {"numa02", "off", 64.81, 0.03},
+    {"thread-alloc", "bind", 321.94, 0.03}, {"thread-alloc", "inverse", 623.62, 0.03},
+    {"thread-alloc", "off", 491.88, 0.03},  {"overcommit-x2", "bind", 237.43, 0.03},
+    {"overcommit-x2", "off", 366.96, 0.03}, {"ibm-numa01", "bind", 80.96, 0.04},
+    {"ibm-numa01", "off", 121.53, 0.04},    {"ibm-numa02", "bind", 35.25, 0.04},
     {"ibm-numa02", "off", 53.15, 0.04},
 };
 
 static void test_reproduces(gconstpointer data)
 {
     guint i = GPOINTER_TO_UINT(data);
-    g_autoptr(HnSimResult) result = run(published[i].scenario, hn_sim_policy_find(published[i].policy));
+    g_autoptr(HnSimResult) result =
+        run(published[i].scenario, hn_sim_policy_find(published[i].policy));
     double off = result->run_s / published[i].published_s - 1;
-    g_test_message("modelled %.1f s, published %.1f s: %+.1f %%", result->run_s, published[i].published_s, off * 100);
+    g_test_message("modelled %.1f s, published %.1f s: %+.1f %%", result->run_s,
+                   published[i].published_s, off * 100);
     g_assert_cmpfloat(fabs(off), <=, published[i].tolerance);
 }
 
 static const struct {
     const char *scenario;
     double of_bind, score;
-} goals[] = {{"numa01", 1.02, 0.02}, {"thread-alloc", 1.02, 0.02}, {"overcommit-x2", 1.02, 0.02}, {"numa02", 1.04, 0.04}};
+} goals[] = {{"numa01", 1.02, 0.02},
+             {"thread-alloc", 1.02, 0.02},
+             {"overcommit-x2", 1.02, 0.02},
+             {"numa02", 1.04, 0.04}};
 
 static void test_homenode_meets(gconstpointer data)
 {
     guint i = GPOINTER_TO_UINT(data);
-    g_autoptr(GPtrArray) results = g_ptr_array_new_with_free_func((GDestroyNotify)hn_sim_result_free);
-    const HnSimPolicy *policies[] = {&hn_sim_policy_bind, &hn_sim_policy_inverse, &hn_sim_policy_homenode};
+    g_autoptr(GPtrArray) results =
+        g_ptr_array_new_with_free_func((GDestroyNotify)hn_sim_result_free);
+    const HnSimPolicy *policies[] = {&hn_sim_policy_bind, &hn_sim_policy_inverse,
+                                     &hn_sim_policy_homenode};
     for (guint p = 0; p < G_N_ELEMENTS(policies); p++)
         g_ptr_array_add(results, run(goals[i].scenario, policies[p]));
     const HnSimResult *bind = results->pdata[0], *homenode = results->pdata[2];
@@ -86,8 +96,8 @@ static void assert_all_local(const HnSimResult *result, double share)
 {
     for (guint i = 0; i < result->guests->len; i++) {
         const HnSimGuestResult *guest = &g_array_index(result->guests, HnSimGuestResult, i);
-        g_test_message("%s: %.1f %% of accesses local, %u re-homes", guest->name, guest->last_accesses_local * 100,
-                       guest->n_rehomes);
+        g_test_message("%s: %.1f %% of accesses local, %u re-homes", guest->name,
+                       guest->last_accesses_local * 100, guest->n_rehomes);
         g_assert_cmpfloat(guest->last_accesses_local, >=, share);
     }
 }
@@ -163,7 +173,9 @@ static void test_same_input_same_result(void)
     g_autoptr(HnSimResult) first = run("t3-chatty-device", &hn_sim_policy_homenode);
     g_autoptr(HnSimResult) second = run("t3-chatty-device", &hn_sim_policy_homenode);
     g_assert_cmpuint(first->series->len, ==, second->series->len);
-    g_assert_cmpint(memcmp(first->series->data, second->series->data, first->series->len * sizeof(HnSimPoint)), ==, 0);
+    g_assert_cmpint(
+        memcmp(first->series->data, second->series->data, first->series->len * sizeof(HnSimPoint)),
+        ==, 0);
 }
 
 #define HOST "[host]\ntopology=2n 8c 16G\n"
@@ -198,7 +210,8 @@ static void test_bad_scenarios_are_named(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(HnSimScenario) scenario = hn_sim_scenario_parse(bad[i].text, strlen(bad[i].text), &error);
+        g_autoptr(HnSimScenario) scenario =
+            hn_sim_scenario_parse(bad[i].text, strlen(bad[i].text), &error);
         g_assert_null(scenario);
         g_test_message("%s", error->message);
         g_assert_nonnull(strstr(error->message, bad[i].complaint));
@@ -208,7 +221,8 @@ static void test_bad_scenarios_are_named(void)
 static void test_formats(void)
 {
     g_autoptr(HnSimScenario) scenario = load("t2-light-load");
-    g_autoptr(GPtrArray) results = g_ptr_array_new_with_free_func((GDestroyNotify)hn_sim_result_free);
+    g_autoptr(GPtrArray) results =
+        g_ptr_array_new_with_free_func((GDestroyNotify)hn_sim_result_free);
     g_ptr_array_add(results, hn_sim_run(scenario, &hn_sim_policy_off));
     g_ptr_array_add(results, hn_sim_run(scenario, &hn_sim_policy_homenode));
     g_autofree char *table = hn_sim_format_table(scenario, results);
@@ -222,7 +236,8 @@ static void test_formats(void)
     }
     g_assert_true(g_str_has_prefix(svg, "<svg"));
     g_assert_true(g_str_has_suffix(svg, "</svg>\n"));
-    g_autoptr(GMarkupParseContext) parser = g_markup_parse_context_new(&(GMarkupParser){0}, 0, NULL, NULL);
+    g_autoptr(GMarkupParseContext) parser =
+        g_markup_parse_context_new(&(GMarkupParser){0}, 0, NULL, NULL);
     g_autoptr(GError) error = NULL;
     g_markup_parse_context_parse(parser, svg, -1, &error);
     g_assert_no_error(error);
@@ -232,7 +247,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     for (guint i = 0; i < G_N_ELEMENTS(published); i++) {
-        g_autofree char *path = g_strdup_printf("/sim/reproduces/%s/%s", published[i].scenario, published[i].policy);
+        g_autofree char *path =
+            g_strdup_printf("/sim/reproduces/%s/%s", published[i].scenario, published[i].policy);
         g_test_add_data_func(path, GUINT_TO_POINTER(i), test_reproduces);
     }
     for (guint i = 0; i < G_N_ELEMENTS(goals); i++) {
