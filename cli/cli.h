@@ -102,6 +102,9 @@ HnExit hn_verb_mode(HnCli *cli, int argc, char **argv);  /* enable, advise, disa
 HnExit hn_verb_history(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_doctor(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_snapshot(HnCli *cli, int argc, char **argv);
+HnExit hn_verb_report(HnCli *cli, int argc, char **argv);
+HnExit hn_verb_replay(HnCli *cli, int argc, char **argv);
+HnExit hn_verb_simulate(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_metrics(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_set(HnCli *cli, int argc, char **argv);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * homenode simulate: a scenario under several policies in virtual time, for tests and what-ifs.
- * Needs no daemon. The only verb that uses placement/ (its simulator).
+ * Needs no daemon. See docs/simulator.md.
  */
 #include "cli.h"
 

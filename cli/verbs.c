@@ -40,6 +40,17 @@ const HnVerb hn_verbs[] = {
      hn_verb_doctor},
     {"snapshot", "", "What a round saw, as text for bug reports and replay; no guest content", NULL,
      false, hn_verb_snapshot},
+    {"replay", "FILE", "Decide recorded rounds again; show where decisions differ",
+     "FILE is what `snapshot` wrote. Needs no daemon. Keys of --policy are those of a round's "
+     "member "
+     "\"policy\".\n"
+     "Exit status: 0 all the same, 1 a decision differs, 2 the file cannot be used.",
+     false, hn_verb_replay},
+    {"simulate", "SCENARIO", "A host in virtual time under several policies; model results",
+     "Needs no daemon. Policies: off, numad, kernel, bind, inverse, homenode.", false,
+     hn_verb_simulate},
+    {"report", "", "One HTML page: locality, moves and load over time, and the decisions", NULL,
+     false, hn_verb_report},
     {"metrics", "", "OpenMetrics text", NULL, false, hn_verb_metrics},
     {"set", "[KEY [VALUE]]", "Show the configuration, or change it until the daemon restarts", NULL,
      true, hn_verb_set},

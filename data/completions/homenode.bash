@@ -40,11 +40,15 @@ _homenode()
     done
 
     case $previous in
-        -s|--socket|-o|--output)
+        -s|--socket|-o|--output|--csv|--svg)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
-        --node|--limit|--last|--timeout|--interval|-n|-l|-t) return ;;
+        --policies)
+            mapfile -t COMPREPLY < <(compgen -W "all off numad kernel bind inverse homenode" -- "$word")
+            return
+            ;;
+        --node|--limit|--last|--policy|--timeout|--interval|-n|-l|-t) return ;;
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_homenode_options "$verb")" -- "$word")
@@ -55,6 +59,9 @@ _homenode()
         help) mapfile -t COMPREPLY < <(compgen -W "$(_homenode_verbs)" -- "$word") ;;
         status|plan|explain|rebalance|release|pause|resume|enable|advise|disable|history)
             mapfile -t COMPREPLY < <(_homenode_domains "$word" "${socket[@]}")
+            ;;
+        replay|simulate)
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
             ;;
         set)
             mapfile -t COMPREPLY < <(compgen -W "$(homenode "${socket[@]}" set 2>/dev/null |

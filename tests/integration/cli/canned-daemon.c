@@ -36,7 +36,8 @@ static bool refuse_unknown(HnQmpRequest *request, json_object *args)
         hn_qmp_request_fail(request, HN_QMP_CLASS_DOMAIN_NOT_FOUND,
                             "No running domain 'wbe'; did you mean: web?");
     else if (strcmp(name, "early") == 0)
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "No running domain 'early' is known yet");
+        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
+                            "No running domain 'early' is known yet");
     else if (strcmp(name, "busy") == 0)
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "busy: libvirt is saving it; try later");
     else
@@ -110,6 +111,7 @@ static const HnQmpCommand commands[] = {
     {"history", FALSE, answer, history_args, "Past.", NULL},
     {"doctor", FALSE, answer, NULL, "Checks.", NULL},
     {"snapshot", FALSE, answer, snapshot_args, "Round.", NULL},
+    {"query-series", FALSE, answer, NULL, "Over time.", NULL},
     {"metrics", FALSE, answer, NULL, "Text.", NULL},
     {"rebalance", TRUE, answer, domains_node_args, "Moves.", NULL},
     {"release", TRUE, answer, domains_args, "Gives back.", NULL},

@@ -78,6 +78,8 @@ static void test_agreement(void)
         {"set placement.min-gain", HN_EXIT_OK, "7%", NULL},
         {"metrics", HN_EXIT_OK, "# EOF", NULL},
         {"snapshot", HN_EXIT_OK, "homenode-snapshot", NULL},
+        {"report", HN_EXIT_OK, "</html>", NULL},
+        {"report --last 5", HN_EXIT_OK, "Score of the host", NULL},
         {"rebalance --dry-run", HN_EXIT_OK, "Score of the host", NULL},
         {"release test", HN_EXIT_OK, "test: released", NULL},
         {"pause test", HN_EXIT_OK, "test: held", NULL},
@@ -111,6 +113,25 @@ static void test_agreement(void)
     daemon_stop(&daemon);
 }
 
+/* What the daemon records it decides again alike, a fresh round and the kept ones. */
+static void test_replay(void)
+{
+    static const char *const whats[] = {"", "--last 3"};
+    Daemon daemon = daemon_start();
+    g_autofree char *path = g_build_filename(daemon.dir, "rounds.json", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(whats); i++) {
+        g_autofree char *take = g_strdup_printf("snapshot %s -o '%s'", whats[i], path);
+        g_autofree char *again = g_strdup_printf("replay '%s'", path);
+        g_auto(Result) taken = run_homenode(daemon.dir, NULL, take);
+        g_assert_cmpint(taken.code, ==, HN_EXIT_OK);
+        g_auto(Result) replayed = run_homenode(NULL, NULL, again);
+        g_assert_cmpstr(replayed.err, ==, "");
+        assert_contains(replayed.out, "1 domain: same\n");
+        g_assert_cmpint(replayed.code, ==, HN_EXIT_OK);
+    }
+    daemon_stop(&daemon);
+}
+
 /* Every reply of the daemon keeps the width that the canned ones keep. */
 static void test_width(void)
 {
@@ -132,6 +153,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cli/daemon/agreement", test_agreement);
+    g_test_add_func("/cli/daemon/replay", test_replay);
     g_test_add_func("/cli/daemon/width", test_width);
     return g_test_run();
 }

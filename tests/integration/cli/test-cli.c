@@ -107,6 +107,10 @@ static void test_verbs(void)
          {"warn  numa-balancing", "fail  capabilities", "Remedy: Start homenoded"}},
         {"snapshot", 0, "snapshot {}\n", {"\"format\": \"homenode-round\""}},
         {"snapshot --last 5", 0, "snapshot {\"last\":5}\n", {"homenode-snapshot"}},
+        {"report",
+         0,
+         "history {\"limit\":1000}\nquery-host {}\nquery-series {}\n",
+         {"<!DOCTYPE html>", "homenode on lab", "<h3>web</h3>", "</html>\n"}},
         {"metrics", 0, "metrics {}\n", {"homenode_score 72\n# EOF\n"}},
         {"set", 0, "query-config {}\n", {"daemon.round-interval", "8%"}},
         {"set placement.min-gain",
@@ -180,7 +184,7 @@ static void test_json(void)
         {"pause --json", "pause"},         {"history --json", "history"},
         {"doctor --json", "doctor"},       {"snapshot --json", "snapshot"},
         {"metrics --json", "metrics"},     {"set --json", "query-config"},
-        {"set k v --json", "set"},
+        {"set k v --json", "set"},         {"report --json", "query-series"},
     };
     CannedDaemon *daemon = canned_daemon_start();
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -244,6 +248,8 @@ static void test_usage(void)
          "homenode history: unexpected argument 'b'; see 'homenode history --help'\n"},
         {"history --limit 0", "homenode history: --limit 0 is not allowed: use 1 or more; see "
                               "'homenode history --help'\n"},
+        {"report --last 0", "homenode report: --last 0 is not allowed: use 1 or more; see "
+                            "'homenode report --help'\n"},
         {"snapshot --last 0", "homenode snapshot: --last 0 is not allowed: use 1 or more; see "
                               "'homenode snapshot --help'\n"},
         {"top",
@@ -380,6 +386,26 @@ static void test_snapshot_to_file(void)
     canned_daemon_stop(daemon);
 }
 
+static void test_report_to_file(void)
+{
+    CannedDaemon *daemon = canned_daemon_start();
+    g_autofree char *path = g_build_filename(daemon->dir, "page.html", NULL);
+    g_autofree char *line = g_strdup_printf("report --last 60 --output '%s'", path);
+    g_autofree char *written = NULL;
+    g_auto(Result) result = run_homenode(daemon->dir, NULL, line);
+    g_auto(Result) printed = run_homenode(daemon->dir, NULL, "report");
+    g_assert_cmpstr(result.err, ==, "");
+    g_assert_cmpstr(result.out, ==, "");
+    g_assert_cmpint(result.code, ==, 0);
+    g_assert_true(g_file_get_contents(path, &written, NULL, NULL));
+    assert_contains(written, "2026-03-01 16:00:00 to 2026-03-01 16:05:00, 6 samples.");
+    assert_contains(printed.out, "2026-03-01 16:04:59"); /* the decisions */
+    g_auto(Result) impossible = run_homenode(daemon->dir, NULL, "report -o /nonexistent/page.html");
+    g_assert_cmpint(impossible.code, ==, HN_EXIT_FAILED);
+    assert_contains(impossible.err, "/nonexistent/page.html");
+    canned_daemon_stop(daemon);
+}
+
 /* --help of everything: exit 0, standard output, the verb's options in it. */
 static void test_help(void)
 {
@@ -434,7 +460,7 @@ static void test_completion(void)
     static const struct {
         const char *words, *expected; /* `homenode` and what is typed; candidates, sorted */
     } cases[] = {
-        {"homenode re", "rebalance release resume"},
+        {"homenode re", "rebalance release replay report resume"},
         {"homenode help di", "disable"},
         {"homenode rebalance --t", "--timeout"},
         {"homenode --socket DIR explain ",
@@ -446,7 +472,7 @@ static void test_completion(void)
     };
     g_autofree char *bash = g_find_program_in_path("bash");
     if (!bash) {
-        g_test_skip("there is no bash");
+        g_test_skip("machine: there is no bash");
         return;
     }
     CannedDaemon *daemon = canned_daemon_start();
@@ -473,6 +499,59 @@ static void test_completion(void)
     canned_daemon_stop(daemon);
 }
 
+/* The same in a real zsh; its completion system's ends (compadd, _describe, _files) print instead,
+ * so that what is offered can be read without a terminal. */
+static void test_zsh_completion(void)
+{
+    static const struct {
+        const char *words,
+            *expected; /* words in quotes; what is offered, sorted; the shell filters it */
+    } cases[] = {
+        {"'homenode' 'rebalance' '--t'",
+         "--dry-run --help --json --node --socket --timeout --version --wait"},
+        {"'homenode' '--socket' 'DIR' 'explain' ''",
+         "batch database-with-a-rather-long-name legacy typo web"},
+        {"'homenode' '--socket=DIR' 'release' ''",
+         "batch database-with-a-rather-long-name legacy typo web"},
+        {"'homenode' 'release' '--all' '--node' ''", ""},
+        {"'homenode' 'simulate' '--policies' ''", "all bind homenode inverse kernel numad off"},
+        {"'homenode' 'replay' ''", "FILES"},
+        {"'homenode' '-o' ''", "FILES"},
+    };
+    g_autofree char *zsh = g_find_program_in_path("zsh");
+    if (!zsh) {
+        g_test_skip("machine: there is no zsh");
+        return;
+    }
+    CannedDaemon *daemon = canned_daemon_start();
+    g_autofree char *script =
+        g_test_build_filename(G_TEST_DIST, "..", "data", "completions", "homenode.zsh", NULL);
+    g_autofree char *begin =
+        g_strdup_printf("homenode() { \"$HOMENODE\" \"$@\" }; compadd() { shift; print -rl -- "
+                        "\"$@\" }; _files() { print FILES };"
+                        "_describe() { print -rl -- ${(P)2%%%%:*} }; source '%s'; words=(",
+                        script);
+    for (size_t i = 0; i <= G_N_ELEMENTS(cases); i++) {
+        bool is_verbs = i == G_N_ELEMENTS(cases); /* all of them, whatever they are */
+        g_auto(GStrv) parts = g_strsplit(is_verbs ? "'homenode' ''" : cases[i].words, "DIR", 2);
+        g_autofree char *words = g_strjoinv(daemon->dir, parts);
+        g_autofree char *command =
+            g_strconcat(begin, words, "); CURRENT=$#words; _homenode | sort | xargs", NULL);
+        const char *argv[] = {zsh, "-f", "-c", command, NULL};
+        g_autofree char *out = NULL, *err = NULL;
+        g_assert_true(
+            g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &out, &err, NULL, NULL));
+        g_test_message("%s", words);
+        g_assert_cmpstr(err, ==, "");
+        g_auto(GStrv) offered = g_strsplit(g_strstrip(out), " ", -1);
+        if (!is_verbs)
+            g_assert_cmpstr(out, ==, cases[i].expected);
+        for (const HnVerb *verb = hn_verbs; is_verbs && verb->name; verb++)
+            g_assert_true(g_strv_contains((const char *const *)offered, verb->name));
+    }
+    canned_daemon_stop(daemon);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -484,8 +563,10 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/reading-without-rights", test_reading_without_rights);
     g_test_add_func("/cli/no-daemon", test_no_daemon);
     g_test_add_func("/cli/snapshot-to-file", test_snapshot_to_file);
+    g_test_add_func("/cli/report-to-file", test_report_to_file);
     g_test_add_func("/cli/help", test_help);
     g_test_add_func("/cli/manual", test_manual);
     g_test_add_func("/cli/completion", test_completion);
+    g_test_add_func("/cli/zsh-completion", test_zsh_completion);
     return g_test_run();
 }
