@@ -366,7 +366,7 @@ def missing(accel):
     if not shutil.which('qemu-system-x86_64'):
         return 'no qemu-system-x86_64 (package qemu-system-x86)'
     if accel == 'kvm' and not os.access('/dev/kvm', os.R_OK | os.W_OK):
-        return '/dev/kvm is not usable by this user'
+        return 'machine: /dev/kvm is not usable'
     return None
 
 

@@ -54,7 +54,7 @@ static void test_huge(void)
     int status[N_PAGES];
 
     if (madvise(huge, HUGE_BYTES, MADV_HUGEPAGE) != 0) {
-        g_test_skip("this kernel has no transparent huge pages");
+        g_test_skip("machine: this kernel has no transparent huge pages");
         return;
     }
     huge[5] = 1;
@@ -63,7 +63,7 @@ static void test_huge(void)
     g_assert_true(
         hn_residency_query(hn_probe_ops_kernel(), getpid(), N_PAGES, addresses, status, NULL));
     if (status[N_PAGES - 1] == -ENOENT) {
-        g_test_skip("the kernel gave a small page, not a huge one");
+        g_test_skip("machine: the kernel gave a small page, not a huge one");
         munmap(area, 2 * HUGE_BYTES);
         return;
     }
@@ -138,7 +138,7 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     if (hn_probe_ops_kernel()->query(NULL, getpid(), 1, &address, &status) < 0 && errno == ENOSYS) {
-        g_print("1..0 # SKIP this kernel was built without NUMA migration (CONFIG_MIGRATION, "
+        g_print("1..0 # SKIP machine: this kernel was built without NUMA migration (CONFIG_MIGRATION, "
                 "CONFIG_NUMA)\n");
         return 0;
     }

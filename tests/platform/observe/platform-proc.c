@@ -184,7 +184,7 @@ static void test_sched_numa(void)
     size_t len;
 
     if (!hn_root_exists(root, "proc/self/sched")) {
-        g_test_skip("this kernel has no /proc/PID/sched (CONFIG_SCHED_DEBUG)");
+        g_test_skip("machine: this kernel has no /proc/PID/sched (CONFIG_SCHED_DEBUG)");
         return;
     }
     hn_sched_numa_init(&numa, 1);

@@ -133,7 +133,7 @@ static void test_per_user(Fixture *f, gconstpointer data)
     int mine;
 
     if (getuid() != 0) {
-        g_test_skip("needs root, to be another user in a child");
+        g_test_skip("machine: needs root, to be another user in a child");
         return;
     }
     f->options.max_clients = 8;
