@@ -13,6 +13,11 @@
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
 
+/* More than this is a slip of the pen, and would take hours or more memory than there is. */
+#define MAX_GUESTS 4096
+#define MAX_VCPUS 65536
+#define MAX_STEPS 1e7
+
 static const char *const scenario_keys[] = {"title", "duration-s", "step-s", "seed", NULL};
 static const char *const host_keys[] = {"topology", "kappa", "node-gib-per-s", "smt-yield", NULL};
 static const char *const guest_keys[] = {
@@ -179,7 +184,7 @@ static bool read_guest(GKeyFile *file, const char *group, HnSimScenario *scenari
     guest->memory_bound = 1;
     guest->vcpu_gib_per_s = 0.5;
     guest->start_node = guest->bind_node = guest->device_node = HN_NODE_NONE;
-    if (!read_count(file, group, "count", 1, 10000, &count, error) ||
+    if (!read_count(file, group, "count", 1, MAX_GUESTS, &count, error) ||
         !read_count(file, group, "vcpus", 1, 4096, &vcpus, error) ||
         !read_number(file, group, "memory-gib", 0.001, 65536, &memory_gib, error) ||
         !read_choice(file, group, "pattern", patterns, &pattern, error) ||
@@ -216,6 +221,26 @@ static bool read_guest(GKeyFile *file, const char *group, HnSimScenario *scenari
     return true;
 }
 
+static bool check_size(const HnSimScenario *scenario, GError **error)
+{
+    uint64_t n_vcpus = 0;
+    for (guint i = 0; i < scenario->guests->len; i++)
+        n_vcpus += ((const HnSimGuest *)scenario->guests->pdata[i])->n_vcpus;
+    if (scenario->guests->len > MAX_GUESTS || n_vcpus > MAX_VCPUS) {
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
+                    "%u guests with %" G_GUINT64_FORMAT " vCPUs in all; allowed: %d and %d",
+                    scenario->guests->len, n_vcpus, MAX_GUESTS, MAX_VCPUS);
+        return false;
+    }
+    if (scenario->duration_s / scenario->step_s > MAX_STEPS) {
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
+                    "[scenario]: duration-s over step-s is %.0f steps; allowed: %.0f",
+                    scenario->duration_s / scenario->step_s, MAX_STEPS);
+        return false;
+    }
+    return true;
+}
+
 /* What does not fit at the start cannot be simulated. */
 static bool check_sense(const HnSimScenario *scenario, GError **error)
 {
@@ -224,18 +249,16 @@ static bool check_sense(const HnSimScenario *scenario, GError **error)
     for (uint32_t i = 0; i < host->n_nodes; i++)
         total += (double)host->nodes[i].mem_total_bytes;
     g_autofree double *on_node = g_new0(double, host->n_nodes);
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
     for (guint i = 0; i < scenario->guests->len; i++) {
         const HnSimGuest *guest = scenario->guests->pdata[i];
         wanted += (double)guest->memory_bytes;
         if (guest->layout == HN_SIM_ON_NODE)
             on_node[guest->start_node] += (double)guest->memory_bytes;
-        for (guint j = 0; j < i; j++) {
-            const HnSimGuest *other = scenario->guests->pdata[j];
-            if (strcmp(guest->name, other->name) == 0) {
-                g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
-                            "two guests are named '%s'", guest->name);
-                return false;
-            }
+        if (!g_hash_table_add(names, guest->name)) {
+            g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "two guests are named '%s'",
+                        guest->name);
+            return false;
         }
     }
     if (scenario->guests->len == 0) {
@@ -265,17 +288,18 @@ static bool check_sense(const HnSimScenario *scenario, GError **error)
 
 HnSimScenario *hn_sim_scenario_parse(const char *text, size_t len, GError **error)
 {
+    /* Titles, names and the words in errors go into documents; the key file's reader lets all bytes
+     * pass. */
+    if (!g_utf8_validate_len(text, len, NULL)) {
+        g_set_error_literal(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+                            "not a scenario: it is not UTF-8 text");
+        return NULL;
+    }
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(GError) cause = NULL;
     if (len == 0 || !g_key_file_load_from_data(file, text, len, G_KEY_FILE_NONE, &cause)) {
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "not a scenario: %s",
                     cause ? cause->message : "it is empty");
-        return NULL;
-    }
-    /* Titles and names go into documents; the key file's reader does not look at them. */
-    if (!g_utf8_validate_len(text, len, NULL)) {
-        g_set_error_literal(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                            "not a scenario: it is not UTF-8 text");
         return NULL;
     }
     g_autoptr(HnSimScenario) scenario = g_new0(HnSimScenario, 1);
@@ -292,7 +316,7 @@ HnSimScenario *hn_sim_scenario_parse(const char *text, size_t len, GError **erro
     }
     if (!check_keys(file, "scenario", scenario_keys, error) ||
         !check_keys(file, "host", host_keys, error) ||
-        !read_number(file, "scenario", "duration-s", 1, 1e7, &scenario->duration_s, error) ||
+        !read_number(file, "scenario", "duration-s", 1, 1e6, &scenario->duration_s, error) ||
         !read_number(file, "scenario", "step-s", 0.01, 10, &scenario->step_s, error) ||
         !read_count(file, "scenario", "seed", 0, 4294967295.0, &seed, error) ||
         !read_number(file, "host", "kappa", 0, 20, &scenario->kappa, error) ||
@@ -323,7 +347,7 @@ HnSimScenario *hn_sim_scenario_parse(const char *text, size_t len, GError **erro
             return NULL;
         }
     }
-    if (!check_sense(scenario, error))
+    if (!check_size(scenario, error) || !check_sense(scenario, error))
         return NULL;
     return g_steal_pointer(&scenario);
 }
