@@ -245,6 +245,11 @@ static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank
     uint32_t order[HN_MAX_NODES];
     bool has_homeless = false;
 
+    if (split->n_clients == 1) {
+        for (uint32_t n = 0; n < host->n_nodes; n++)
+            (is_loose ? split->clients[0].movable_bytes : split->clients[0].immovable_bytes)[n] += bytes[n];
+        return;
+    }
     for (uint32_t n = 0; n < host->n_nodes; n++)
         sum += bytes[n];
     for (uint32_t c = 0; c < split->n_clients; c++)
@@ -370,13 +375,17 @@ static void update_shares(const HnHost *host, const HnDomain *domain, HnPastClie
 
 static int32_t node_of_most_memory(const HnClient *client, uint32_t n_nodes, const uint32_t *node_rank)
 {
-    uint64_t bytes[HN_MAX_NODES];
-    uint32_t order[HN_MAX_NODES];
+    uint32_t best = 0;
+    uint64_t most = 0;
 
-    for (uint32_t n = 0; n < n_nodes; n++)
-        bytes[n] = client->movable_bytes[n] + client->immovable_bytes[n];
-    order_by_bytes(n_nodes, node_rank, bytes, order);
-    return (int32_t)order[0];
+    for (uint32_t n = 0; n < n_nodes; n++) {
+        uint64_t bytes = client->movable_bytes[n] + client->immovable_bytes[n];
+        if (n == 0 || bytes > most || (bytes == most && node_rank[n] < node_rank[best])) {
+            most = bytes;
+            best = n;
+        }
+    }
+    return (int32_t)best;
 }
 
 /* What a domain may still grow to: a booting one at configured size, a ballooned one at its target. */

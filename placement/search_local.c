@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #define MAX_PASSES 12
-#define TWO_STARTS_ITEMS 64
+#define MANY_STARTS_ITEMS 128
 /* The exact search ends by itself within this where V log2 N <= 20 (tests/bench/placement); the limit is
  * there so that a host nobody thought of cannot stop the daemon. */
 #define MAX_VISITS_SMALL (UINT64_C(1) << 21)
@@ -63,8 +63,7 @@ static void improve(HnAssignment *a, const HnAssignment *before, const HnMovable
 }
 
 typedef struct {
-    int64_t demand_mcpu;
-    int64_t need_bytes;
+    int64_t first_key, second_key;
     uint32_t item;
 } Sized;
 
@@ -72,33 +71,66 @@ static int compare_sized(const void *a, const void *b)
 {
     const Sized *left = a, *right = b;
 
-    if (left->demand_mcpu != right->demand_mcpu)
-        return left->demand_mcpu > right->demand_mcpu ? -1 : 1;
-    if (left->need_bytes != right->need_bytes)
-        return left->need_bytes > right->need_bytes ? -1 : 1;
+    if (left->first_key != right->first_key)
+        return left->first_key > right->first_key ? -1 : 1;
+    if (left->second_key != right->second_key)
+        return left->second_key > right->second_key ? -1 : 1;
     return left->item < right->item ? -1 : left->item > right->item;
 }
 
-/* Takes out every item that floats and sets them down again one by one, the most demanding first, each
- * where it costs least. Returns false if there is none, or one found no room. */
-static bool set_down_anew(HnAssignment *a, const HnAssignment *before, const HnMovable *movable)
+/* A wide domain gets homes for all its parts or for none: one whose part found no room goes back whole.
+ * Returns false if that is not possible any more. */
+static bool take_back_halves(HnAssignment *a, const HnAssignment *before, const HnMovable *movable)
 {
     const HnModel *m = a->model;
-    g_autofree Sized *floating = g_new(Sized, movable->count + 1);
-    uint32_t n_floating = 0;
+    bool is_possible = true;
+
+    for (uint32_t k = 0; k < movable->count; k++) {
+        const HnItem *it = &m->items[movable->items[k]];
+        uint32_t n_homed = 0;
+        if (it->kin_count == 1 || movable->items[k] != it->kin_first)
+            continue;
+        for (uint32_t i = it->kin_first; i < it->kin_first + it->kin_count; i++)
+            n_homed += a->state[i] < m->n_nodes;
+        if (n_homed == 0 || n_homed == it->kin_count)
+            continue;
+        for (uint32_t i = it->kin_first; i < it->kin_first + it->kin_count; i++)
+            if (a->state[i] != before->state[i] && before->state[i] == m->n_nodes && m->items[i].is_floating)
+                hn_assignment_move(a, i, m->n_nodes);
+        for (uint32_t i = it->kin_first; i < it->kin_first + it->kin_count; i++)
+            is_possible &= hn_assignment_has_room(a, before, i);
+    }
+    return is_possible;
+}
+
+/* How a start from nothing is made. */
+typedef struct {
+    bool takes_all;   /* or only what floats */
+    bool by_bytes;    /* largest memory first, which packs tight nodes better; else most demand first */
+} Start;
+
+/* Takes items out and sets them down again one by one, the largest first, each where it costs least.
+ * Returns false if there is none, or one found no room. */
+static bool set_down_anew(HnAssignment *a, const HnAssignment *before, const HnMovable *movable, Start start)
+{
+    const HnModel *m = a->model;
+    g_autofree Sized *out = g_new(Sized, movable->count + 1);
+    uint32_t n_out = 0;
 
     for (uint32_t k = 0; k < movable->count; k++) {
         uint32_t item = movable->items[k];
-        if (!m->items[item].is_floating || a->state[item] != m->n_nodes)
+        const HnItem *it = &m->items[item];
+        if (!start.takes_all && (!it->is_floating || a->state[item] != m->n_nodes))
             continue;
-        floating[n_floating++] = (Sized){m->items[item].demand_mcpu, m->items[item].need_bytes, item};
+        out[n_out++] = start.by_bytes ? (Sized){it->need_bytes, it->demand_mcpu, item}
+                                      : (Sized){it->demand_mcpu, it->need_bytes, item};
         hn_assignment_move(a, item, hn_model_out(m));
     }
-    if (n_floating == 0)
+    if (n_out == 0)
         return false;
-    qsort(floating, n_floating, sizeof(Sized), compare_sized);
-    for (uint32_t k = 0; k < n_floating; k++) {
-        uint32_t item = floating[k].item, best_state = m->n_nodes;
+    qsort(out, n_out, sizeof(Sized), compare_sized);
+    for (uint32_t k = 0; k < n_out; k++) {
+        uint32_t item = out[k].item, best_state = m->n_nodes;
         int64_t best = INT64_MAX;
         for (HnNodemask rest = m->items[item].allowed; rest; rest &= rest - 1) {
             uint32_t n = (uint32_t)__builtin_ctzll(rest);
@@ -112,7 +144,7 @@ static bool set_down_anew(HnAssignment *a, const HnAssignment *before, const HnM
         if (best_state == m->n_nodes && !hn_assignment_has_room(a, before, item))
             return false;
     }
-    return true;
+    return take_back_halves(a, before, movable);
 }
 
 static HnMovable *movable_new(const HnModel *m)
@@ -134,22 +166,30 @@ static void movable_free(HnMovable *movable)
 
 void hn_search_local(HnAssignment *a)
 {
+    static const Start starts[] = {{false, false}, {false, true}, {true, true}, {true, false}};
     HnMovable *movable = movable_new(a->model);
     g_autoptr(HnAssignment) before = hn_assignment_copy(a);
     g_autoptr(HnAssignment) anew = hn_assignment_copy(a);
+    /* On large hosts one start from nothing is all there is time for, and if it can be made, today's
+     * placement of roaming guests never was the better start: only moves are tried from there. */
+    uint32_t n_starts = movable->count <= MANY_STARTS_ITEMS ? G_N_ELEMENTS(starts) : 1;
+    bool has_other = false;
 
-    if (set_down_anew(anew, before, movable)) {
-        improve(anew, before, movable);
-        /* On large hosts full of roaming guests the first start never won: only moves are tried there. */
-        if (movable->count <= TWO_STARTS_ITEMS)
-            improve(a, before, movable);
-        else
-            pass_of_moves(a, movable);
-        if (hn_assignment_total(anew) < hn_assignment_total(a))
-            hn_assignment_set(a, anew);
-    } else {
-        improve(a, before, movable);
+    for (uint32_t k = 0; k < n_starts; k++) {
+        g_autoptr(HnAssignment) trial = hn_assignment_copy(before);
+        if (!set_down_anew(trial, before, movable, starts[k]))
+            continue;
+        improve(trial, before, movable);
+        if (!has_other || hn_assignment_total(trial) < hn_assignment_total(anew))
+            hn_assignment_set(anew, trial);
+        has_other = true;
     }
+    if (has_other && movable->count > MANY_STARTS_ITEMS)
+        pass_of_moves(a, movable);
+    else
+        improve(a, before, movable);
+    if (has_other && hn_assignment_total(anew) < hn_assignment_total(a))
+        hn_assignment_set(a, anew);
     movable_free(movable);
 }
 

@@ -84,21 +84,31 @@ static HnReason reason_of_term(const HnStanding *s, const HnCost *now, const HnC
     return s->domain->device_nodes ? HN_REASON_DEVICE_LOCALITY : HN_REASON_COMPANY;
 }
 
+/* Which nodes domains of one client leave for which others: goes_to[from] has bit `to`. */
+static void note_exchanges(const HnRound *round, HnNodemask *goes_to)
+{
+    memset(goes_to, 0, sizeof(HnNodemask) * HN_MAX_NODES);
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        const HnStanding *s = &round->standings[d];
+        int32_t from = s->split->clients[0].home_now;
+        if (!s->is_changed || s->split->n_clients > 1 || from == HN_NODE_NONE)
+            continue;
+        int32_t to = hn_round_home(round, round->target, s, 0);
+        if (to != HN_NODE_NONE && to != from)
+            goes_to[from] |= UINT64_C(1) << to;
+    }
+}
+
 /* Another domain goes where this one is, and this one where that one is. */
-static bool is_swap(const HnRound *round, const HnStanding *s)
+static bool is_swap(const HnRound *round, const HnStanding *s, const HnNodemask *goes_to)
 {
     int32_t from = s->split->clients[0].home_now, to = hn_round_home(round, round->target, s, 0);
 
-    for (uint32_t d = 0; d < round->n_domains && from != HN_NODE_NONE && from != to; d++) {
-        const HnStanding *other = &round->standings[d];
-        if (other != s && other->is_changed && other->split->clients[0].home_now == to &&
-            hn_round_home(round, round->target, other, 0) == from)
-            return true;
-    }
-    return false;
+    return from != HN_NODE_NONE && to != HN_NODE_NONE && from != to && (goes_to[to] >> from & 1);
 }
 
-static HnReason reason_of_change(const HnRound *round, const HnStanding *s, const HnCost *now, const HnCost *after)
+static HnReason reason_of_change(const HnRound *round, const HnStanding *s, const HnNodemask *goes_to, const HnCost *now,
+                                 const HnCost *after)
 {
     if (s->record->is_undoing)
         return HN_REASON_UNDO_WORSE;
@@ -108,7 +118,7 @@ static HnReason reason_of_change(const HnRound *round, const HnStanding *s, cons
         return HN_REASON_INITIAL_PLACEMENT;
     if (s->split->n_clients > 1)
         return HN_REASON_SPLIT_WIDE;
-    if (is_swap(round, s))
+    if (is_swap(round, s, goes_to))
         return HN_REASON_SWAP;
     return reason_of_term(s, now, after);
 }
@@ -275,7 +285,8 @@ static void fill_clients(const HnRound *round, const HnStanding *s, HnVerdict *v
     }
 }
 
-static void fill_reason(const HnRound *round, HnStanding *s, HnVerdict *v, const HnLocality *locality)
+static void fill_reason(const HnRound *round, HnStanding *s, const HnNodemask *goes_to, HnVerdict *v,
+                        const HnLocality *locality)
 {
     int32_t better = HN_NODE_NONE;
 
@@ -284,7 +295,7 @@ static void fill_reason(const HnRound *round, HnStanding *s, HnVerdict *v, const
     } else if (s->is_frozen) {
         v->reason = s->reason;
     } else if (s->is_changed && s->is_confirmed) {
-        s->reason = reason_of_change(round, s, &v->cost_now, &v->cost_after);
+        s->reason = reason_of_change(round, s, goes_to, &v->cost_now, &v->cost_after);
         v->reason = s->is_advised ? HN_REASON_ADVISE_ONLY : s->reason;
         v->will_act = !s->is_advised;
     } else if (s->is_changed) {
@@ -296,7 +307,7 @@ static void fill_reason(const HnRound *round, HnStanding *s, HnVerdict *v, const
     v->sentence = hn_sentence_verdict(round, s, v, better);
 }
 
-static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, int64_t fair_now_per_mcpu, int64_t fair_after_per_mcpu)
+static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, const HnNodemask *goes_to, int64_t fair_now_per_mcpu, int64_t fair_after_per_mcpu)
 {
     HnVerdict *v = g_new0(HnVerdict, 1);
     HnLocality locality = hn_evidence_locality(round->snapshot->host, s->split);
@@ -319,7 +330,7 @@ static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, int64_t fair
     unsigned __int128 spent_ns = (unsigned __int128)(uint64_t)v->cost_after.moving_ns_per_sec *
                                  (round->policy->payback_horizon_ns / 1000000000);
     v->payback_ms = spent_ns == 0 ? 0 : gain_per_sec <= 0 ? UINT64_MAX : (uint64_t)(spent_ns * 1000 / (uint64_t)gain_per_sec);
-    fill_reason(round, s, v, &locality);
+    fill_reason(round, s, goes_to, v, &locality);
     if (s->split->n_chunk_maps > 0) {
         v->n_chunk_maps = s->split->n_chunk_maps;
         v->chunk_maps = g_steal_pointer(&s->split->chunk_maps);
@@ -370,9 +381,11 @@ void hn_verdicts(const HnRound *round, HnPlan *plan)
     int64_t fair_after = hn_cost_contention(&host_after, load_after, 1000) / 1000;
     uint32_t n_managed = 0, n_acting = 0;
     bool is_blocked = false;
+    HnNodemask goes_to[HN_MAX_NODES];
 
+    note_exchanges(round, goes_to);
     for (uint32_t d = 0; d < round->n_domains; d++) {
-        HnVerdict *v = make_verdict(round, &round->standings[d], fair_now, fair_after);
+        HnVerdict *v = make_verdict(round, &round->standings[d], goes_to, fair_now, fair_after);
         g_ptr_array_add(plan->verdicts, v);
         hn_cost_add(&plan->cost_now, &v->cost_now);
         hn_cost_add(&plan->cost_after, &v->cost_after);
