@@ -287,6 +287,9 @@ GPtrArray *hn_ranges_of(const HnHost *host, const HnDomain *domain, const HnVerd
         HnPart *part = parts->pdata[i];
 
         part->expected_bytes = parts->len == 1 ? expected_bytes : 0;
+        /* A twentieth: the plan's figure may come from another source than the regions', probes for instance. */
+        if (part->expected_bytes > 0 && action->bytes >= expected_bytes - expected_bytes / 20)
+            part->limit_bytes = UINT64_MAX;
     }
     *ret_immovable_bytes = immovable_bytes;
     return parts;

@@ -9,6 +9,8 @@
  *     touched by several is shared, and moved only by a spread action; one without evidence (or everything, where
  *     there is no chunk map) is divided by position in proportion to the clients' vCPUs.
  *   - Immovable regions are left out and counted.
+ *   - An action for (nearly) all that the snapshot saw elsewhere means all of it, also what has come to lie there
+ *     since: an overtaken move may have gone on for a while after the snapshot. Anything less is a slice, and a limit.
  *   - Hottest first where the action says so and there is a map: by heat, then by address. Chunks whose probes all
  *     lie on the destination already (or found nothing) come last: they are looked at all the same.
  *   - A spread action gives each destination an equal share of the bytes; a chunk that lies on one of them stays
@@ -25,7 +27,7 @@ typedef struct {
     int32_t to_node;         /* index into HnHost.nodes */
     GArray *ranges;          /* HnRange, in order; the taker sets it NULL */
     uint64_t expected_bytes; /* resident elsewhere (in from_nodes), as far as the snapshot knows */
-    uint64_t limit_bytes;    /* this node's share of the action's bytes */
+    uint64_t limit_bytes;    /* this node's share of the action's bytes; UINT64_MAX: all of it is meant */
 } HnPart;
 
 /* GPtrArray of HnPart *, owned, one per destination node that has anything to look at, ascending node.

@@ -164,6 +164,7 @@ bool hn_target_progress(HnTarget *target, HnProgress *ret_progress)
     g_mutex_lock(&target->lock);
     was_begun = target->was_begun;
     progress = target->progress;
+    progress.bytes_total = MAX(progress.bytes_total, progress.bytes_done); /* more may have been elsewhere */
     progress.is_moving = target->n_begun > 0;
     progress.reason = HN_REASON_IN_PROGRESS;
     progress.speed_permille = target->backoff.speed_permille;

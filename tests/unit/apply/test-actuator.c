@@ -205,6 +205,19 @@ static void test_slices(Fixture *f, gconstpointer data)
     g_assert_cmpuint(fake_kernel_count(f->world->kernel, 3) * FAKE_PAGE, ==, 4 * MIB);
 }
 
+/* 2 MiB have come to lie elsewhere since the snapshot: a move of "all" takes them along. */
+static void test_all_means_all(Fixture *f, gconstpointer data)
+{
+    g_autoptr(HnPlan) plan = world_plan(f->world, 1);
+
+    f->world->domain->regions[0].resident_bytes[0] = 30 * MIB;
+    f->world->domain->regions[0].resident_bytes[1] = 2 * MIB;
+    world_add_action(plan, HN_ACTION_MOVE_MEMORY, 0, 2, 30 * MIB);
+    hn_actuator_submit(f->actuator, plan, f->world->snapshot);
+    wait_for(f, 1);
+    g_assert_cmpuint(assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 1)->outcome.bytes_moved, ==, ALL_MIB);
+}
+
 static void test_spread(Fixture *f, gconstpointer data)
 {
     g_autoptr(HnPlan) plan = world_plan(f->world, 1);
@@ -798,6 +811,7 @@ int main(int argc, char **argv)
     ADD("pins-then-memory", NULL, test_pins_then_memory);
     ADD("failed-pin-stops-memory", NULL, test_failed_pin_stops_memory);
     ADD("slices", NULL, test_slices);
+    ADD("all-means-all", NULL, test_all_means_all);
     ADD("spread", NULL, test_spread);
     ADD("immovable", NULL, test_immovable);
     ADD("residue", NULL, test_residue);
