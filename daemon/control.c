@@ -154,6 +154,7 @@ HnControlServer *hn_control_server_new(HnManager *manager, const char *runtime_d
     options.max_total_bytes = 256 << 20;
     server->manager = manager;
     server->releases = g_ptr_array_new_with_free_func(hn_pending_release_free);
+    server->early = g_ptr_array_new_with_free_func(hn_early_order_free);
     server->server = hn_qmp_server_new("homenode", HN_VERSION, commands, events, &options, server);
     hn_qmp_server_set_audit(server->server, audit);
     if (!group_id(group, &gid, error) ||
@@ -172,6 +173,8 @@ void hn_control_server_free(HnControlServer *server)
         hn_qmp_request_fail(((HnPendingRelease *)g_ptr_array_index(server->releases, i))->request,
                             HN_QMP_CLASS_GENERIC, "The daemon stops");
     g_ptr_array_unref(server->releases);
+    g_clear_handle_id(&server->early_timer, g_source_remove);
+    g_ptr_array_unref(server->early);
     hn_qmp_server_free(server->server);
     if (server->manager->control == server)
         server->manager->control = NULL;

@@ -21,6 +21,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnControlServer, hn_control_server_free)
 
 /* Sends an event to whoever subscribed. Takes data. */
 void hn_control_server_emit(HnControlServer *server, const char *name, json_object *data);
+/* The first round has ended, well or badly: orders that waited for it are carried out. Later calls do
+ * nothing. */
+void hn_control_server_end_early(HnControlServer *server);
 /* The event ROUND of the round just ended. */
 void hn_control_server_emit_round(HnControlServer *server);
 /* A release that was asked for has ended: answers whoever waits for it. */

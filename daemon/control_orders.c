@@ -37,6 +37,8 @@ void hn_verb_rebalance(HnQmpRequest *request, json_object *args, gpointer user_d
     g_autoptr(GArray) forces = g_array_new(FALSE, TRUE, sizeof(HnForce));
     bool is_trial = hn_control_bool_arg(args, "dry-run");
 
+    if (hn_control_is_early(server, request, args, hn_verb_rebalance))
+        return;
     if (!hn_control_forces_of(server, request, args, !is_trial, forces, true))
         return;
     if (is_trial) {
@@ -110,6 +112,8 @@ void hn_verb_release(HnQmpRequest *request, json_object *args, gpointer user_dat
 {
     HnControlServer *server = user_data;
     HnManager *manager = server->manager;
+    if (hn_control_is_early(server, request, args, hn_verb_release))
+        return;
     g_autoptr(GPtrArray) uuids = hn_control_domains_of(server, request, args);
     if (!uuids)
         return;
@@ -185,12 +189,14 @@ static void hold(HnControlServer *server, HnQmpRequest *request, json_object *ar
 
 void hn_verb_pause(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
-    hold(user_data, request, args, true);
+    if (!hn_control_is_early(user_data, request, args, hn_verb_pause))
+        hold(user_data, request, args, true);
 }
 
 void hn_verb_resume(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
-    hold(user_data, request, args, false);
+    if (!hn_control_is_early(user_data, request, args, hn_verb_resume))
+        hold(user_data, request, args, false);
 }
 
 void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data)
@@ -278,6 +284,8 @@ void hn_verb_set_mode(HnQmpRequest *request, json_object *args, gpointer user_da
     const char *name = hn_control_string_arg(args, "mode");
     HnMode mode = HN_MODE_NONE;
 
+    if (hn_control_is_early(server, request, args, hn_verb_set_mode))
+        return;
     while (mode <= HN_MODE_AUTO && strcmp(hn_mode_name(mode), name) != 0)
         mode++;
     if (mode > HN_MODE_AUTO) {

@@ -20,7 +20,15 @@ struct HnControlServer {
     HnManager *manager;
     HnQmpServer *server;
     GPtrArray *releases; /* HnPendingRelease * */
+    GPtrArray *early;    /* orders kept until the first round has ended (control_early.c) */
+    guint early_timer;
+    bool is_early_over;
 };
+
+/* True: no round has ended yet, and the request is kept; `handler` will be called with it again. */
+bool hn_control_is_early(HnControlServer *server, HnQmpRequest *request, json_object *args,
+                         HnQmpHandler handler);
+void hn_early_order_free(gpointer data);
 
 void hn_pending_release_free(gpointer release);
 

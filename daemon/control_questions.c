@@ -33,6 +33,8 @@ void hn_verb_query_domains(HnQmpRequest *request, json_object *args, gpointer us
 void hn_verb_query_domain(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     HnControlServer *server = user_data;
+    if (hn_control_is_early(server, request, args, hn_verb_query_domain))
+        return;
     const char *uuid = hn_control_domain_of(server, request, hn_control_string_arg(args, "domain"));
     if (uuid)
         hn_qmp_request_return(request, hn_manager_domain_json(server->manager, uuid));
@@ -138,6 +140,8 @@ void hn_control_try_plan(HnControlServer *server, HnQmpRequest *request, const G
 void hn_verb_query_plan(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     HnControlServer *server = user_data;
+    if (hn_control_is_early(server, request, args, hn_verb_query_plan))
+        return;
     g_autoptr(GArray) forces = g_array_new(FALSE, TRUE, sizeof(HnForce));
     if (hn_control_forces_of(server, request, args, false, forces, false))
         hn_control_try_plan(server, request, forces);
@@ -146,6 +150,8 @@ void hn_verb_query_plan(HnQmpRequest *request, json_object *args, gpointer user_
 void hn_verb_explain(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     HnControlServer *server = user_data;
+    if (hn_control_is_early(server, request, args, hn_verb_explain))
+        return;
     const char *uuid = hn_control_domain_of(server, request, hn_control_string_arg(args, "domain"));
     if (!uuid)
         return;

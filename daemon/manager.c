@@ -46,6 +46,8 @@ static void finish_round(HnManager *manager, HnRound *round)
         apply(manager);
         report(manager, round);
     }
+    if (manager->control)
+        hn_control_server_end_early(manager->control);
     schedule_next(manager);
 }
 
