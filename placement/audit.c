@@ -2,10 +2,10 @@
 /*
  * What became of our decisions: outcomes told by the daemon, and predictions against measurements.
  *
- * A re-home counts (cooldown, budget) when it is seen in the affinities, not when it was asked for: what
- * libvirt refused did not happen. Its measured stall, waiting for CPUs and memory away from home, is
- * compared with the measurement before it; if it became worse by a clear margin, the domain goes back and
- * the home is marked for an hour.
+ * A re-home counts (cooldown, budget) when it is seen in the affinities, not when it was asked for:
+ * what libvirt refused did not happen. Its measured stall, waiting for CPUs and memory away from
+ * home, is compared with the measurement before it; if it became worse by a clear margin, the
+ * domain goes back and the home is marked for an hour.
  */
 #include "decide.h"
 
@@ -20,7 +20,8 @@
 
 static void take_outcome(HnPastDomain *record, const HnOutcome *outcome, uint64_t now_ns)
 {
-    bool is_done = outcome->reason == HN_REASON_DONE || outcome->reason == HN_REASON_DONE_WITH_RESIDUE;
+    bool is_done =
+        outcome->reason == HN_REASON_DONE || outcome->reason == HN_REASON_DONE_WITH_RESIDUE;
 
     if (outcome->kind == HN_ACTION_MOVE_MEMORY && outcome->reason == HN_REASON_DONE_WITH_RESIDUE) {
         record->residue_bytes = outcome->bytes_left;
@@ -52,7 +53,8 @@ static bool is_where_asked(const HnStanding *s)
     return true;
 }
 
-/* Share of the domain's memory-bound time lost to memory away from its vCPUs, plus time spent waiting. */
+/* Share of the domain's memory-bound time lost to memory away from its vCPUs, plus time spent
+ * waiting. */
 static uint32_t measured_stall(const HnRound *round, const HnStanding *s)
 {
     __int128 remote = 0;

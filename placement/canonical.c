@@ -2,12 +2,12 @@
 /*
  * Canonical order, so that renumbering nodes, CPUs or domains changes nothing but names.
  *
- * Ties in a search are broken by order. If the order came from node ids or uuids, two hosts that differ
- * only in numbering could get different plans. So nodes and domains get signatures from their content, and
- * in rounds each takes in the signatures of what it is related to (nodes by distance, domains by bytes and
- * residence): colour refinement (Weisfeiler and Leman 1968). What still ties is, but for contrived graphs,
- * exchangeable, and names may decide among those. Sums of mixed hashes are used because they do not depend
- * on the order of summing.
+ * Ties in a search are broken by order. If the order came from node ids or uuids, two hosts that
+ * differ only in numbering could get different plans. So nodes and domains get signatures from
+ * their content, and in rounds each takes in the signatures of what it is related to (nodes by
+ * distance, domains by bytes and residence): colour refinement (Weisfeiler and Leman 1968). What
+ * still ties is, but for contrived graphs, exchangeable, and names may decide among those. Sums of
+ * mixed hashes are used because they do not depend on the order of summing.
  */
 #include "canonical.h"
 
@@ -50,7 +50,8 @@ static uint64_t node_signature(const HnNode *node, uint64_t other_mcpu)
     s = join(s, node->bandwidth_bytes_per_sec);
     s = join(s, other_mcpu);
     for (uint32_t p = 0; p < node->n_huge_pools; p++)
-        s += join(node->huge_pools[p].page_bytes, join(node->huge_pools[p].total_pages, node->huge_pools[p].free_pages));
+        s += join(node->huge_pools[p].page_bytes,
+                  join(node->huge_pools[p].total_pages, node->huge_pools[p].free_pages));
     return s;
 }
 
@@ -59,7 +60,8 @@ static uint64_t split_signature(const HnSplit *split)
     const HnDomain *domain = split->domain;
     uint64_t s = join(split->n_clients, split->huge_page_bytes);
 
-    s = join(s, (uint64_t)domain->wish.mode * 8 + (uint64_t)domain->wish.memory * 4 + (uint64_t)domain->state);
+    s = join(s, (uint64_t)domain->wish.mode * 8 + (uint64_t)domain->wish.memory * 4 +
+                    (uint64_t)domain->state);
     s = join(s, domain->wish.weight);
     s = join(s, text_signature(domain->wish.group) ^ mix(text_signature(domain->wish.anti_group)));
     s = join(s, domain->n_vcpus);
@@ -112,7 +114,8 @@ static void add_distances(const HnHost *host, const Ranked *nodes, uint64_t *nex
     for (uint32_t n = 0; n < host->n_nodes; n++) {
         next[n] = nodes[n].signature;
         for (uint32_t m = 0; m < host->n_nodes; m++)
-            next[n] += join(nodes[m].signature, (uint64_t)hn_host_distance(host, n, m) << 8 | hn_host_distance(host, m, n));
+            next[n] += join(nodes[m].signature, (uint64_t)hn_host_distance(host, n, m) << 8 |
+                                                    hn_host_distance(host, m, n));
     }
 }
 
@@ -120,15 +123,18 @@ static uint64_t domain_signature(const HnDomain *domain)
 {
     uint64_t s = join(domain->n_vcpus, domain->configured_bytes);
 
-    s = join(s, (uint64_t)domain->wish.mode * 8 + (uint64_t)domain->wish.memory * 4 + (uint64_t)domain->state);
+    s = join(s, (uint64_t)domain->wish.mode * 8 + (uint64_t)domain->wish.memory * 4 +
+                    (uint64_t)domain->state);
     return join(s, join(domain->wish.weight, text_signature(domain->wish.group)));
 }
 
 /* How an unsplit domain relates to a node. */
 static uint64_t raw_relation(const HnDomain *domain, uint32_t n, uint32_t n_seen)
 {
-    uint64_t bits = (domain->device_nodes >> n & 1) | (uint64_t)(domain->wish.has_nodeset && (domain->wish.nodeset >> n & 1)) << 1 |
-                    (uint64_t)(domain->is_numatune_admin && (domain->admin_nodeset >> n & 1)) << 2 | (uint64_t)n_seen << 8;
+    uint64_t bits = (domain->device_nodes >> n & 1) |
+                    (uint64_t)(domain->wish.has_nodeset && (domain->wish.nodeset >> n & 1)) << 1 |
+                    (uint64_t)(domain->is_numatune_admin && (domain->admin_nodeset >> n & 1)) << 2 |
+                    (uint64_t)n_seen << 8;
 
     return bits ^ mix(domain->resident_bytes[n] ^ mix(domain->immovable_bytes[n]));
 }
@@ -149,7 +155,8 @@ static void count_seen(const HnHost *host, const HnDomain *domain, uint32_t *see
     }
 }
 
-void hn_canonical_nodes(const HnHost *host, const GPtrArray *domains, const uint64_t *other_mcpu, uint32_t *node_rank)
+void hn_canonical_nodes(const HnHost *host, const GPtrArray *domains, const uint64_t *other_mcpu,
+                        uint32_t *node_rank)
 {
     Ranked nodes[HN_MAX_NODES];
     uint64_t next[HN_MAX_NODES];
@@ -181,8 +188,8 @@ void hn_canonical_nodes(const HnHost *host, const GPtrArray *domains, const uint
         node_rank[order[n]] = n;
 }
 
-void hn_canonical_order(const HnHost *host, const HnSplit *splits, uint32_t n_splits, const uint64_t *other_mcpu,
-                        uint32_t *node_index, uint32_t *split_order)
+void hn_canonical_order(const HnHost *host, const HnSplit *splits, uint32_t n_splits,
+                        const uint64_t *other_mcpu, uint32_t *node_index, uint32_t *split_order)
 {
     uint32_t n_nodes = host->n_nodes;
     Ranked nodes[HN_MAX_NODES];

@@ -2,10 +2,11 @@
 /*
  * From a domain to its clients.
  *
- * A domain that fits one node (by CPUs and by memory, looking at the nodes as if empty) is one client,
- * whatever its guest topology. One that does not is wide: its guest cells are the clients if it has any
- * that fit; else it is cut into the fewest parts that fit (wide.c). Here is also read what the snapshot
- * says about each client's present: home, room it needs, constraints. Must not decide where it should be.
+ * A domain that fits one node (by CPUs and by memory, looking at the nodes as if empty) is one
+ * client, whatever its guest topology. One that does not is wide: its guest cells are the clients
+ * if it has any that fit; else it is cut into the fewest parts that fit (wide.c). Here is also read
+ * what the snapshot says about each client's present: home, room it needs, constraints. Must not
+ * decide where it should be.
  */
 #include "client.h"
 
@@ -99,7 +100,8 @@ static void add_cell_memory(const HnDomain *domain, uint32_t n_nodes, HnClient *
         const HnRegion *region = &domain->regions[i];
         if (region->guest_cell != client->guest_cell)
             continue;
-        bool is_movable = region->movability == HN_MOVABLE || region->movability == HN_MOVABLE_SHARED;
+        bool is_movable =
+            region->movability == HN_MOVABLE || region->movability == HN_MOVABLE_SHARED;
         for (uint32_t n = 0; n < n_nodes; n++) {
             if (is_movable)
                 client->movable_bytes[n] += region->resident_bytes[n];
@@ -129,7 +131,8 @@ void hn_split_keep_undivided(HnSplit *split, uint32_t n_nodes)
 
     for (uint32_t n = 0; n < n_nodes; n++) {
         uint64_t resident = split->domain->resident_bytes[n];
-        split->stuck_bytes[n] = is_kept ? resident : MIN(split->domain->immovable_bytes[n], resident);
+        split->stuck_bytes[n] =
+            is_kept ? resident : MIN(split->domain->immovable_bytes[n], resident);
         split->loose_bytes[n] = resident - split->stuck_bytes[n];
     }
 }
@@ -157,8 +160,8 @@ static void split_by_cells(HnSplit *split, uint32_t n_nodes)
         client->vcpus = domain->cells[c].vcpus;
         client->guest_cell = (int32_t)domain->cells[c].id;
         client->claim_bytes = domain->cells[c].memory_bytes;
-        /* The guest knows its cells and keeps its threads near their memory, mostly (AutoNUMA runs in
-         * guests too); 900 leaves a pull between neighbouring cells. */
+        /* The guest knows its cells and keeps its threads near their memory, mostly (AutoNUMA runs
+         * in guests too); 900 leaves a pull between neighbouring cells. */
         client->private_permille = 900;
         if (has_detail)
             add_cell_memory(domain, n_nodes, client);
@@ -178,13 +181,15 @@ static void split_as_one(HnSplit *split, uint32_t n_nodes)
 }
 
 /* Nodes by bytes, most first; the canonical rank breaks ties. */
-static void order_by_bytes(uint32_t n_nodes, const uint32_t *node_rank, const uint64_t *bytes, uint32_t *order)
+static void order_by_bytes(uint32_t n_nodes, const uint32_t *node_rank, const uint64_t *bytes,
+                           uint32_t *order)
 {
     for (uint32_t n = 0; n < n_nodes; n++) {
         uint32_t at = n;
         for (; at > 0; at--) {
             uint32_t prior = order[at - 1];
-            if (bytes[prior] != bytes[n] ? bytes[prior] > bytes[n] : node_rank[prior] < node_rank[n])
+            if (bytes[prior] != bytes[n] ? bytes[prior] > bytes[n]
+                                         : node_rank[prior] < node_rank[n])
                 break;
             order[at] = prior;
         }
@@ -201,16 +206,17 @@ static void claim(const HnSplit *split, uint64_t sum, uint64_t *ret_left)
     for (uint32_t c = 0; c < split->n_clients; c++)
         claims += split->clients[c].claim_bytes;
     for (uint32_t c = 0; c < split->n_clients; c++) {
-        ret_left[c] = claims ? (uint64_t)((unsigned __int128)sum * split->clients[c].claim_bytes / claims)
-                             : sum / split->n_clients;
+        ret_left[c] =
+            claims ? (uint64_t)((unsigned __int128)sum * split->clients[c].claim_bytes / claims)
+                   : sum / split->n_clients;
         if (c + 1 == split->n_clients)
             ret_left[c] = sum - given;
         given += ret_left[c];
     }
 }
 
-/* Gives the bytes of one node to some clients in proportion to what each still claims, `only_home` to those
- * at home there. */
+/* Gives the bytes of one node to some clients in proportion to what each still claims, `only_home`
+ * to those at home there. */
 static void give_in_proportion(HnSplit *split, uint32_t node, bool only_home, bool is_loose,
                                uint64_t *bytes, uint64_t *left)
 {
@@ -227,19 +233,23 @@ static void give_in_proportion(HnSplit *split, uint32_t node, bool only_home, bo
     for (int32_t c = 0; c <= last; c++) {
         if (left[c] == 0 || (only_home && split->clients[c].home_now != (int32_t)node))
             continue;
-        uint64_t part = c == last ? MIN(all - given, left[c]) : (uint64_t)((unsigned __int128)all * left[c] / wanted);
-        (is_loose ? split->clients[c].movable_bytes : split->clients[c].immovable_bytes)[node] += part;
+        uint64_t part = c == last ? MIN(all - given, left[c])
+                                  : (uint64_t)((unsigned __int128)all * left[c] / wanted);
+        (is_loose ? split->clients[c].movable_bytes : split->clients[c].immovable_bytes)[node] +=
+            part;
         left[c] -= part;
         bytes[node] -= part;
         given += part;
     }
 }
 
-/* Divides memory that is nobody's in particular by the clients' claims. A byte serves any of them alike, so
- * each first takes what is at its home: that need not move. What is left, and all that cannot move, comes to clients with homes in the same mixture, so
- * that none of them seems to gain by changing places with a sibling; to clients without homes it comes node
- * by node, so that as little as possible has to move. `is_loose` says which arrays. */
-static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank, uint64_t *bytes, bool is_loose)
+/* Divides memory that is nobody's in particular by the clients' claims. A byte serves any of them
+ * alike, so each first takes what is at its home: that need not move. What is left, and all that
+ * cannot move, comes to clients with homes in the same mixture, so that none of them seems to gain
+ * by changing places with a sibling; to clients without homes it comes node by node, so that as
+ * little as possible has to move. `is_loose` says which arrays. */
+static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank, uint64_t *bytes,
+                   bool is_loose)
 {
     uint64_t left[HN_MAX_CLIENTS], sum = 0;
     uint32_t order[HN_MAX_NODES];
@@ -247,7 +257,8 @@ static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank
 
     if (split->n_clients == 1) {
         for (uint32_t n = 0; n < host->n_nodes; n++)
-            (is_loose ? split->clients[0].movable_bytes : split->clients[0].immovable_bytes)[n] += bytes[n];
+            (is_loose ? split->clients[0].movable_bytes : split->clients[0].immovable_bytes)[n] +=
+                bytes[n];
         return;
     }
     for (uint32_t n = 0; n < host->n_nodes; n++)
@@ -264,7 +275,8 @@ static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank
             give_in_proportion(split, order[i], false, is_loose, bytes, left);
         for (; c < split->n_clients && bytes[order[i]] > 0; c += left[c] == 0) {
             uint64_t part = MIN(left[c], bytes[order[i]]);
-            (is_loose ? split->clients[c].movable_bytes : split->clients[c].immovable_bytes)[order[i]] += part;
+            (is_loose ? split->clients[c].movable_bytes
+                      : split->clients[c].immovable_bytes)[order[i]] += part;
             bytes[order[i]] -= part;
             left[c] -= part;
         }
@@ -284,7 +296,8 @@ static bool cells_are_usable(const HnHost *host, const HnDomain *domain, const H
         uint32_t count = hn_cpuset_count(&domain->cells[c].vcpus);
         for (uint32_t i = 0; i < host->n_nodes; i++)
             fits |= (nodes >> i & 1) && count <= host->nodes[i].n_cpus &&
-                    domain->cells[c].memory_bytes <= hn_node_usable_for(&host->nodes[i], policy, huge_page_bytes);
+                    domain->cells[c].memory_bytes <=
+                        hn_node_usable_for(&host->nodes[i], policy, huge_page_bytes);
         if (!fits)
             return false;
         n_vcpus += count;
@@ -335,10 +348,11 @@ static void read_pins(const HnHost *host, const HnDomain *domain, HnClient *clie
     client->home_now = is_confined && !is_first ? home : HN_NODE_NONE;
 }
 
-/* Where the unpinned vCPUs of a client run: observed, smoothed, and mixed with a quarter of "anywhere the
- * kernel's balancer may put them", because an unpinned thread that sits well today is not at home. */
-static void update_shares(const HnHost *host, const HnDomain *domain, HnPastClient *past, HnClient *client,
-                          uint64_t elapsed_ns)
+/* Where the unpinned vCPUs of a client run: observed, smoothed, and mixed with a quarter of
+ * "anywhere the kernel's balancer may put them", because an unpinned thread that sits well today is
+ * not at home. */
+static void update_shares(const HnHost *host, const HnDomain *domain, HnPastClient *past,
+                          HnClient *client, uint64_t elapsed_ns)
 {
     uint32_t n_nodes = host->n_nodes, n_seen = 0, n_cpus = 0, worst = 0;
     uint32_t seen[HN_MAX_NODES] = {0};
@@ -347,7 +361,8 @@ static void update_shares(const HnHost *host, const HnDomain *domain, HnPastClie
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
         const HnVcpu *vcpu = &domain->vcpus[i];
         int32_t node = vcpu->last_cpu >= 0 && hn_cpuset_has(&client->vcpus, vcpu->id)
-                           ? hn_host_node_of_cpu(host, (uint32_t)vcpu->last_cpu) : HN_NODE_NONE;
+                           ? hn_host_node_of_cpu(host, (uint32_t)vcpu->last_cpu)
+                           : HN_NODE_NONE;
         if (node >= 0) {
             seen[node]++;
             n_seen++;
@@ -364,16 +379,19 @@ static void update_shares(const HnHost *host, const HnDomain *domain, HnPastClie
         uint32_t anywhere = host->nodes[n].n_cpus * 1000u / MAX(n_cpus, 1);
         uint32_t sample = n_seen ? (750 * seen[n] / n_seen) + anywhere / 4 : anywhere;
         int32_t old = past->seen_permille[n];
-        past->seen_permille[n] = (uint16_t)(is_new ? (int32_t)sample
-                                                   : old + ((int32_t)sample - old) * (int32_t)weight / 65536);
-        worst = MAX(worst, (uint32_t)ABS((int32_t)past->seen_permille[n] - (int32_t)past->held_permille[n]));
+        past->seen_permille[n] =
+            (uint16_t)(is_new ? (int32_t)sample
+                              : old + ((int32_t)sample - old) * (int32_t)weight / 65536);
+        worst = MAX(worst, (uint32_t)ABS((int32_t)past->seen_permille[n] -
+                                         (int32_t)past->held_permille[n]));
     }
     if (is_new || worst > SEEN_BAND_PERMILLE)
         memcpy(past->held_permille, past->seen_permille, sizeof(uint16_t) * n_nodes);
     client->share_permille = past->held_permille;
 }
 
-static int32_t node_of_most_memory(const HnClient *client, uint32_t n_nodes, const uint32_t *node_rank)
+static int32_t node_of_most_memory(const HnClient *client, uint32_t n_nodes,
+                                   const uint32_t *node_rank)
 {
     uint32_t best = 0;
     uint64_t most = 0;
@@ -388,19 +406,21 @@ static int32_t node_of_most_memory(const HnClient *client, uint32_t n_nodes, con
     return (int32_t)best;
 }
 
-/* What a domain may still grow to: a booting one at configured size, a ballooned one at its target. */
+/* What a domain may still grow to: a booting one at configured size, a ballooned one at its target.
+ */
 static uint64_t planned_bytes(const HnDomain *domain, const HnPolicy *policy, uint64_t now_ns)
 {
     uint64_t age_ns = now_ns > domain->started_ns ? now_ns - domain->started_ns : 0;
 
     if (age_ns < policy->boot_window_ns)
         return MAX(domain->configured_bytes, domain->current_bytes);
-    /* Later on, RAM the guest never touched is still promised to it: it may fault it in at any time. */
+    /* Later on, RAM the guest never touched is still promised to it: it may fault it in at any
+     * time. */
     return domain->current_bytes ? domain->current_bytes : domain->configured_bytes;
 }
 
-static void fill_client(HnSplit *split, uint32_t index, const HnHost *host, const uint32_t *node_rank,
-                        uint64_t growth_bytes, uint64_t elapsed_ns)
+static void fill_client(HnSplit *split, uint32_t index, const HnHost *host,
+                        const uint32_t *node_rank, uint64_t growth_bytes, uint64_t elapsed_ns)
 {
     const HnDomain *domain = split->domain;
     HnClient *client = &split->clients[index];
@@ -426,12 +446,14 @@ static void fill_client(HnSplit *split, uint32_t index, const HnHost *host, cons
     client->growth_bytes = growth_bytes;
     if (client->home_now == HN_NODE_NONE)
         update_shares(host, domain, past, client, elapsed_ns);
-    client->main_node = client->home_now != HN_NODE_NONE ? client->home_now
-                                                         : node_of_most_memory(client, host->n_nodes, node_rank);
+    client->main_node = client->home_now != HN_NODE_NONE
+                            ? client->home_now
+                            : node_of_most_memory(client, host->n_nodes, node_rank);
 }
 
-void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank, const HnDomain *domain,
-                   HnPastDomain *record, const HnPolicy *policy, uint64_t now_ns, uint64_t elapsed_ns)
+void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank,
+                   const HnDomain *domain, HnPastDomain *record, const HnPolicy *policy,
+                   uint64_t now_ns, uint64_t elapsed_ns)
 {
     HnNodemask homes = hn_host_home_nodes(host);
     HnNodemask allowed = nodes_allowed(host, domain);
@@ -449,8 +471,9 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
         resident += domain->resident_bytes[n];
     uint64_t planned = MAX(planned_bytes(domain, policy, now_ns), resident);
 
-    split->is_wide = !fits_one_node(host, domain, policy, allowed, planned, split->huge_page_bytes) &&
-                     domain->n_vcpus > 1;
+    split->is_wide =
+        !fits_one_node(host, domain, policy, allowed, planned, split->huge_page_bytes) &&
+        domain->n_vcpus > 1;
     if (!split->is_wide)
         split_as_one(split, host->n_nodes);
     else if (cells_are_usable(host, domain, policy, allowed, split->huge_page_bytes))
@@ -461,7 +484,8 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
     hn_past_domain_set_clients(record, split->n_clients, host->n_nodes);
     for (uint32_t c = 0; c < split->n_clients; c++) {
         split->clients[c].allowed = allowed;
-        split->clients[c].constraint = allowed == homes ? HN_REASON_CONVERGED : HN_REASON_NODESET_BY_ADMIN;
+        split->clients[c].constraint =
+            allowed == homes ? HN_REASON_CONVERGED : HN_REASON_NODESET_BY_ADMIN;
         read_pins(host, domain, &split->clients[c]);
         if (split->clients[c].allowed == 0)
             split->clients[c].constraint = HN_REASON_CONSTRAINT_EMPTY;

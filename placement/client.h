@@ -15,20 +15,22 @@ typedef struct {
     HnCpuset vcpus; /* vCPU numbers */
     uint32_t n_vcpus;
     int32_t guest_cell;
-    uint64_t claim_bytes;      /* its part of memory that is nobody's in particular; 0 for all: equal parts */
+    uint64_t
+        claim_bytes; /* its part of memory that is nobody's in particular; 0 for all: equal parts */
     uint64_t *movable_bytes;   /* [n_nodes] */
     uint64_t *immovable_bytes; /* [n_nodes] */
     uint64_t all_movable_bytes;
-    uint64_t resident_bytes;   /* both, summed */
-    uint64_t growth_bytes;     /* reserved beyond what is resident */
+    uint64_t resident_bytes; /* both, summed */
+    uint64_t growth_bytes;   /* reserved beyond what is resident */
     uint64_t smoothed_mcpu;
     uint64_t held_mcpu;
-    HnNodemask allowed;         /* homes its constraints leave */
-    HnReason constraint;        /* why `allowed` is not every home node; CONVERGED: it is */
-    int32_t home_now;           /* the node all its vCPUs are confined to, HN_NODE_NONE */
-    int32_t main_node;          /* where it mostly is: home, else most memory */
-    const uint16_t *share_permille; /* [n_nodes] where its unpinned vCPUs run; NULL if home_now is set */
-    uint32_t private_permille;  /* share of its touches that fall in its own part (1000: not wide) */
+    HnNodemask allowed;  /* homes its constraints leave */
+    HnReason constraint; /* why `allowed` is not every home node; CONVERGED: it is */
+    int32_t home_now;    /* the node all its vCPUs are confined to, HN_NODE_NONE */
+    int32_t main_node;   /* where it mostly is: home, else most memory */
+    const uint16_t
+        *share_permille;       /* [n_nodes] where its unpinned vCPUs run; NULL if home_now is set */
+    uint32_t private_permille; /* share of its touches that fall in its own part (1000: not wide) */
 } HnClient;
 
 /* A domain, split. */
@@ -42,21 +44,24 @@ typedef struct {
     uint64_t huge_page_bytes; /* its RAM comes from this hugepage pool; 0: ordinary pages */
     bool has_big_pages;       /* moves at huge-page speed */
     uint64_t residue_bytes;   /* found not to move lately; tolerated away from home */
-    uint64_t *loose_bytes; /* [n_nodes] movable memory that no client owns in particular */
-    uint64_t *stuck_bytes; /* [n_nodes] immovable memory, likewise */
+    uint64_t *loose_bytes;    /* [n_nodes] movable memory that no client owns in particular */
+    uint64_t *stuck_bytes;    /* [n_nodes] immovable memory, likewise */
     uint32_t n_chunk_maps;
-    HnChunkMap *chunk_maps;   /* moved into the verdict */
+    HnChunkMap *chunk_maps; /* moved into the verdict */
 } HnSplit;
 
-/* Splits one domain and brings its record's held values up to date. `node_rank` (canonical.h) breaks
- * ties, `policy` decides the reserve and the boot window. Never fails: a domain that fits nowhere is still one client, with `allowed` 0. */
-void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank, const HnDomain *domain,
-                   HnPastDomain *record, const HnPolicy *policy, uint64_t now_ns, uint64_t elapsed_ns);
+/* Splits one domain and brings its record's held values up to date. `node_rank` (canonical.h)
+ * breaks ties, `policy` decides the reserve and the boot window. Never fails: a domain that fits
+ * nowhere is still one client, with `allowed` 0. */
+void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank,
+                   const HnDomain *domain, HnPastDomain *record, const HnPolicy *policy,
+                   uint64_t now_ns, uint64_t elapsed_ns);
 void hn_split_clear(HnSplit *split);
 /* Gives the split that many empty clients; for the functions that fill them. */
 void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes);
 
-/* Takes the domain's whole memory as nobody's in particular; it is divided when the clients' homes are known. */
+/* Takes the domain's whole memory as nobody's in particular; it is divided when the clients' homes
+ * are known. */
 void hn_split_keep_undivided(HnSplit *split, uint32_t n_nodes);
 
 /* Memory of a node that plans may use when it is empty, and what they leave alone of it. */

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The terms of the cost function. Pure arithmetic on integers; every intermediate fits 128 bits at 8,192
- * CPUs, 64 TiB and weight 1,000, every result is cut off at a documented ceiling instead of overflowing.
+ * The terms of the cost function. Pure arithmetic on integers; every intermediate fits 128 bits at
+ * 8,192 CPUs, 64 TiB and weight 1,000, every result is cut off at a documented ceiling instead of
+ * overflowing.
  */
 #include "cost.h"
 
 #include <string.h>
 
-/* Kernel copy cost per byte: 1.2 us per 4 KiB page, huge pages three times cheaper (Garg et al.). In
- * nanoseconds per 1024 bytes. */
+/* Kernel copy cost per byte: 1.2 us per 4 KiB page, huge pages three times cheaper (Garg et al.).
+ * In nanoseconds per 1024 bytes. */
 #define MOVE_NS_PER_KIB_SMALL 300
 #define MOVE_NS_PER_KIB_BIG 95
 /* A passthrough device on a node at distance 20 costs a tenth of the demand. */
@@ -35,7 +36,8 @@ void hn_spread_add(HnSpread *spread, uint32_t node, int64_t bytes, int64_t all_b
     spread->share[spread->count++] = (int32_t)share;
 }
 
-int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t bound_mcpu, uint32_t kappa_permille)
+int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t bound_mcpu,
+                       uint32_t kappa_permille)
 {
     int64_t far = 0;
 
@@ -50,7 +52,8 @@ int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t
 /* mass * eighths / 8 * factor / 2^24, cut off. */
 static int64_t stretched(int64_t mass, int64_t eighths, int64_t factor)
 {
-    unsigned __int128 product = (unsigned __int128)(uint64_t)MIN(mass, MAX_MCPU) * (uint64_t)MIN(eighths, MAX_MCPU);
+    unsigned __int128 product =
+        (unsigned __int128)(uint64_t)MIN(mass, MAX_MCPU) * (uint64_t)MIN(eighths, MAX_MCPU);
     unsigned __int128 cost = product * (uint64_t)factor >> 27;
 
     return cost > (unsigned __int128)HN_MAX_NODE_COST ? HN_MAX_NODE_COST : (int64_t)cost;
@@ -60,14 +63,17 @@ int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t w
 {
     int64_t excess = load_mcpu > node->capacity_mcpu ? load_mcpu - node->capacity_mcpu : 0;
 
-    /* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part. */
-    return MIN(stretched(weighted_mcpu, 8 * excess + load_mcpu * 8 / HN_SOFT_DIVISOR, node->contention_factor),
+    /* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part.
+     */
+    return MIN(stretched(weighted_mcpu, 8 * excess + load_mcpu * 8 / HN_SOFT_DIVISOR,
+                         node->contention_factor),
                HN_MAX_NODE_COST / 2);
 }
 
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu)
 {
-    return MIN(stretched(weighted_mcpu, 8 * demand_mcpu + demand_mcpu * 8 / HN_SOFT_DIVISOR, node->contention_factor),
+    return MIN(stretched(weighted_mcpu, 8 * demand_mcpu + demand_mcpu * 8 / HN_SOFT_DIVISOR,
+                         node->contention_factor),
                HN_MAX_ITEM_COST);
 }
 
@@ -79,7 +85,8 @@ int64_t hn_cost_bandwidth(const HnModelNode *node, int64_t draw_mib, int64_t bou
                HN_MAX_NODE_COST / 2);
 }
 
-int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns, const HnPolicy *policy)
+int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns,
+                       const HnPolicy *policy)
 {
     if (bytes == 0)
         return 0;
@@ -91,17 +98,19 @@ int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns, co
     unsigned __int128 transit_ms = (unsigned __int128)bytes * 500 / policy->move_bytes_per_sec;
     if (transit_ms > horizon_ms)
         transit_ms = horizon_ms;
-    return cap((__int128)copy_ns_per_sec + (__int128)remote_ns * (int64_t)transit_ms / (int64_t)horizon_ms,
+    return cap((__int128)copy_ns_per_sec +
+                   (__int128)remote_ns * (int64_t)transit_ms / (int64_t)horizon_ms,
                HN_MAX_ITEM_COST);
 }
 
 int64_t hn_cost_device(int64_t weighted_mcpu, uint8_t distance)
 {
-    return cap((__int128)weighted_mcpu * 100 * DEVICE_PERMILLE_PER_HOP * (distance - 10), HN_MAX_ITEM_COST);
+    return cap((__int128)weighted_mcpu * 100 * DEVICE_PERMILLE_PER_HOP * (distance - 10),
+               HN_MAX_ITEM_COST);
 }
 
-static int64_t node_cost(const HnAssignment *a, uint32_t n, int64_t load, int64_t weighted, int64_t bound,
-                         int64_t draw)
+static int64_t node_cost(const HnAssignment *a, uint32_t n, int64_t load, int64_t weighted,
+                         int64_t bound, int64_t draw)
 {
     const HnModelNode *node = &a->model->nodes[n];
     int64_t cost = hn_cost_contention(node, load, weighted);
@@ -150,12 +159,14 @@ static void count_in(HnAssignment *a, uint32_t item, uint32_t state, int sign)
     if (it->group >= 0)
         a->group_count[(size_t)it->group * m->n_nodes + position] += (uint32_t)sign;
     if (it->anti >= 0)
-        a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position] += (uint32_t)sign;
+        a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position] +=
+            (uint32_t)sign;
 }
 
 static void refresh_node(HnAssignment *a, uint32_t n)
 {
-    a->node_cost[n] = node_cost(a, n, a->load_mcpu[n], a->weighted_mcpu[n], a->bound_mcpu[n], a->draw_mib[n]);
+    a->node_cost[n] =
+        node_cost(a, n, a->load_mcpu[n], a->weighted_mcpu[n], a->bound_mcpu[n], a->draw_mib[n]);
 }
 
 HnAssignment *hn_assignment_new(const HnModel *model)
@@ -221,9 +232,11 @@ bool hn_assignment_fits(const HnAssignment *a, uint32_t item, uint32_t state)
         return false;
     if (a->state[item] == state)
         return true;
-    int64_t freed = a->state[item] == m->n_nodes ? m->stay_bytes[(size_t)item * m->n_nodes + state] : 0;
+    int64_t freed =
+        a->state[item] == m->n_nodes ? m->stay_bytes[(size_t)item * m->n_nodes + state] : 0;
     int64_t grown = it->need_bytes - freed;
-    return grown <= 0 || a->used_bytes[it->kind][state] + grown <= m->nodes[state].capacity_bytes[it->kind];
+    return grown <= 0 ||
+           a->used_bytes[it->kind][state] + grown <= m->nodes[state].capacity_bytes[it->kind];
 }
 
 /* Two parts of a wide domain on a node that holds one of them only: what made it wide. */
@@ -232,7 +245,8 @@ static bool is_clash(const HnModel *m, uint32_t item, uint32_t other, uint32_t p
     const HnItem *x = &m->items[item], *y = &m->items[other];
     const HnModelNode *node = &m->nodes[position];
 
-    return x->n_vcpus + y->n_vcpus > node->n_cpus || x->size_bytes + y->size_bytes > node->usable_bytes[x->kind];
+    return x->n_vcpus + y->n_vcpus > node->n_cpus ||
+           x->size_bytes + y->size_bytes > node->usable_bytes[x->kind];
 }
 
 /* Siblings of a wide domain pull each other near, but not onto one node that cannot hold them. */
@@ -262,8 +276,8 @@ static int64_t kin_cost(const HnAssignment *a, uint32_t item, uint32_t state, in
     return MIN(cost, HN_MAX_ITEM_COST);
 }
 
-/* Members of its group that are where the item is in `state`, itself not counted. Whoever roams is with
- * nobody. */
+/* Members of its group that are where the item is in `state`, itself not counted. Whoever roams is
+ * with nobody. */
 static int64_t others_there(const HnAssignment *a, uint32_t group, uint32_t item, uint32_t state)
 {
     const HnModel *m = a->model;
@@ -283,7 +297,8 @@ static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state
     const HnItem *it = &m->items[item];
     int64_t cost = 0;
 
-    /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences. */
+    /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences.
+     */
     if (it->group >= 0)
         cost -= others_there(a, (uint32_t)it->group, item, state) * m->group_pair_ns[it->group];
     if (it->anti >= 0)
@@ -309,13 +324,16 @@ int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
                 delta += node_cost(a, n, a->load_mcpu[n] - it->demand_mcpu * s / 1000,
                                    a->weighted_mcpu[n] - it->weighted_mcpu * s / 1000,
                                    a->bound_mcpu[n] - it->bound_mcpu * s / 1000,
-                                   a->draw_mib[n] - it->draw_mib * s / 1000) - a->node_cost[n];
+                                   a->draw_mib[n] - it->draw_mib * s / 1000) -
+                         a->node_cost[n];
         }
         return delta;
     }
-    return delta + node_cost(a, position, a->load_mcpu[position] - it->demand_mcpu,
-                             a->weighted_mcpu[position] - it->weighted_mcpu,
-                             a->bound_mcpu[position] - it->bound_mcpu, a->draw_mib[position] - it->draw_mib) -
+    return delta +
+           node_cost(a, position, a->load_mcpu[position] - it->demand_mcpu,
+                     a->weighted_mcpu[position] - it->weighted_mcpu,
+                     a->bound_mcpu[position] - it->bound_mcpu,
+                     a->draw_mib[position] - it->draw_mib) -
            a->node_cost[position];
 }
 
@@ -327,11 +345,12 @@ static int64_t added(const HnAssignment *a, uint32_t item, uint32_t n, int64_t p
     return node_cost(a, n, a->load_mcpu[n] + it->demand_mcpu * permille / 1000,
                      a->weighted_mcpu[n] + it->weighted_mcpu * permille / 1000,
                      a->bound_mcpu[n] + it->bound_mcpu * permille / 1000,
-                     a->draw_mib[n] + it->draw_mib * permille / 1000) - a->node_cost[n];
+                     a->draw_mib[n] + it->draw_mib * permille / 1000) -
+           a->node_cost[n];
 }
 
-int64_t hn_assignment_node_cost(const HnAssignment *a, uint32_t n, int64_t load_mcpu, int64_t weighted_mcpu,
-                                int64_t bound_mcpu, int64_t draw_mib)
+int64_t hn_assignment_node_cost(const HnAssignment *a, uint32_t n, int64_t load_mcpu,
+                                int64_t weighted_mcpu, int64_t bound_mcpu, int64_t draw_mib)
 {
     return node_cost(a, n, a->load_mcpu[n] + load_mcpu, a->weighted_mcpu[n] + weighted_mcpu,
                      a->bound_mcpu[n] + bound_mcpu, a->draw_mib[n] + draw_mib);
@@ -370,8 +389,8 @@ int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state
     int64_t bound = a->bound_mcpu[state] - it->bound_mcpu * present / 1000;
     int64_t draw = a->draw_mib[state] - it->draw_mib * present / 1000;
     return delta + hn_model_unary(m, item, state) +
-           node_cost(a, state, load + it->demand_mcpu, weighted + it->weighted_mcpu, bound + it->bound_mcpu,
-                     draw + it->draw_mib) -
+           node_cost(a, state, load + it->demand_mcpu, weighted + it->weighted_mcpu,
+                     bound + it->bound_mcpu, draw + it->draw_mib) -
            node_cost(a, state, load, weighted, bound, draw);
 }
 
@@ -411,7 +430,8 @@ bool hn_assignment_has_room(const HnAssignment *a, const HnAssignment *before, u
 {
     const HnModel *m = a->model;
     const HnItem *it = &m->items[item];
-    const int64_t *stay = &m->stay_bytes[(size_t)item * m->n_nodes], *used = a->used_bytes[it->kind];
+    const int64_t *stay = &m->stay_bytes[(size_t)item * m->n_nodes],
+                  *used = a->used_bytes[it->kind];
     uint32_t state = a->state[item];
 
     if (state < m->n_nodes) {
@@ -421,7 +441,8 @@ bool hn_assignment_has_room(const HnAssignment *a, const HnAssignment *before, u
         return it->need_bytes <= stay[state] && used[state] <= before->used_bytes[it->kind][state];
     }
     for (uint32_t n = 0; n < m->n_nodes; n++)
-        if (stay[n] > 0 && used[n] > MAX(m->nodes[n].capacity_bytes[it->kind], before->used_bytes[it->kind][n]))
+        if (stay[n] > 0 &&
+            used[n] > MAX(m->nodes[n].capacity_bytes[it->kind], before->used_bytes[it->kind][n]))
             return false;
     return true;
 }
@@ -433,18 +454,20 @@ static int64_t clamp_cost(__int128 value)
 
 static void finish(HnCost *cost)
 {
-    cost->total_ns_per_sec = clamp_cost((__int128)cost->remote_ns_per_sec + cost->cpu_ns_per_sec +
-                                        cost->bandwidth_ns_per_sec + cost->moving_ns_per_sec +
-                                        cost->company_ns_per_sec);
+    cost->total_ns_per_sec =
+        clamp_cost((__int128)cost->remote_ns_per_sec + cost->cpu_ns_per_sec +
+                   cost->bandwidth_ns_per_sec + cost->moving_ns_per_sec + cost->company_ns_per_sec);
 }
 
 void hn_cost_add(HnCost *sum, const HnCost *part)
 {
     sum->remote_ns_per_sec = clamp_cost((__int128)sum->remote_ns_per_sec + part->remote_ns_per_sec);
     sum->cpu_ns_per_sec = clamp_cost((__int128)sum->cpu_ns_per_sec + part->cpu_ns_per_sec);
-    sum->bandwidth_ns_per_sec = clamp_cost((__int128)sum->bandwidth_ns_per_sec + part->bandwidth_ns_per_sec);
+    sum->bandwidth_ns_per_sec =
+        clamp_cost((__int128)sum->bandwidth_ns_per_sec + part->bandwidth_ns_per_sec);
     sum->moving_ns_per_sec = clamp_cost((__int128)sum->moving_ns_per_sec + part->moving_ns_per_sec);
-    sum->company_ns_per_sec = clamp_cost((__int128)sum->company_ns_per_sec + part->company_ns_per_sec);
+    sum->company_ns_per_sec =
+        clamp_cost((__int128)sum->company_ns_per_sec + part->company_ns_per_sec);
     finish(sum);
 }
 
@@ -468,7 +491,8 @@ int64_t hn_assignment_total(const HnAssignment *a)
             together += count * (count - 1) / 2;
         }
         if (g < m->n_groups)
-            sum += (__int128)(m->group_size[g] * (m->group_size[g] - 1) / 2 - together) * m->group_pair_ns[g];
+            sum += (__int128)(m->group_size[g] * (m->group_size[g] - 1) / 2 - together) *
+                   m->group_pair_ns[g];
         else
             sum += (__int128)together * HN_ANTI_NS_PER_SEC;
     }
@@ -476,15 +500,18 @@ int64_t hn_assignment_total(const HnAssignment *a)
 }
 
 /* An item's part of the stall on one node: in proportion to what it puts there. */
-static void add_node_share(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille, HnCost *cost)
+static void add_node_share(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille,
+                           HnCost *cost)
 {
     const HnItem *it = &a->model->items[item];
     const HnModelNode *node = &a->model->nodes[n];
     int64_t all_w = MAX(a->weighted_mcpu[n], 1), all_b = MAX(a->bound_mcpu[n], 1);
     int64_t own_w = it->weighted_mcpu * permille / 1000, own_b = it->bound_mcpu * permille / 1000;
 
-    cost->cpu_ns_per_sec += (int64_t)((__int128)hn_cost_contention(node, a->load_mcpu[n], all_w) * own_w / all_w);
-    cost->bandwidth_ns_per_sec += (int64_t)((__int128)hn_cost_bandwidth(node, a->draw_mib[n], all_b) * own_b / all_b);
+    cost->cpu_ns_per_sec +=
+        (int64_t)((__int128)hn_cost_contention(node, a->load_mcpu[n], all_w) * own_w / all_w);
+    cost->bandwidth_ns_per_sec +=
+        (int64_t)((__int128)hn_cost_bandwidth(node, a->draw_mib[n], all_b) * own_b / all_b);
 }
 
 void hn_assignment_item_cost(const HnAssignment *a, uint32_t item, HnCost *ret_cost)
@@ -507,10 +534,12 @@ void hn_assignment_item_cost(const HnAssignment *a, uint32_t item, HnCost *ret_c
     cost.company_ns_per_sec = terms.device_ns;
     cost.cpu_ns_per_sec += terms.roaming_ns;
     if (it->group >= 0)
-        cost.company_ns_per_sec += (m->group_size[it->group] - 1 - others_there(a, (uint32_t)it->group, item, state)) *
-                                   m->group_pair_ns[it->group] / 2;
+        cost.company_ns_per_sec +=
+            (m->group_size[it->group] - 1 - others_there(a, (uint32_t)it->group, item, state)) *
+            m->group_pair_ns[it->group] / 2;
     if (it->anti >= 0)
-        cost.company_ns_per_sec += others_there(a, m->n_groups + (uint32_t)it->anti, item, state) * HN_ANTI_NS_PER_SEC / 2;
+        cost.company_ns_per_sec +=
+            others_there(a, m->n_groups + (uint32_t)it->anti, item, state) * HN_ANTI_NS_PER_SEC / 2;
     if (it->kin_count > 1)
         cost.company_ns_per_sec += kin_cost(a, item, state, 0) / 2; /* a rule, not a stall */
     finish(&cost);

@@ -2,26 +2,28 @@
 /*
  * The cost function, term by term, and assignments that keep it up to date.
  *
- * Every term is in nanoseconds of stall per second of wall time, an integer: sums do not depend on their
- * order. docs/placement.md derives each.
+ * Every term is in nanoseconds of stall per second of wall time, an integer: sums do not depend on
+ * their order. docs/placement.md derives each.
  */
 #pragma once
 
 #include "model.h"
 
-/* Load costs also where nobody waits yet: shared caches, turbo, queueing. A quarter of the load's share of
- * the node: a node at half load is worth leaving for an empty one, a node at an eighth is not. */
+/* Load costs also where nobody waits yet: shared caches, turbo, queueing. A quarter of the load's
+ * share of the node: a node at half load is worth leaving for an empty one, a node at an eighth is
+ * not. */
 #define HN_SOFT_DIVISOR 4
 /* What a communicating pair loses when apart: stall of one member alone of its group. */
 #define HN_GROUP_NS_PER_SEC INT64_C(100000000)
-/* What one pair of an anti-group on one node is worth avoiding: more than locality of a small guest. */
+/* What one pair of an anti-group on one node is worth avoiding: more than locality of a small
+ * guest. */
 #define HN_ANTI_NS_PER_SEC INT64_C(300000000)
 
 /* Two parts of a wide domain on a node that cannot hold both: more than any locality is worth. */
 #define HN_CLASH_NS_PER_SEC (INT64_C(1) << 42)
 
-/* Where memory lies, as shares in 2^-20 (more digits than any measurement of residency has) of the nodes
- * that hold any. */
+/* Where memory lies, as shares in 2^-20 (more digits than any measurement of residency has) of the
+ * nodes that hold any. */
 typedef struct {
     uint32_t count;
     uint8_t node[HN_MAX_NODES];
@@ -30,18 +32,22 @@ typedef struct {
 
 /* Adds bytes on a node, as a share of all_bytes. */
 void hn_spread_add(HnSpread *spread, uint32_t node, int64_t bytes, int64_t all_bytes);
-/* Remote access: `bound_mcpu` of memory-bound demand on the node whose row of distances is given. */
-int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t bound_mcpu, uint32_t kappa_permille);
+/* Remote access: `bound_mcpu` of memory-bound demand on the node whose row of distances is given.
+ */
+int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t bound_mcpu,
+                       uint32_t kappa_permille);
 /* CPU: load and weighted load of a node against its capacity. */
 int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu);
-/* Roaming: what contention on a node would differ, if unpinned demand were there as a whole or not at all
- * by chance, from it being there in part for certain; to be weighed with p (1 - p). */
+/* Roaming: what contention on a node would differ, if unpinned demand were there as a whole or not
+ * at all by chance, from it being there in part for certain; to be weighed with p (1 - p). */
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu);
-/* Memory bandwidth: what the node is asked for against what it serves, borne by its memory-bound load. */
+/* Memory bandwidth: what the node is asked for against what it serves, borne by its memory-bound
+ * load. */
 int64_t hn_cost_bandwidth(const HnModelNode *node, int64_t draw_mib, int64_t bound_mcpu);
-/* Moving: host CPU and guest stall per byte, and the time until the bytes have arrived, both spread over
- * the payback horizon. `remote_ns` is the stall per second if those bytes stay remote. */
-int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns, const HnPolicy *policy);
+/* Moving: host CPU and guest stall per byte, and the time until the bytes have arrived, both spread
+ * over the payback horizon. `remote_ns` is the stall per second if those bytes stay remote. */
+int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns,
+                       const HnPolicy *policy);
 /* Passthrough devices: demand on `home`, nearest of the device's nodes at `distance`. */
 int64_t hn_cost_device(int64_t weighted_mcpu, uint8_t distance);
 
@@ -70,21 +76,25 @@ bool hn_assignment_fits(const HnAssignment *assignment, uint32_t item, uint32_t 
 int64_t hn_assignment_leave(const HnAssignment *assignment, uint32_t item);
 int64_t hn_assignment_enter(const HnAssignment *assignment, uint32_t item, uint32_t state);
 /* Cost of a node if these amounts were added to what is on it. */
-int64_t hn_assignment_node_cost(const HnAssignment *assignment, uint32_t node, int64_t load_mcpu, int64_t weighted_mcpu,
-                                int64_t bound_mcpu, int64_t draw_mib);
-/* The second half without company, for an item that is out; a lower bound of it for any larger loads. */
+int64_t hn_assignment_node_cost(const HnAssignment *assignment, uint32_t node, int64_t load_mcpu,
+                                int64_t weighted_mcpu, int64_t bound_mcpu, int64_t draw_mib);
+/* The second half without company, for an item that is out; a lower bound of it for any larger
+ * loads. */
 int64_t hn_assignment_enter_bare(const HnAssignment *assignment, uint32_t item, uint32_t state);
-static inline int64_t hn_assignment_delta(const HnAssignment *assignment, uint32_t item, uint32_t state)
+static inline int64_t hn_assignment_delta(const HnAssignment *assignment, uint32_t item,
+                                          uint32_t state)
 {
     return hn_assignment_leave(assignment, item) + hn_assignment_enter(assignment, item, state);
 }
-/* Puts the item into `state` (any state, also one that does not fit) and returns the change of the total. */
+/* Puts the item into `state` (any state, also one that does not fit) and returns the change of the
+ * total. */
 int64_t hn_assignment_move(HnAssignment *assignment, uint32_t item, uint32_t state);
 /* Is there room wherever the item lies, counting as room what was as full in `before`? */
-bool hn_assignment_has_room(const HnAssignment *assignment, const HnAssignment *before, uint32_t item);
+bool hn_assignment_has_room(const HnAssignment *assignment, const HnAssignment *before,
+                            uint32_t item);
 
-/* The total over all items and nodes. The parts of items are rounded down each, so their sum may fall
- * short of it by a few nanoseconds. */
+/* The total over all items and nodes. The parts of items are rounded down each, so their sum may
+ * fall short of it by a few nanoseconds. */
 int64_t hn_assignment_total(const HnAssignment *assignment);
 /* The part of one item: its unary terms, its share of its nodes' contention, its company. */
 void hn_assignment_item_cost(const HnAssignment *assignment, uint32_t item, HnCost *ret_cost);

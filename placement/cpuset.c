@@ -2,8 +2,9 @@
 /*
  * CPU sets as values, and their text form.
  *
- * A fixed array of words: no allocation, so a set can be copied and compared freely; the text form is the
- * list format of the kernel and libvirt. Must not know what a CPU belongs to: that is host.c.
+ * A fixed array of words: no allocation, so a set can be copied and compared freely; the text form
+ * is the list format of the kernel and libvirt. Must not know what a CPU belongs to: that is
+ * host.c.
  */
 #include <homenode/cpuset.h>
 
@@ -11,7 +12,7 @@
 
 #define N_WORDS (HN_MAX_CPUS / 64)
 
-G_DEFINE_QUARK(hn-model-error-quark, hn_model_error)
+G_DEFINE_QUARK(hn - model - error - quark, hn_model_error)
 
 void hn_cpuset_zero(HnCpuset *set)
 {
@@ -115,8 +116,8 @@ static bool parse_cpu(const char *text, size_t len, size_t *pos, uint32_t *ret_c
         value = value * 10 + (uint32_t)(text[*pos] - '0');
         if (value >= HN_MAX_CPUS) {
             g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
-                        "CPU number at offset %zu of a CPU list is too large (allowed: 0 to %d)", start,
-                        HN_MAX_CPUS - 1);
+                        "CPU number at offset %zu of a CPU list is too large (allowed: 0 to %d)",
+                        start, HN_MAX_CPUS - 1);
             return false;
         }
         (*pos)++;
@@ -128,7 +129,8 @@ static bool parse_cpu(const char *text, size_t len, size_t *pos, uint32_t *ret_c
                         text[start], start, HN_MAX_CPUS - 1);
         else
             g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                        "CPU list lacks a CPU number (0 to %d) at offset %zu", HN_MAX_CPUS - 1, start);
+                        "CPU list lacks a CPU number (0 to %d) at offset %zu", HN_MAX_CPUS - 1,
+                        start);
         return false;
     }
     *ret_cpu = value;
@@ -166,13 +168,15 @@ bool hn_cpuset_parse(const char *text, size_t len, HnCpuset *ret_set, GError **e
         if (text[pos] != ',') {
             g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
                         "CPU list goes on at offset %zu without a ',' (allowed: numbers and ranges "
-                        "separated by ',')", pos);
+                        "separated by ',')",
+                        pos);
             return false;
         }
         pos++;
         if (pos == len) {
             g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                        "CPU list ends with ',' (a CPU number, 0 to %d, must follow)", HN_MAX_CPUS - 1);
+                        "CPU list ends with ',' (a CPU number, 0 to %d, must follow)",
+                        HN_MAX_CPUS - 1);
             return false;
         }
     }

@@ -2,8 +2,8 @@
 /*
  * One decision, as one screen: update, search, gate, plan.
  *
- * Order matters only here. Nothing in it knows the time but by the snapshot, and nothing outlives it but
- * the past.
+ * Order matters only here. Nothing in it knows the time but by the snapshot, and nothing outlives
+ * it but the past.
  */
 #include "decide.h"
 
@@ -32,7 +32,8 @@ static void update_other_load(HnRound *round)
     for (uint32_t n = 0; n < host->n_nodes; n++) {
         int64_t old = (int64_t)past->other_load_mcpu[n];
         int64_t sample = (int64_t)MIN(host->nodes[n].other_load_mcpu, (uint64_t)HN_MAX_CPUS * 1000);
-        past->other_load_mcpu[n] = (uint64_t)(is_new ? sample : old + (sample - old) * (int64_t)weight / 65536);
+        past->other_load_mcpu[n] =
+            (uint64_t)(is_new ? sample : old + (sample - old) * (int64_t)weight / 65536);
         /* Differences below a sixteenth of the node are not worth a thought. */
         uint64_t band = (uint64_t)host->nodes[n].n_cpus * 1000 / 16;
         uint64_t held = past->other_load_held_mcpu[n], now = past->other_load_mcpu[n];
@@ -45,7 +46,8 @@ static void read_domains(HnRound *round)
 {
     uint32_t node_rank[HN_MAX_NODES];
 
-    hn_canonical_nodes(round->snapshot->host, round->snapshot->domains, round->past->other_load_held_mcpu, node_rank);
+    hn_canonical_nodes(round->snapshot->host, round->snapshot->domains,
+                       round->past->other_load_held_mcpu, node_rank);
     for (uint32_t d = 0; d < round->n_domains; d++) {
         HnStanding *s = &round->standings[d];
         s->domain = g_ptr_array_index(round->snapshot->domains, d);
@@ -53,8 +55,8 @@ static void read_domains(HnRound *round)
         s->record = hn_past_domain(round->past, s->domain, round->now_ns);
         s->record->last_seen_ns = round->now_ns;
         hn_demand_update(s->record, s->domain, round->elapsed_ns, round->policy);
-        hn_split_init(s->split, round->snapshot->host, node_rank, s->domain, s->record, round->policy,
-                      round->now_ns, round->elapsed_ns);
+        hn_split_init(s->split, round->snapshot->host, node_rank, s->domain, s->record,
+                      round->policy, round->now_ns, round->elapsed_ns);
     }
 }
 
@@ -82,8 +84,8 @@ static void build_model(HnRound *round)
 
     for (uint32_t d = 0; d < round->n_domains; d++)
         apply_standing(round, &entries[d], &round->standings[d]);
-    round->model = hn_model_new(round->snapshot->host, round->policy, round->splits, round->n_domains, entries,
-                                round->past->other_load_held_mcpu);
+    round->model = hn_model_new(round->snapshot->host, round->policy, round->splits,
+                                round->n_domains, entries, round->past->other_load_held_mcpu);
     uint32_t rank = 0;
     for (uint32_t i = 0; i < round->model->n_items; i += round->model->items[i].kin_count) {
         HnStanding *s = &round->standings[round->model->items[i].split];
@@ -106,7 +108,8 @@ static void push_forced(HnRound *round)
         const HnStanding *s = &round->standings[d];
         bool is_pushed = (s->is_forced && s->forced_node != HN_NODE_NONE) || s->record->is_undoing;
         for (uint32_t c = 0; is_pushed && !s->is_frozen && c < s->split->n_clients; c++)
-            m->unary[(size_t)(s->first_item + c) * (m->n_nodes + 1) + m->n_nodes] += FORCE_NS_PER_SEC;
+            m->unary[(size_t)(s->first_item + c) * (m->n_nodes + 1) + m->n_nodes] +=
+                FORCE_NS_PER_SEC;
     }
 }
 
@@ -118,7 +121,8 @@ static void pull_back_forced(HnRound *round)
         const HnStanding *s = &round->standings[d];
         bool is_pushed = (s->is_forced && s->forced_node != HN_NODE_NONE) || s->record->is_undoing;
         for (uint32_t c = 0; is_pushed && !s->is_frozen && c < s->split->n_clients; c++)
-            m->unary[(size_t)(s->first_item + c) * (m->n_nodes + 1) + m->n_nodes] -= FORCE_NS_PER_SEC;
+            m->unary[(size_t)(s->first_item + c) * (m->n_nodes + 1) + m->n_nodes] -=
+                FORCE_NS_PER_SEC;
     }
 }
 
@@ -160,9 +164,9 @@ static void round_clear(HnRound *round)
     g_free(round->order);
 }
 
-HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *past, const HnForce *forces,
-                  uint32_t n_forces, const HnOutcome *outcomes, uint32_t n_outcomes,
-                  const char *const *in_flight, GError **error)
+HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *past,
+                  const HnForce *forces, uint32_t n_forces, const HnOutcome *outcomes,
+                  uint32_t n_outcomes, const char *const *in_flight, GError **error)
 {
     if (!snapshot->host) {
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "snapshot without a host");
@@ -172,8 +176,13 @@ HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *pa
         return NULL;
 
     HnRound round = {
-        .snapshot = snapshot, .policy = policy, .past = past, .now_ns = snapshot->taken_ns,
-        .elapsed_ns = past->last_ns && snapshot->taken_ns > past->last_ns ? snapshot->taken_ns - past->last_ns : 0,
+        .snapshot = snapshot,
+        .policy = policy,
+        .past = past,
+        .now_ns = snapshot->taken_ns,
+        .elapsed_ns = past->last_ns && snapshot->taken_ns > past->last_ns
+                          ? snapshot->taken_ns - past->last_ns
+                          : 0,
         .n_domains = snapshot->domains->len,
     };
     HnPlan *plan = hn_plan_new();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the steps of one decision share: every domain's standing, and the round itself. Only decide.c and
- * the files named by its steps (standing.c gate.c verdict.c plan_order.c audit.c) include this.
+ * What the steps of one decision share: every domain's standing, and the round itself. Only
+ * decide.c and the files named by its steps (standing.c gate.c verdict.c plan_order.c audit.c)
+ * include this.
  */
 #pragma once
 
@@ -12,23 +13,24 @@ typedef struct {
     HnSplit *split;
     const HnDomain *domain;
     HnPastDomain *record;
-    uint32_t first_item;    /* index of its first client's item; the others follow */
+    uint32_t first_item; /* index of its first client's item; the others follow */
     bool is_managed;
-    bool is_advised;        /* managed, but never acted upon */
+    bool is_advised; /* managed, but never acted upon */
     bool is_forced;
-    int32_t forced_node;    /* host index or HN_NODE_NONE */
-    bool is_initial;        /* first home of a young domain: neither gain nor confirmation is asked */
-    bool is_frozen;         /* nothing may change; `reason` says why */
-    bool is_home_frozen;    /* memory may still come home, the home may not change; `reason` says why */
+    int32_t forced_node; /* host index or HN_NODE_NONE */
+    bool is_initial;     /* first home of a young domain: neither gain nor confirmation is asked */
+    bool is_frozen;      /* nothing may change; `reason` says why */
+    bool
+        is_home_frozen; /* memory may still come home, the home may not change; `reason` says why */
     bool is_in_flight;
-    HnReason reason;        /* of the freeze; later of the verdict */
+    HnReason reason; /* of the freeze; later of the verdict */
     /* Filled by the gate. */
-    bool is_changed;        /* the target differs from today */
+    bool is_changed; /* the target differs from today */
     bool is_confirmed;
-    bool was_pruned;        /* the search wanted a change, the gate dropped it */
-    int64_t gain_ns;        /* per second: cost without its change - cost with it, the others changed */
+    bool was_pruned; /* the search wanted a change, the gate dropped it */
+    int64_t gain_ns; /* per second: cost without its change - cost with it, the others changed */
     int64_t threshold_ns;
-    char *note;             /* half a sentence for the freeze, or NULL */
+    char *note; /* half a sentence for the freeze, or NULL */
 } HnStanding;
 
 typedef struct {
@@ -41,19 +43,21 @@ typedef struct {
     HnSplit *splits;       /* [n_domains] */
     uint32_t *order;       /* [n_domains] domains in canonical order */
     HnModel *model;
-    HnAssignment *before;  /* today */
-    HnAssignment *wished;  /* what the search found */
-    HnAssignment *target;  /* what the gate left of it */
+    HnAssignment *before; /* today */
+    HnAssignment *wished; /* what the search found */
+    HnAssignment *target; /* what the gate left of it */
 } HnRound;
 
 /* standing.c: who may be touched, and why not. */
-void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces, const char *const *in_flight);
+void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces,
+                      const char *const *in_flight);
 
 /* gate.c: takes the search's wish in round->wished and leaves in round->target what repays and is
  * confirmed; updates proposals in the past. */
 void hn_gate(HnRound *round);
 /* Whether an assignment changes anything for a domain: a home, or memory to bring home. */
-bool hn_gate_is_change(const HnRound *round, const HnAssignment *assignment, const HnStanding *standing);
+bool hn_gate_is_change(const HnRound *round, const HnAssignment *assignment,
+                       const HnStanding *standing);
 
 /* plan_order.c: the ordered actions from today to the target. */
 void hn_plan_order(const HnRound *round, HnPlan *plan);
@@ -66,11 +70,14 @@ void hn_audit_outcomes(HnRound *round, const HnOutcome *outcomes, uint32_t n_out
 void hn_audit_measure(HnRound *round);
 
 /* Small look-ups. */
-static inline uint32_t hn_round_state(const HnRound *round, const HnAssignment *a, const HnStanding *s, uint32_t client)
+static inline uint32_t hn_round_state(const HnRound *round, const HnAssignment *a,
+                                      const HnStanding *s, uint32_t client)
 {
     return a->state[s->first_item + client];
 }
 /* Home (host index) of a client in an assignment; HN_NODE_NONE if it stays without one. */
-int32_t hn_round_home(const HnRound *round, const HnAssignment *a, const HnStanding *s, uint32_t client);
+int32_t hn_round_home(const HnRound *round, const HnAssignment *a, const HnStanding *s,
+                      uint32_t client);
 /* Bytes that the assignment makes the client move. */
-uint64_t hn_round_bytes(const HnRound *round, const HnAssignment *a, const HnStanding *s, uint32_t client);
+uint64_t hn_round_bytes(const HnRound *round, const HnAssignment *a, const HnStanding *s,
+                        uint32_t client);

@@ -2,14 +2,14 @@
 /*
  * Demand: what a vCPU would use if nobody stood in its way.
  *
- * Per thread: (Δ run time + Δ run delay) / Δ wall time, at most one CPU. Run delay counts because a vCPU
- * that waits for a CPU wants one; on an overcommitted node run time alone would show only what the node
- * gives. Counters that go backwards or belong to another thread (tid reused: start time differs) begin
- * anew and yield no sample.
+ * Per thread: (Δ run time + Δ run delay) / Δ wall time, at most one CPU. Run delay counts because a
+ * vCPU that waits for a CPU wants one; on an overcommitted node run time alone would show only what
+ * the node gives. Counters that go backwards or belong to another thread (tid reused: start time
+ * differs) begin anew and yield no sample.
  *
- * Samples are smoothed exponentially. What the solver sees is a held value with a dead band, so that noise
- * below the band gives bit-identical problems, hence bit-identical plans: hysteresis by construction
- * instead of by luck.
+ * Samples are smoothed exponentially. What the solver sees is a held value with a dead band, so
+ * that noise below the band gives bit-identical problems, hence bit-identical plans: hysteresis by
+ * construction instead of by luck.
  */
 #include "demand.h"
 
@@ -26,12 +26,14 @@ uint32_t hn_demand_weight(uint64_t elapsed_ns, uint64_t halflife_ns)
     if (whole >= 16)
         return 65536;
     keep = 65536u >> whole;
-    /* 2^-x on [0,1] by its chord: at most 6 % too large, and exact where it matters, at both ends. */
+    /* 2^-x on [0,1] by its chord: at most 6 % too large, and exact where it matters, at both ends.
+     */
     keep -= (uint32_t)((unsigned __int128)(keep / 2) * rest / halflife_ns);
     return 65536 - keep;
 }
 
-static HnPastThread *find_thread(const HnPastDomain *record, int32_t tid, uint64_t start_ticks, uint32_t hint)
+static HnPastThread *find_thread(const HnPastDomain *record, int32_t tid, uint64_t start_ticks,
+                                 uint32_t hint)
 {
     if (hint < record->n_threads && record->threads[hint].tid == tid &&
         record->threads[hint].start_ticks == start_ticks)
@@ -49,8 +51,9 @@ typedef struct {
 } Waiting;
 
 /* The next record of one thread; true if it carries a fresh rate. */
-static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_delay_ns, uint64_t max_ucpu,
-                    uint64_t elapsed_ns, const HnPolicy *policy, HnPastThread *ret_thread, Waiting *waiting)
+static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_delay_ns,
+                    uint64_t max_ucpu, uint64_t elapsed_ns, const HnPolicy *policy,
+                    HnPastThread *ret_thread, Waiting *waiting)
 {
     ret_thread->exec_ns = exec_ns;
     ret_thread->run_delay_ns = run_delay_ns;
@@ -63,7 +66,8 @@ static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_dela
 
     waiting->delay_ns += run_delay_ns - old->run_delay_ns;
     waiting->wanted_ns += (run_delay_ns - old->run_delay_ns) + (exec_ns - old->exec_ns);
-    unsigned __int128 wanted_ns = (unsigned __int128)(exec_ns - old->exec_ns) + (run_delay_ns - old->run_delay_ns);
+    unsigned __int128 wanted_ns =
+        (unsigned __int128)(exec_ns - old->exec_ns) + (run_delay_ns - old->run_delay_ns);
     unsigned __int128 rate = wanted_ns * UCPU_PER_CPU / elapsed_ns;
     uint64_t sample_ucpu = rate > max_ucpu ? max_ucpu : (uint64_t)rate;
 
@@ -78,7 +82,8 @@ static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_dela
     return true;
 }
 
-void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t elapsed_ns, const HnPolicy *policy)
+void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t elapsed_ns,
+                      const HnPolicy *policy)
 {
     uint32_t n_threads = domain->n_vcpus + domain->n_workers;
     HnPastThread *threads = g_new0(HnPastThread, n_threads);
@@ -89,8 +94,9 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
         const HnVcpu *vcpu = &domain->vcpus[i];
         threads[i].tid = vcpu->tid;
         threads[i].start_ticks = vcpu->start_ticks;
-        n_rated += advance(find_thread(record, vcpu->tid, vcpu->start_ticks, i), vcpu->exec_ns,
-                           vcpu->run_delay_ns, UCPU_PER_CPU, elapsed_ns, policy, &threads[i], &waiting);
+        n_rated +=
+            advance(find_thread(record, vcpu->tid, vcpu->start_ticks, i), vcpu->exec_ns,
+                    vcpu->run_delay_ns, UCPU_PER_CPU, elapsed_ns, policy, &threads[i], &waiting);
     }
     for (uint32_t i = 0; i < domain->n_workers; i++) {
         const HnWorker *worker = &domain->workers[i];
@@ -104,7 +110,8 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
     if (waiting.wanted_ns > 0) {
         int64_t old = record->delay_permille;
         int64_t sample = (int64_t)((unsigned __int128)waiting.delay_ns * 1000 / waiting.wanted_ns);
-        int64_t weight = record->n_samples ? hn_demand_weight(elapsed_ns, policy->demand_halflife_ns) : 65536;
+        int64_t weight =
+            record->n_samples ? hn_demand_weight(elapsed_ns, policy->demand_halflife_ns) : 65536;
         record->delay_permille = (uint32_t)(old + (sample - old) * weight / 65536);
     }
     g_free(record->threads);
@@ -142,7 +149,8 @@ uint64_t hn_demand_of_workers(const HnPastDomain *record, const HnDomain *domain
 uint64_t hn_demand_hold(uint64_t held_mcpu, bool is_held, uint64_t smoothed_mcpu)
 {
     uint64_t band = MAX(held_mcpu / BAND_DIVISOR, BAND_MIN_MCPU);
-    uint64_t distance = held_mcpu > smoothed_mcpu ? held_mcpu - smoothed_mcpu : smoothed_mcpu - held_mcpu;
+    uint64_t distance =
+        held_mcpu > smoothed_mcpu ? held_mcpu - smoothed_mcpu : smoothed_mcpu - held_mcpu;
 
     return is_held && distance <= band ? held_mcpu : smoothed_mcpu;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two numbers per domain, because they differ: bytes local says where memory lies, accesses local says
- * what the guest touches. A guest can have 95 % of its memory near and most of its accesses far, and the
- * other way round.
+ * Two numbers per domain, because they differ: bytes local says where memory lies, accesses local
+ * says what the guest touches. A guest can have 95 % of its memory near and most of its accesses
+ * far, and the other way round.
  *
- * Accesses come from the kernel's NUMA hinting faults per vCPU thread. They decay by half per scan and are
- * charged to the node where the page ended up; read as shares they remain usable.
+ * Accesses come from the kernel's NUMA hinting faults per vCPU thread. They decay by half per scan
+ * and are charged to the node where the page ended up; read as shares they remain usable.
  */
 #include "evidence.h"
 
@@ -40,7 +40,9 @@ HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
         uint32_t n_placed = 0;
         for (uint32_t i = 0; i < domain->n_vcpus; i++) {
             const HnVcpu *vcpu = &domain->vcpus[i];
-            int32_t node = hn_cpuset_has(&client->vcpus, vcpu->id) ? node_of_vcpu(host, client, vcpu) : HN_NODE_NONE;
+            int32_t node = hn_cpuset_has(&client->vcpus, vcpu->id)
+                               ? node_of_vcpu(host, client, vcpu)
+                               : HN_NODE_NONE;
             if (node == HN_NODE_NONE)
                 continue;
             n_placed++;

@@ -13,10 +13,11 @@ typedef struct {
     uint64_t n_touches; /* the second number stands on */
 } HnLocality;
 
-/* Share of the domain's memory on the nodes its vCPUs run on, and share of sampled touches that were local.
- * The second is absent below a hundred touches: its 95 % interval would be wider than 10 %. */
+/* Share of the domain's memory on the nodes its vCPUs run on, and share of sampled touches that
+ * were local. The second is absent below a hundred touches: its 95 % interval would be wider than
+ * 10 %. */
 HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split);
 
-/* The two-stage filter (AutoNUMA's last_nid): of the touchers seen now, those that were seen in the sample
- * before, too. `last` is replaced by `now`. */
+/* The two-stage filter (AutoNUMA's last_nid): of the touchers seen now, those that were seen in the
+ * sample before, too. `last` is replaced by `now`. */
 uint64_t hn_evidence_filter(uint64_t *last, uint64_t now);

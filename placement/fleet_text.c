@@ -67,12 +67,16 @@ static bool read_counted(HnFleetGroup *group, const char *word, GError **error)
         group->n_vcpus = (uint32_t)value;
         return true;
     }
-    uint32_t shift = strcmp(text, "M") == 0 ? 20 : strcmp(text, "G") == 0 ? 30 : strcmp(text, "T") == 0 ? 40 : 0;
+    uint32_t shift = strcmp(text, "M") == 0   ? 20
+                     : strcmp(text, "G") == 0 ? 30
+                     : strcmp(text, "T") == 0 ? 40
+                                              : 0;
     if (shift && value <= (UINT64_C(1) << 46) >> shift) {
         group->memory_bytes = value << shift;
         return true;
     }
-    return complain(error, word, "guests (8x, to 100000), vCPUs (4v, to 4096) or memory (8G, to 64T)");
+    return complain(error, word,
+                    "guests (8x, to 100000), vCPUs (4v, to 4096) or memory (8G, to 64T)");
 }
 
 static bool read_name(const char *word, const char *text, char **ret_name, GError **error)
@@ -92,7 +96,8 @@ static bool read_word(HnFleetGroup *group, const char *word, GError **error)
     if (g_ascii_isdigit(word[0]))
         return read_counted(group, word, error);
     if (g_str_has_prefix(word, "load="))
-        return read_load(value, &group->load_mcpu) || complain(error, word, "CPUs from 0 to 8192, as in load=3.5");
+        return read_load(value, &group->load_mcpu) ||
+               complain(error, word, "CPUs from 0 to 8192, as in load=3.5");
     if (g_str_has_prefix(word, "on=") || g_str_has_prefix(word, "home=")) {
         if (!read_whole(value, 0, HN_MAX_NODES - 1, &number))
             return complain(error, word, "a node index, 0 to 63");
@@ -121,7 +126,9 @@ static bool read_word(HnFleetGroup *group, const char *word, GError **error)
         *(word[0] == 'k' ? &group->is_kept : &group->is_stuck) = true;
         return true;
     }
-    return complain(error, word, "one of Nx, Nv, SIZE, load=, on=, home=, mode=, weight=, group=, anti=, keep, stuck");
+    return complain(
+        error, word,
+        "one of Nx, Nv, SIZE, load=, on=, home=, mode=, weight=, group=, anti=, keep, stuck");
 }
 
 static void group_clear(gpointer data)
@@ -132,7 +139,8 @@ static void group_clear(gpointer data)
     g_free(group->anti_group);
 }
 
-static bool read_group(HnFleetGroup *group, const char *text, size_t len, uint32_t number, GError **error)
+static bool read_group(HnFleetGroup *group, const char *text, size_t len, uint32_t number,
+                       GError **error)
 {
     const char *end = text + len;
     char word[MAX_WORD];
@@ -153,14 +161,16 @@ static bool read_group(HnFleetGroup *group, const char *text, size_t len, uint32
             return false;
     }
     if (group->n_vcpus == 0 || group->memory_bytes == 0) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "group %u lacks vCPUs (as in 4v) or memory (as in 8G)", number);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                    "group %u lacks vCPUs (as in 4v) or memory (as in 8G)", number);
         return false;
     }
     if (group->load_mcpu == UINT64_MAX)
         group->load_mcpu = (uint64_t)group->n_vcpus * 1000;
     if (group->load_mcpu > (uint64_t)group->n_vcpus * 1000) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "group %u: load exceeds its %u vCPUs (allowed: at most one CPU each)",
-                    number, group->n_vcpus);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                    "group %u: load exceeds its %u vCPUs (allowed: at most one CPU each)", number,
+                    group->n_vcpus);
         return false;
     }
     return true;
@@ -174,15 +184,20 @@ GArray *hn_topology_parse_fleet(const char *text, size_t len, GError **error)
 
     g_array_set_clear_func(fleet, group_clear);
     if (len > MAX_TEXT) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "fleet description longer than %d characters", MAX_TEXT);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+                    "fleet description longer than %d characters", MAX_TEXT);
         return NULL;
     }
     for (const char *start = text; start < end;) {
         const char *stop = memchr(start, ';', (size_t)(end - start));
         if (!stop)
             stop = end;
-        HnFleetGroup fresh = {.count = 1, .load_mcpu = UINT64_MAX, .memory_node = HN_NODE_NONE, .home_node = HN_NODE_NONE,
-                              .mode = HN_MODE_AUTO, .weight = 100};
+        HnFleetGroup fresh = {.count = 1,
+                              .load_mcpu = UINT64_MAX,
+                              .memory_node = HN_NODE_NONE,
+                              .home_node = HN_NODE_NONE,
+                              .mode = HN_MODE_AUTO,
+                              .weight = 100};
         g_array_append_val(fleet, fresh);
         HnFleetGroup *group = &g_array_index(fleet, HnFleetGroup, fleet->len - 1);
         if (!read_group(group, start, (size_t)(stop - start), fleet->len, error))
@@ -191,7 +206,8 @@ GArray *hn_topology_parse_fleet(const char *text, size_t len, GError **error)
         start = stop + 1;
     }
     if (n_guests > MAX_GUESTS) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE, "%" G_GUINT64_FORMAT " guests (allowed: at most %d)", n_guests, MAX_GUESTS);
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
+                    "%" G_GUINT64_FORMAT " guests (allowed: at most %d)", n_guests, MAX_GUESTS);
         return NULL;
     }
     return g_steal_pointer(&fleet);
@@ -206,7 +222,8 @@ static bool take_memory(HnHost *host, HnDomain *domain, const HnFleetGroup *grou
     for (uint32_t n = 0; n < host->n_nodes; n++)
         n_with += host->nodes[n].mem_total_bytes > 0;
     for (uint32_t n = 0; n < host->n_nodes; n++) {
-        bool is_source = group->memory_node == HN_NODE_NONE ? host->nodes[n].mem_total_bytes > 0 : group->memory_node == (int32_t)n;
+        bool is_source = group->memory_node == HN_NODE_NONE ? host->nodes[n].mem_total_bytes > 0
+                                                            : group->memory_node == (int32_t)n;
         if (!is_source)
             continue;
         uint64_t part = group->memory_node == HN_NODE_NONE ? left / n_with-- : left;
@@ -220,7 +237,8 @@ static bool take_memory(HnHost *host, HnDomain *domain, const HnFleetGroup *grou
     return true;
 }
 
-static HnDomain *make_guest(const HnHost *host, const HnFleetGroup *group, uint32_t index, uint64_t now_ns)
+static HnDomain *make_guest(const HnHost *host, const HnFleetGroup *group, uint32_t index,
+                            uint64_t now_ns)
 {
     HnDomain *domain = hn_domain_new(host->n_nodes);
     HnCpuset cpus;
@@ -238,7 +256,9 @@ static HnDomain *make_guest(const HnHost *host, const HnFleetGroup *group, uint3
     domain->wish.anti_group = g_strdup(group->anti_group);
     domain->configured_bytes = domain->current_bytes = group->memory_bytes;
     domain->resident_source = HN_SOURCE_CGROUP;
-    hn_host_cpus_of(host, group->home_node == HN_NODE_NONE ? ~UINT64_C(0) : UINT64_C(1) << group->home_node, &cpus);
+    hn_host_cpus_of(
+        host, group->home_node == HN_NODE_NONE ? ~UINT64_C(0) : UINT64_C(1) << group->home_node,
+        &cpus);
     for (uint32_t v = 0; v < group->n_vcpus; v++) {
         HnVcpu *vcpu = hn_domain_add_vcpu(domain, host->n_nodes);
         vcpu->id = v;
@@ -249,7 +269,8 @@ static HnDomain *make_guest(const HnHost *host, const HnFleetGroup *group, uint3
     return domain;
 }
 
-HnSnapshot *hn_topology_populate(const HnHost *host, const GArray *fleet, uint64_t now_ns, GError **error)
+HnSnapshot *hn_topology_populate(const HnHost *host, const GArray *fleet, uint64_t now_ns,
+                                 GError **error)
 {
     g_autoptr(HnSnapshot) snapshot = hn_snapshot_new();
     uint32_t index = 0;
@@ -258,19 +279,25 @@ HnSnapshot *hn_topology_populate(const HnHost *host, const GArray *fleet, uint64
     snapshot->host = hn_host_copy(host);
     for (guint g = 0; g < fleet->len; g++) {
         const HnFleetGroup *group = &g_array_index(fleet, HnFleetGroup, g);
-        if (group->memory_node >= (int32_t)host->n_nodes || group->home_node >= (int32_t)host->n_nodes) {
-            g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "group %u names a node the host lacks (allowed: 0 to %u)", g + 1, host->n_nodes - 1);
+        if (group->memory_node >= (int32_t)host->n_nodes ||
+            group->home_node >= (int32_t)host->n_nodes) {
+            g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                        "group %u names a node the host lacks (allowed: 0 to %u)", g + 1,
+                        host->n_nodes - 1);
             return NULL;
         }
         if (group->home_node != HN_NODE_NONE && host->nodes[group->home_node].n_cpus == 0) {
-            g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "group %u: node %d has no CPUs to be a home", g + 1, group->home_node);
+            g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                        "group %u: node %d has no CPUs to be a home", g + 1, group->home_node);
             return NULL;
         }
         for (uint32_t i = 0; i < group->count; i++) {
             HnDomain *domain = make_guest(host, group, index++, now_ns);
             g_ptr_array_add(snapshot->domains, domain);
             if (!take_memory(snapshot->host, domain, group)) {
-                g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE, "group %u: memory of guest %u does not fit where it should lie", g + 1, i + 1);
+                g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SENSE,
+                            "group %u: memory of guest %u does not fit where it should lie", g + 1,
+                            i + 1);
                 return NULL;
             }
         }
@@ -288,7 +315,8 @@ void hn_topology_advance(HnSnapshot *snapshot, const GArray *fleet, uint64_t ela
         for (uint32_t i = 0; i < group->count && index < snapshot->domains->len; i++, index++) {
             HnDomain *domain = g_ptr_array_index(snapshot->domains, index);
             for (uint32_t v = 0; v < domain->n_vcpus; v++)
-                domain->vcpus[v].exec_ns += (uint64_t)((unsigned __int128)elapsed_ns * group->load_mcpu / domain->n_vcpus / 1000);
+                domain->vcpus[v].exec_ns += (uint64_t)((unsigned __int128)elapsed_ns *
+                                                       group->load_mcpu / domain->n_vcpus / 1000);
         }
     }
 }

@@ -2,19 +2,20 @@
 /*
  * The gate between what would be better and what is worth doing.
  *
- * The minimum gain is part of the search's objective: a home other than today's costs the threshold, so a
- * set of changes is only ever found if it brings more than the thresholds of all its members together.
- * The gate then asks of each domain's change what it brings on its own: the cost with it against the cost
- * without it, all others as they are. What brings nothing is put back; what remains must have been proposed
- * in confirm_rounds rounds in a row. Putting
- * back is only possible while the old place is still free; where it is not (another change needs the
- * room), the two stand or fall together.
+ * The minimum gain is part of the search's objective: a home other than today's costs the
+ * threshold, so a set of changes is only ever found if it brings more than the thresholds of all
+ * its members together. The gate then asks of each domain's change what it brings on its own: the
+ * cost with it against the cost without it, all others as they are. What brings nothing is put
+ * back; what remains must have been proposed in confirm_rounds rounds in a row. Putting back is
+ * only possible while the old place is still free; where it is not (another change needs the room),
+ * the two stand or fall together.
  */
 #include "decide.h"
 
 #define MAX_SWEEPS 8
 
-int32_t hn_round_home(const HnRound *round, const HnAssignment *a, const HnStanding *s, uint32_t client)
+int32_t hn_round_home(const HnRound *round, const HnAssignment *a, const HnStanding *s,
+                      uint32_t client)
 {
     uint32_t state = hn_round_state(round, a, s, client);
 
@@ -22,20 +23,21 @@ int32_t hn_round_home(const HnRound *round, const HnAssignment *a, const HnStand
                                          : s->split->clients[client].home_now;
 }
 
-uint64_t hn_round_bytes(const HnRound *round, const HnAssignment *a, const HnStanding *s, uint32_t client)
+uint64_t hn_round_bytes(const HnRound *round, const HnAssignment *a, const HnStanding *s,
+                        uint32_t client)
 {
     uint32_t state = hn_round_state(round, a, s, client);
 
     if (state == round->model->n_nodes)
         return 0;
-    return hn_model_bytes_to_move(s->split, client, round->model->node_index[state],
-                                  round->policy);
+    return hn_model_bytes_to_move(s->split, client, round->model->node_index[state], round->policy);
 }
 
 bool hn_gate_is_change(const HnRound *round, const HnAssignment *a, const HnStanding *s)
 {
     for (uint32_t c = 0; c < s->split->n_clients; c++)
-        if (hn_round_home(round, a, s, c) != s->split->clients[c].home_now || hn_round_bytes(round, a, s, c) > 0)
+        if (hn_round_home(round, a, s, c) != s->split->clients[c].home_now ||
+            hn_round_bytes(round, a, s, c) > 0)
             return true;
     return false;
 }
@@ -59,20 +61,22 @@ static bool has_room(const HnRound *round, const HnAssignment *a, const HnStandi
     return true;
 }
 
-/* Its change is wanted whatever it costs: an order, a first home, or the taking back of a mistake (which
- * the model, having made it, still believes in). */
+/* Its change is wanted whatever it costs: an order, a first home, or the taking back of a mistake
+ * (which the model, having made it, still believes in). */
 static bool is_unconditional(const HnStanding *s)
 {
     return s->is_forced || s->is_initial || s->record->is_undoing;
 }
 
-/* What a domain's change must bring in the search's own measure, which holds the threshold already. */
+/* What a domain's change must bring in the search's own measure, which holds the threshold already.
+ */
 static int64_t asked_of(const HnStanding *s)
 {
     return is_unconditional(s) ? INT64_MIN / 256 : 1;
 }
 
-/* Hysteresis that the domain's change pays in the search's measure; its gain is what it brings besides. */
+/* Hysteresis that the domain's change pays in the search's measure; its gain is what it brings
+ * besides. */
 static int64_t paid_for(const HnRound *round, const HnStanding *s)
 {
     int64_t sum = 0;
@@ -80,7 +84,8 @@ static int64_t paid_for(const HnRound *round, const HnStanding *s)
     for (uint32_t c = 0; c < s->split->n_clients; c++) {
         uint32_t state = hn_round_state(round, round->wished, s, c);
         const HnItem *item = &round->model->items[s->first_item + c];
-        sum += state < round->model->n_nodes && (int32_t)state != item->home_now ? item->change_ns : 0;
+        sum +=
+            state < round->model->n_nodes && (int32_t)state != item->home_now ? item->change_ns : 0;
     }
     return sum;
 }
@@ -101,7 +106,8 @@ static bool takes_place_of(const HnRound *round, const HnStanding *other, const 
     return false;
 }
 
-/* The domain's old place is taken by others: all of them are put back together, and judged together. */
+/* The domain's old place is taken by others: all of them are put back together, and judged
+ * together. */
 static bool prune_together(HnRound *round, HnStanding *s)
 {
     g_autoptr(HnAssignment) trial = hn_assignment_copy(round->target);
@@ -178,8 +184,8 @@ static void confirm(HnRound *round, HnStanding *s)
     s->is_confirmed = is_unconditional(s) || record->n_confirmed >= round->policy->confirm_rounds;
 }
 
-/* Takes unconfirmed changes out of the target. If others need the room they would have left, those wait,
- * too. */
+/* Takes unconfirmed changes out of the target. If others need the room they would have left, those
+ * wait, too. */
 static void hold_unconfirmed(HnRound *round)
 {
     bool has_held = true;

@@ -2,8 +2,8 @@
 /*
  * The host as a value: allocation, look-up and the checks that make the rest of placement/ safe.
  *
- * After hn_host_validate() the rest may divide by distances and index by node without asking again. Must
- * not observe anything.
+ * After hn_host_validate() the rest may divide by distances and index by node without asking again.
+ * Must not observe anything.
  */
 #include <homenode/host.h>
 
@@ -101,29 +101,32 @@ static bool validate_node(const HnHost *host, uint32_t i, GError **error)
     const HnNode *node = &host->nodes[i];
 
     if (node->id < 0 || (i > 0 && node->id <= host->nodes[i - 1].id))
-        return fail(error, HN_MODEL_ERROR_SENSE,
-                    "node id %d at index %u does not ascend (allowed: 0 and up, each larger than the last)",
-                    node->id, i);
+        return fail(
+            error, HN_MODEL_ERROR_SENSE,
+            "node id %d at index %u does not ascend (allowed: 0 and up, each larger than the last)",
+            node->id, i);
     if (hn_cpuset_count(&node->cpus) != node->n_cpus)
-        return fail(error, HN_MODEL_ERROR_SENSE, "node %d: n_cpus is %u but its CPU set holds %u", node->id,
-                    node->n_cpus, hn_cpuset_count(&node->cpus));
+        return fail(error, HN_MODEL_ERROR_SENSE, "node %d: n_cpus is %u but its CPU set holds %u",
+                    node->id, node->n_cpus, hn_cpuset_count(&node->cpus));
     if (node->n_cores > node->n_cpus || (node->n_cpus > 0 && node->n_cores == 0))
         return fail(error, HN_MODEL_ERROR_SENSE, "node %d: %u cores for %u CPUs (allowed: 1 to %u)",
                     node->id, node->n_cores, node->n_cpus, node->n_cpus);
     if (hn_cpuset_intersects(&node->cpus, &host->isolated))
-        return fail(error, HN_MODEL_ERROR_SENSE, "node %d: its CPU set holds isolated CPUs", node->id);
+        return fail(error, HN_MODEL_ERROR_SENSE, "node %d: its CPU set holds isolated CPUs",
+                    node->id);
     for (uint32_t j = 0; j < i; j++)
         if (hn_cpuset_intersects(&node->cpus, &host->nodes[j].cpus))
-            return fail(error, HN_MODEL_ERROR_SENSE, "nodes %d and %d share CPUs", host->nodes[j].id,
-                        node->id);
-    /* mem_free may exceed total by a little while the kernel counts (per-CPU lists), never by double. */
+            return fail(error, HN_MODEL_ERROR_SENSE, "nodes %d and %d share CPUs",
+                        host->nodes[j].id, node->id);
+    /* mem_free may exceed total by a little while the kernel counts (per-CPU lists), never by
+     * double. */
     if (node->mem_free_bytes / 2 > node->mem_total_bytes)
         return fail(error, HN_MODEL_ERROR_SENSE,
                     "node %d: %" G_GUINT64_FORMAT " bytes free of %" G_GUINT64_FORMAT, node->id,
                     node->mem_free_bytes, node->mem_total_bytes);
     if (node->n_huge_pools > HN_MAX_HUGE_POOLS)
-        return fail(error, HN_MODEL_ERROR_RANGE, "node %d: %u hugepage pools (allowed: 0 to %d)", node->id,
-                    node->n_huge_pools, HN_MAX_HUGE_POOLS);
+        return fail(error, HN_MODEL_ERROR_RANGE, "node %d: %u hugepage pools (allowed: 0 to %d)",
+                    node->id, node->n_huge_pools, HN_MAX_HUGE_POOLS);
     return true;
 }
 
@@ -132,8 +135,8 @@ bool hn_host_validate(const HnHost *host, GError **error)
     uint64_t n_cpus = 0, mem_bytes = 0;
 
     if (host->n_nodes < 1 || host->n_nodes > HN_MAX_NODES)
-        return fail(error, HN_MODEL_ERROR_RANGE, "host with %u nodes (allowed: 1 to %d)", host->n_nodes,
-                    HN_MAX_NODES);
+        return fail(error, HN_MODEL_ERROR_RANGE, "host with %u nodes (allowed: 1 to %d)",
+                    host->n_nodes, HN_MAX_NODES);
     for (uint32_t i = 0; i < host->n_nodes; i++) {
         if (!validate_node(host, i, error))
             return false;
@@ -143,13 +146,15 @@ bool hn_host_validate(const HnHost *host, GError **error)
             uint8_t distance = hn_host_distance(host, i, j);
             if (i == j ? distance != 10 : distance < 10 || distance > 254)
                 return fail(error, HN_MODEL_ERROR_RANGE,
-                            "distance from node %d to node %d is %u (allowed: %s)", host->nodes[i].id,
-                            host->nodes[j].id, distance, i == j ? "10" : "10 to 254");
+                            "distance from node %d to node %d is %u (allowed: %s)",
+                            host->nodes[i].id, host->nodes[j].id, distance,
+                            i == j ? "10" : "10 to 254");
         }
     }
     if (n_cpus == 0)
         return fail(error, HN_MODEL_ERROR_SENSE, "host without a usable CPU (allowed: at least 1)");
     if (mem_bytes == 0)
-        return fail(error, HN_MODEL_ERROR_SENSE, "host without memory (allowed: some node with memory)");
+        return fail(error, HN_MODEL_ERROR_SENSE,
+                    "host without memory (allowed: some node with memory)");
     return true;
 }

@@ -2,8 +2,8 @@
 /*
  * From split domains to the solver's problem.
  *
- * All judgement about units, capacities and what counts as movable ends here; the search sees a table of
- * unary costs, loads and byte counts. Must not search.
+ * All judgement about units, capacities and what counts as movable ends here; the search sees a
+ * table of unary costs, loads and byte counts. Must not search.
  */
 #include "model.h"
 
@@ -40,20 +40,24 @@ static void fill_node(HnModel *model, uint32_t rank, uint64_t other_mcpu)
                    (int64_t)(node->n_cpus - node->n_cores) * model->policy->smt_yield_permille;
 
     /* Load that is not ours takes capacity away, but never all of it: it would share, too. */
-    out->capacity_mcpu = MAX(MAX(full - (int64_t)MIN(other_mcpu, (uint64_t)INT32_MAX), full / 16), 1);
+    out->capacity_mcpu =
+        MAX(MAX(full - (int64_t)MIN(other_mcpu, (uint64_t)INT32_MAX), full / 16), 1);
     out->contention_factor = (INT64_C(1000000) << 24) / out->capacity_mcpu;
     out->bandwidth_mib = (int64_t)(node->bandwidth_bytes_per_sec >> 20);
     out->bandwidth_factor = out->bandwidth_mib ? (INT64_C(1000000) << 24) / out->bandwidth_mib : 0;
 
-    int64_t kept = (int64_t)(hn_node_reserve_bytes(node, model->policy) + node->mem_watermark_bytes);
+    int64_t kept =
+        (int64_t)(hn_node_reserve_bytes(node, model->policy) + node->mem_watermark_bytes);
     out->room_bytes[0] = (int64_t)(node->mem_free_bytes + node->mem_reclaimable_bytes) - kept;
     for (uint32_t k = 1; k < model->n_kinds; k++)
         for (uint32_t p = 0; p < node->n_huge_pools; p++)
             if (node->huge_pools[p].page_bytes == model->kind_page_bytes[k])
-                out->room_bytes[k] = (int64_t)(node->huge_pools[p].free_pages * node->huge_pools[p].page_bytes);
+                out->room_bytes[k] =
+                    (int64_t)(node->huge_pools[p].free_pages * node->huge_pools[p].page_bytes);
     out->n_cpus = node->n_cpus;
     for (uint32_t k = 0; k < model->n_kinds; k++)
-        out->usable_bytes[k] = (int64_t)hn_node_usable_for(node, model->policy, model->kind_page_bytes[k]);
+        out->usable_bytes[k] =
+            (int64_t)hn_node_usable_for(node, model->policy, model->kind_page_bytes[k]);
     memcpy(out->capacity_bytes, out->room_bytes, sizeof(out->capacity_bytes));
 }
 
@@ -82,12 +86,14 @@ static HnNodemask to_canonical(const HnModel *model, HnNodemask mask)
 }
 
 /* Where the client's memory is now, and where what cannot move is (the rest being at home). */
-static void spread_of(const HnModel *model, const HnClient *client, HnSpread *ret_now, HnSpread *ret_stuck)
+static void spread_of(const HnModel *model, const HnClient *client, HnSpread *ret_now,
+                      HnSpread *ret_stuck)
 {
     ret_now->count = 0;
     ret_stuck->count = 0;
     for (uint32_t n = 0; n < model->n_nodes; n++) {
-        int64_t stuck = (int64_t)client->immovable_bytes[n], all = stuck + (int64_t)client->movable_bytes[n];
+        int64_t stuck = (int64_t)client->immovable_bytes[n],
+                all = stuck + (int64_t)client->movable_bytes[n];
         if (all == 0)
             continue;
         hn_spread_add(ret_now, model->node_rank[n], all, (int64_t)client->resident_bytes);
@@ -103,14 +109,18 @@ static int64_t device_cost(const HnModel *model, const HnItem *it, uint32_t rank
     if (nodes == 0)
         return 0;
     for (; nodes; nodes &= nodes - 1)
-        nearest = MIN(nearest, model->distance[rank * model->n_nodes + (uint32_t)__builtin_ctzll(nodes)]);
-    /* Interrupts and DMA keep a device's node busy even for a guest that looks idle: at least 0.1 CPU. */
+        nearest =
+            MIN(nearest, model->distance[rank * model->n_nodes + (uint32_t)__builtin_ctzll(nodes)]);
+    /* Interrupts and DMA keep a device's node busy even for a guest that looks idle: at least 0.1
+     * CPU. */
     return hn_cost_device(MAX(it->weighted_mcpu, 100), nearest);
 }
 
-static int64_t remote_from(const HnModel *model, const HnItem *it, uint32_t rank, const HnSpread *spread)
+static int64_t remote_from(const HnModel *model, const HnItem *it, uint32_t rank,
+                           const HnSpread *spread)
 {
-    return hn_cost_remote(&model->distance[rank * model->n_nodes], spread, it->bound_mcpu, model->policy->kappa_permille);
+    return hn_cost_remote(&model->distance[rank * model->n_nodes], spread, it->bound_mcpu,
+                          model->policy->kappa_permille);
 }
 
 static HnTerms terms_floating(const HnModel *model, uint32_t item, const HnSpread *now)
@@ -125,14 +135,17 @@ static HnTerms terms_floating(const HnModel *model, uint32_t item, const HnSprea
         remote += (__int128)share[r] * remote_from(model, it, r, now);
         device += (__int128)share[r] * device_cost(model, it, r);
         if (it->is_roomy)
-            roaming += (__int128)hn_cost_roaming(&model->nodes[r], it->demand_mcpu, it->weighted_mcpu) * share[r] *
-                       (1000 - share[r]);
+            roaming +=
+                (__int128)hn_cost_roaming(&model->nodes[r], it->demand_mcpu, it->weighted_mcpu) *
+                share[r] * (1000 - share[r]);
     }
-    return (HnTerms){.remote_ns = (int64_t)(remote / 1000), .device_ns = (int64_t)(device / 1000),
+    return (HnTerms){.remote_ns = (int64_t)(remote / 1000),
+                     .device_ns = (int64_t)(device / 1000),
                      .roaming_ns = (int64_t)(roaming / 1000000)};
 }
 
-static HnTerms terms_in(const HnModel *model, uint32_t item, uint32_t state, const HnSpread *now, const HnSpread *stuck)
+static HnTerms terms_in(const HnModel *model, uint32_t item, uint32_t state, const HnSpread *now,
+                        const HnSpread *stuck)
 {
     const HnItem *it = &model->items[item];
     const HnSplit *split = &model->splits[it->split];
@@ -141,15 +154,18 @@ static HnTerms terms_in(const HnModel *model, uint32_t item, uint32_t state, con
     if (state == model->n_nodes && it->is_floating)
         return terms_floating(model, item, now);
     uint32_t position = hn_model_position(model, item, state);
-    uint64_t moving = state == model->n_nodes ? 0
-        : hn_model_bytes_to_move(split, it->client, model->node_index[state], model->policy);
+    uint64_t moving =
+        state == model->n_nodes
+            ? 0
+            : hn_model_bytes_to_move(split, it->client, model->node_index[state], model->policy);
     terms.device_ns = device_cost(model, it, position);
     terms.remote_ns = remote_from(model, it, position, now);
     if (moving == 0)
         return terms;
     int64_t remote_now = terms.remote_ns;
     terms.remote_ns = remote_from(model, it, state, stuck);
-    terms.moving_ns = hn_cost_moving(moving, split->has_big_pages, MAX(remote_now - terms.remote_ns, 0), model->policy);
+    terms.moving_ns = hn_cost_moving(moving, split->has_big_pages,
+                                     MAX(remote_now - terms.remote_ns, 0), model->policy);
     return terms;
 }
 
@@ -175,12 +191,15 @@ static void fill_unary(HnModel *model, uint32_t item)
     spread_of(model, &model->splits[it->split].clients[it->client], &now, &stuck);
     for (uint32_t state = 0; state <= model->n_nodes; state++) {
         HnTerms terms = {0};
-        if (state == model->n_nodes || (!it->is_fixed && (it->allowed >> state & 1)) || it->initial == state)
+        if (state == model->n_nodes || (!it->is_fixed && (it->allowed >> state & 1)) ||
+            it->initial == state)
             terms = terms_in(model, item, state, &now, &stuck);
-        __int128 sum = (__int128)terms.remote_ns + terms.moving_ns + terms.device_ns + terms.roaming_ns;
+        __int128 sum =
+            (__int128)terms.remote_ns + terms.moving_ns + terms.device_ns + terms.roaming_ns;
         if (state < model->n_nodes && (int32_t)state != it->home_now)
             sum += it->change_ns;
-        model->unary[(size_t)item * (model->n_nodes + 1) + state] = sum > HN_MAX_ITEM_COST ? HN_MAX_ITEM_COST : (int64_t)sum;
+        model->unary[(size_t)item * (model->n_nodes + 1) + state] =
+            sum > HN_MAX_ITEM_COST ? HN_MAX_ITEM_COST : (int64_t)sum;
     }
 }
 
@@ -211,9 +230,11 @@ static void fill_memory(HnModel *model, uint32_t item, const HnClient *client)
     for (uint32_t r = 0; r < model->n_nodes; r++) {
         int64_t loose = (int64_t)client->movable_bytes[model->node_index[r]];
         if (it->initial == model->n_nodes)
-            model->nodes[r].capacity_bytes[it->kind] += loose; /* free + loose = capacity; growth is used */
+            model->nodes[r].capacity_bytes[it->kind] +=
+                loose; /* free + loose = capacity; growth is used */
         else if (it->initial == r)
-            model->nodes[r].capacity_bytes[it->kind] += loose; /* arrived already; the rest is still to come */
+            model->nodes[r].capacity_bytes[it->kind] +=
+                loose; /* arrived already; the rest is still to come */
     }
 }
 
@@ -224,7 +245,8 @@ static void fill_share(HnModel *model, uint32_t item, const HnClient *client)
 
     it->is_floating = client->home_now == HN_NODE_NONE;
     for (uint32_t n = 0; n < model->n_nodes; n++)
-        it->is_roomy |= (client->allowed >> n & 1) && client->n_vcpus <= model->host->nodes[n].n_cores;
+        it->is_roomy |=
+            (client->allowed >> n & 1) && client->n_vcpus <= model->host->nodes[n].n_cores;
     for (uint32_t r = 0; r < model->n_nodes; r++)
         share[r] = it->is_floating ? client->share_permille[model->node_index[r]] : 0;
     if (it->is_floating) { /* rounding must not lose load */
@@ -244,8 +266,9 @@ static void fill_demand(HnModel *model, uint32_t item, const HnSplit *split, con
     HnItem *it = &model->items[item];
     const HnDomain *domain = split->domain;
     int64_t weight = domain->wish.weight ? (int64_t)MIN(domain->wish.weight, 1000) : 100;
-    int64_t bound_permille = domain->memory_bound_permille ? MIN(domain->memory_bound_permille, 1000)
-                                                           : model->policy->memory_bound_permille;
+    int64_t bound_permille = domain->memory_bound_permille
+                                 ? MIN(domain->memory_bound_permille, 1000)
+                                 : model->policy->memory_bound_permille;
 
     it->n_vcpus = client->n_vcpus;
     it->size_bytes = (int64_t)(client->resident_bytes + client->growth_bytes);
@@ -302,13 +325,15 @@ static void fill_distances(HnModel *model)
     model->distance = g_new(uint8_t, (size_t)n * n);
     for (uint32_t a = 0; a < n; a++)
         for (uint32_t b = 0; b < n; b++) {
-            model->distance[a * n + b] = hn_host_distance(model->host, model->node_index[a], model->node_index[b]);
+            model->distance[a * n + b] =
+                hn_host_distance(model->host, model->node_index[a], model->node_index[b]);
             sum += model->distance[a * n + b];
         }
     model->mean_distance = (uint8_t)(sum / (n * n));
 }
 
-static void fill_item(HnModel *model, uint32_t item, const HnEntry *entry, GHashTable *groups, GHashTable *antis)
+static void fill_item(HnModel *model, uint32_t item, const HnEntry *entry, GHashTable *groups,
+                      GHashTable *antis)
 {
     HnItem *it = &model->items[item];
     const HnSplit *split = &model->splits[it->split];
@@ -324,11 +349,12 @@ static void fill_item(HnModel *model, uint32_t item, const HnEntry *entry, GHash
     it->anti = number_of(antis, split->domain->wish.anti_group);
     fill_share(model, item, client);
     fill_demand(model, item, split, client);
-    it->change_ns = entry->has_hysteresis ? hn_model_threshold(it->weighted_mcpu, model->policy) : 0;
+    it->change_ns =
+        entry->has_hysteresis ? hn_model_threshold(it->weighted_mcpu, model->policy) : 0;
 }
 
-HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *splits, uint32_t n_splits,
-                      const HnEntry *entries, const uint64_t *other_mcpu)
+HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *splits,
+                      uint32_t n_splits, const HnEntry *entries, const uint64_t *other_mcpu)
 {
     HnModel *model = g_new0(HnModel, 1);
     g_autoptr(GHashTable) groups = g_hash_table_new(g_str_hash, g_str_equal);

@@ -2,10 +2,11 @@
 /*
  * The solver's problem: what is left of host, domains and past once only numbers matter.
  *
- * Items are clients. The state of an item is a node (its home, with all of its movable memory brought
- * there) or "stay" (exactly as it is now: vCPUs and memory where they are, nothing done). Nodes and items
- * are in canonical order (canonical.c), so that names never influence a decision. Units: thousandths of a
- * CPU (mcpu), MiB per second, bytes; costs in nanoseconds of stall per second.
+ * Items are clients. The state of an item is a node (its home, with all of its movable memory
+ * brought there) or "stay" (exactly as it is now: vCPUs and memory where they are, nothing done).
+ * Nodes and items are in canonical order (canonical.c), so that names never influence a decision.
+ * Units: thousandths of a CPU (mcpu), MiB per second, bytes; costs in nanoseconds of stall per
+ * second.
  */
 #pragma once
 
@@ -29,27 +30,28 @@ typedef struct {
 } HnModelNode;
 
 typedef struct {
-    uint32_t split;  /* index into HnModel.splits */
-    uint32_t client; /* index into its clients */
-    bool is_fixed;   /* the search must leave it in `initial` */
-    uint8_t initial; /* state: node, or HnModel.n_nodes for "stay" */
-    uint8_t kind;    /* of memory */
+    uint32_t split;   /* index into HnModel.splits */
+    uint32_t client;  /* index into its clients */
+    bool is_fixed;    /* the search must leave it in `initial` */
+    uint8_t initial;  /* state: node, or HnModel.n_nodes for "stay" */
+    uint8_t kind;     /* of memory */
     int8_t home_now;  /* node or -1 */
-    int8_t stay_node; /* the node that stands for it while it stays (home, else where most memory is) */
+    int8_t stay_node; /* the node that stands for it while it stays (home, else where most memory
+                         is) */
     bool is_roomy;    /* some node has a core for each of its vCPUs */
     bool is_floating; /* stays unpinned: its load is spread by `share` */
     HnNodemask allowed;
     int64_t demand_mcpu;
-    int64_t weighted_mcpu; /* demand * weight / 100 */
-    int64_t bound_mcpu;    /* of the weighted demand: waits for memory */
-    int64_t draw_mib;      /* per second from the memory controllers of its node */
-    int64_t change_ns;     /* hysteresis: added to every home other than today's */
-    int64_t need_bytes;    /* at its home: movable memory and growth */
-    int32_t group, anti;   /* index of its (anti-)affinity group, -1 */
+    int64_t weighted_mcpu;         /* demand * weight / 100 */
+    int64_t bound_mcpu;            /* of the weighted demand: waits for memory */
+    int64_t draw_mib;              /* per second from the memory controllers of its node */
+    int64_t change_ns;             /* hysteresis: added to every home other than today's */
+    int64_t need_bytes;            /* at its home: movable memory and growth */
+    int32_t group, anti;           /* index of its (anti-)affinity group, -1 */
     uint32_t kin_first, kin_count; /* items of the same domain, itself among them */
     uint32_t n_vcpus;
-    int64_t size_bytes;    /* all of it, with growth */
-    int64_t kin_factor;    /* ns per second and unit of (distance - 10) to each sibling */
+    int64_t size_bytes; /* all of it, with growth */
+    int64_t kin_factor; /* ns per second and unit of (distance - 10) to each sibling */
 } HnItem;
 
 typedef struct {
@@ -60,34 +62,36 @@ typedef struct {
     uint32_t n_groups, n_antis;
     uint32_t n_kinds;
     uint64_t kind_page_bytes[HN_MAX_KINDS]; /* 0 for ordinary memory */
-    uint32_t node_index[HN_MAX_NODES]; /* canonical number -> index into HnHost.nodes */
-    uint32_t node_rank[HN_MAX_NODES];  /* and back */
+    uint32_t node_index[HN_MAX_NODES];      /* canonical number -> index into HnHost.nodes */
+    uint32_t node_rank[HN_MAX_NODES];       /* and back */
     HnModelNode nodes[HN_MAX_NODES];
     uint8_t mean_distance; /* over all ordered pairs of nodes, each with itself among them */
-    uint8_t *distance;   /* [n_nodes * n_nodes], canonical */
-    HnItem *items;       /* [n_items], canonical */
-    int64_t *unary;      /* [n_items * (n_nodes + 1)]: sum of HnTerms and change_ns; last column: stay */
-    int64_t *stay_bytes; /* [n_items * n_nodes]: movable and growth, where they are counted while it stays */
+    uint8_t *distance;     /* [n_nodes * n_nodes], canonical */
+    HnItem *items;         /* [n_items], canonical */
+    int64_t *unary; /* [n_items * (n_nodes + 1)]: sum of HnTerms and change_ns; last column: stay */
+    int64_t *stay_bytes; /* [n_items * n_nodes]: movable and growth, where they are counted while it
+                            stays */
     uint16_t *share;     /* [n_items * n_nodes] permille of its load while it stays */
-    int64_t *group_size;    /* [n_groups]: members */
+    int64_t *group_size; /* [n_groups]: members */
     int64_t *group_pair_ns; /* [n_groups]: cost of one pair of members apart */
     uint32_t n_splits;
-    HnSplit *splits;     /* borrowed */
+    HnSplit *splits; /* borrowed */
 } HnModel;
 
 /* How each domain enters the model. */
 typedef struct {
     bool is_fixed;
-    const HnPastClient *wanted; /* not NULL: it is on its way to these homes (its `wanted` fields) */
-    int32_t forced_node;        /* host index; HN_NODE_NONE: free */
-    HnNodemask forbidden;       /* host indices it may not go to (marked worse) */
-    bool has_hysteresis;        /* a change of home must bring the policy's minimum gain */
+    const HnPastClient
+        *wanted;          /* not NULL: it is on its way to these homes (its `wanted` fields) */
+    int32_t forced_node;  /* host index; HN_NODE_NONE: free */
+    HnNodemask forbidden; /* host indices it may not go to (marked worse) */
+    bool has_hysteresis;  /* a change of home must bring the policy's minimum gain */
 } HnEntry;
 
-/* Builds the model; `entries` has one element per split. `other_mcpu` [n_nodes, host order] is load that
- * belongs to no domain. */
-HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *splits, uint32_t n_splits,
-                      const HnEntry *entries, const uint64_t *other_mcpu);
+/* Builds the model; `entries` has one element per split. `other_mcpu` [n_nodes, host order] is load
+ * that belongs to no domain. */
+HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *splits,
+                      uint32_t n_splits, const HnEntry *entries, const uint64_t *other_mcpu);
 void hn_model_free(HnModel *model);
 
 /* A state only the search uses: taken out, as if it were not there. */
@@ -122,7 +126,8 @@ typedef struct {
 } HnTerms;
 HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state);
 
-/* Least gain, in ns of stall per second, that a change of home of that (weighted) demand must bring. */
+/* Least gain, in ns of stall per second, that a change of home of that (weighted) demand must
+ * bring. */
 int64_t hn_model_threshold(int64_t weighted_mcpu, const HnPolicy *policy);
 
 /* Bytes that a client would have to move to make node `home` (host index) its home; 0 if what lies

@@ -54,8 +54,10 @@ static HnPastDomain *domain_copy(const HnPastDomain *record)
     copy->clients = g_memdup2(record->clients, sizeof(HnPastClient) * record->n_clients);
     for (uint32_t i = 0; i < copy->n_clients; i++) {
         HnPastClient *client = &copy->clients[i];
-        client->seen_permille = g_memdup2(client->seen_permille, sizeof(uint16_t) * record->n_nodes);
-        client->held_permille = g_memdup2(client->held_permille, sizeof(uint16_t) * record->n_nodes);
+        client->seen_permille =
+            g_memdup2(client->seen_permille, sizeof(uint16_t) * record->n_nodes);
+        client->held_permille =
+            g_memdup2(client->held_permille, sizeof(uint16_t) * record->n_nodes);
     }
     return copy;
 }
@@ -68,7 +70,8 @@ HnPast *hn_past_copy(const HnPast *past)
     copy->last_ns = past->last_ns;
     copy->n_nodes = past->n_nodes;
     copy->other_load_mcpu = g_memdup2(past->other_load_mcpu, sizeof(uint64_t) * past->n_nodes);
-    copy->other_load_held_mcpu = g_memdup2(past->other_load_held_mcpu, sizeof(uint64_t) * past->n_nodes);
+    copy->other_load_held_mcpu =
+        g_memdup2(past->other_load_held_mcpu, sizeof(uint64_t) * past->n_nodes);
     for (guint i = 0; i < past->domains->len; i++)
         g_ptr_array_add(copy->domains, domain_copy(g_ptr_array_index(past->domains, i)));
     return copy;
@@ -123,7 +126,8 @@ void hn_past_begin(HnPast *past, uint32_t n_nodes)
 {
     if (past->n_nodes == n_nodes)
         return;
-    /* A node came or went (memory hotplug): every index in the records may mean something else now. */
+    /* A node came or went (memory hotplug): every index in the records may mean something else now.
+     */
     past->n_nodes = n_nodes;
     g_free(past->other_load_mcpu);
     g_free(past->other_load_held_mcpu);

@@ -2,17 +2,17 @@
 /*
  * What past rounds left behind, per domain and per node: the only memory of placement/.
  *
- * Everything a later round needs and the snapshot does not carry: last counters, smoothed and held demand,
- * where unpinned vCPUs were seen, what was proposed and asked for, when it moved, what the audit found.
- * Keyed by uuid; a domain whose process changed starts afresh. Must not hold conclusions that the snapshot
- * can give (a home is read from affinities, not remembered).
+ * Everything a later round needs and the snapshot does not carry: last counters, smoothed and held
+ * demand, where unpinned vCPUs were seen, what was proposed and asked for, when it moved, what the
+ * audit found. Keyed by uuid; a domain whose process changed starts afresh. Must not hold
+ * conclusions that the snapshot can give (a home is read from affinities, not remembered).
  */
 #pragma once
 
 #include <homenode/policy.h>
 
-/* Re-homes remembered per domain, for the hourly budget; policy allows at most 3600, the oldest of 64 is
- * what a larger budget is measured by. */
+/* Re-homes remembered per domain, for the hourly budget; policy allows at most 3600, the oldest of
+ * 64 is what a larger budget is measured by. */
 #define HN_PAST_MAX_MOVES 64
 
 typedef struct {
@@ -26,12 +26,13 @@ typedef struct {
 
 /* One client as the last round split the domain. */
 typedef struct {
-    uint64_t held_mcpu;   /* what decisions use: follows the smoothed demand outside a dead band */
+    uint64_t held_mcpu; /* what decisions use: follows the smoothed demand outside a dead band */
     bool is_held;
-    int32_t proposed;     /* home proposed in the last round, HN_NODE_NONE: none */
-    int32_t wanted;       /* home asked for by the last plan with actions, HN_NODE_NONE: none */
-    int32_t came_from;    /* home before that */
-    uint16_t *seen_permille; /* [n_nodes] where unpinned vCPUs ran, smoothed; NULL: never unpinned */
+    int32_t proposed;  /* home proposed in the last round, HN_NODE_NONE: none */
+    int32_t wanted;    /* home asked for by the last plan with actions, HN_NODE_NONE: none */
+    int32_t came_from; /* home before that */
+    uint16_t
+        *seen_permille; /* [n_nodes] where unpinned vCPUs ran, smoothed; NULL: never unpinned */
     uint16_t *held_permille; /* [n_nodes] what decisions use */
 } HnPastClient;
 
@@ -56,16 +57,17 @@ typedef struct {
     uint64_t residue_bytes; /* would not move last time */
     uint64_t residue_ns;    /* when that was found */
 
-    uint64_t asked_ns; /* a plan asked for a re-home then, and it is not seen yet; 0: none pending */
+    uint64_t
+        asked_ns; /* a plan asked for a re-home then, and it is not seen yet; 0: none pending */
 
     /* Audit: measured stall before a re-home is kept, and compared some rounds after it. */
-    bool is_audited;          /* a re-home waits for judgement */
+    bool is_audited; /* a re-home waits for judgement */
     uint64_t audit_due_ns;
-    uint32_t delay_permille;  /* smoothed: of the time its vCPUs wanted, how much they waited */
-    uint32_t stall_permille;  /* measured now: waiting and remote access, of demand */
+    uint32_t delay_permille; /* smoothed: of the time its vCPUs wanted, how much they waited */
+    uint32_t stall_permille; /* measured now: waiting and remote access, of demand */
     uint32_t stall_before_permille;
-    bool is_undoing;          /* the next change takes the last one back */
-    HnNodemask marked_worse;  /* homes (host indices) the audit found worse */
+    bool is_undoing;         /* the next change takes the last one back */
+    HnNodemask marked_worse; /* homes (host indices) the audit found worse */
     uint64_t marked_until_ns;
 } HnPastDomain;
 
@@ -78,14 +80,15 @@ struct HnPast {
     GPtrArray *domains;             /* HnPastDomain *, ascending uuid */
 };
 
-/* The record of a domain, created or reset as its identity demands. Snapshots come sorted, so the array
- * stays sorted by insertion. */
+/* The record of a domain, created or reset as its identity demands. Snapshots come sorted, so the
+ * array stays sorted by insertion. */
 HnPastDomain *hn_past_domain(HnPast *past, const HnDomain *domain, uint64_t now_ns);
 HnPastDomain *hn_past_find(const HnPast *past, const char *uuid);
 /* Drops domains not seen in this round, and everything per node if the number of nodes changed. */
 void hn_past_begin(HnPast *past, uint32_t n_nodes);
 void hn_past_sweep(HnPast *past, uint64_t now_ns);
-/* Makes the record's clients n_clients long; a different number forgets what was held and proposed. */
+/* Makes the record's clients n_clients long; a different number forgets what was held and proposed.
+ */
 void hn_past_domain_set_clients(HnPastDomain *record, uint32_t n_clients, uint32_t n_nodes);
 /* Counts a re-home at now_ns. */
 void hn_past_domain_add_move(HnPastDomain *record, uint64_t now_ns);

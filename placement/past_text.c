@@ -6,16 +6,14 @@
  *   homenode-past 1
  *   host GENERATION LAST_NS N_NODES
  *   other NODE SMOOTHED_MCPU HELD_MCPU
- *   domain UUID PID START_TICKS FIRST_SEEN_NS LAST_SEEN_NS N_SAMPLES N_CONFIRMED LAST_REHOME_NS ASKED_NS
- *   residue BYTES AT_NS
- *   audit IS_AUDITED DUE_NS DELAY STALL STALL_BEFORE IS_UNDOING MARKED MARKED_UNTIL_NS
- *   move AT_NS
- *   thread TID START_TICKS EXEC_NS RUN_DELAY_NS SMOOTHED_UCPU HAS_RATE
+ *   domain UUID PID START_TICKS FIRST_SEEN_NS LAST_SEEN_NS N_SAMPLES N_CONFIRMED LAST_REHOME_NS
+ * ASKED_NS residue BYTES AT_NS audit IS_AUDITED DUE_NS DELAY STALL STALL_BEFORE IS_UNDOING MARKED
+ * MARKED_UNTIL_NS move AT_NS thread TID START_TICKS EXEC_NS RUN_DELAY_NS SMOOTHED_UCPU HAS_RATE
  *   client HELD_MCPU IS_HELD PROPOSED WANTED CAME_FROM
  *   seen NODE SEEN_PERMILLE HELD_PERMILLE
  *
- * Lines from `residue` on belong to the last domain, `seen` to the last client. Unknown keys are skipped;
- * known ones that are malformed are errors naming the line.
+ * Lines from `residue` on belong to the last domain, `seen` to the last client. Unknown keys are
+ * skipped; known ones that are malformed are errors naming the line.
  */
 #include "past.h"
 
@@ -29,30 +27,37 @@ char *hn_past_format(const HnPast *past)
 {
     GString *text = g_string_new(VERSION_LINE "\n");
 #define U64 "%" G_GUINT64_FORMAT
-    g_string_append_printf(text, "host " U64 " " U64 " %u\n", past->generation, past->last_ns, past->n_nodes);
+    g_string_append_printf(text, "host " U64 " " U64 " %u\n", past->generation, past->last_ns,
+                           past->n_nodes);
     for (uint32_t n = 0; past->other_load_mcpu && n < past->n_nodes; n++)
-        g_string_append_printf(text, "other %u " U64 " " U64 "\n", n, past->other_load_mcpu[n], past->other_load_held_mcpu[n]);
+        g_string_append_printf(text, "other %u " U64 " " U64 "\n", n, past->other_load_mcpu[n],
+                               past->other_load_held_mcpu[n]);
     for (guint i = 0; i < past->domains->len; i++) {
         const HnPastDomain *r = g_ptr_array_index(past->domains, i);
-        g_string_append_printf(text, "domain %s %" G_GINT64_FORMAT " " U64 " " U64 " " U64 " %u %u " U64 " " U64 "\n", r->uuid, r->pid,
-                               r->start_ticks, r->first_seen_ns, r->last_seen_ns, r->n_samples, r->n_confirmed,
-                               r->last_rehome_ns, r->asked_ns);
+        g_string_append_printf(
+            text, "domain %s %" G_GINT64_FORMAT " " U64 " " U64 " " U64 " %u %u " U64 " " U64 "\n",
+            r->uuid, r->pid, r->start_ticks, r->first_seen_ns, r->last_seen_ns, r->n_samples,
+            r->n_confirmed, r->last_rehome_ns, r->asked_ns);
         g_string_append_printf(text, "residue " U64 " " U64 "\n", r->residue_bytes, r->residue_ns);
-        g_string_append_printf(text, "audit %d " U64 " %u %u %u %d " U64 " " U64 "\n", r->is_audited, r->audit_due_ns,
-                               r->delay_permille, r->stall_permille, r->stall_before_permille, r->is_undoing,
-                               r->marked_worse, r->marked_until_ns);
+        g_string_append_printf(text, "audit %d " U64 " %u %u %u %d " U64 " " U64 "\n",
+                               r->is_audited, r->audit_due_ns, r->delay_permille, r->stall_permille,
+                               r->stall_before_permille, r->is_undoing, r->marked_worse,
+                               r->marked_until_ns);
         for (uint32_t k = 0; k < r->n_moves; k++)
             g_string_append_printf(text, "move " U64 "\n", r->moves_ns[k]);
         for (uint32_t k = 0; k < r->n_threads; k++) {
             const HnPastThread *t = &r->threads[k];
-            g_string_append_printf(text, "thread %d " U64 " " U64 " " U64 " " U64 " %d\n", t->tid, t->start_ticks, t->exec_ns,
-                                   t->run_delay_ns, t->smoothed_ucpu, t->has_rate);
+            g_string_append_printf(text, "thread %d " U64 " " U64 " " U64 " " U64 " %d\n", t->tid,
+                                   t->start_ticks, t->exec_ns, t->run_delay_ns, t->smoothed_ucpu,
+                                   t->has_rate);
         }
         for (uint32_t k = 0; k < r->n_clients; k++) {
             const HnPastClient *c = &r->clients[k];
-            g_string_append_printf(text, "client " U64 " %d %d %d %d\n", c->held_mcpu, c->is_held, c->proposed, c->wanted, c->came_from);
+            g_string_append_printf(text, "client " U64 " %d %d %d %d\n", c->held_mcpu, c->is_held,
+                                   c->proposed, c->wanted, c->came_from);
             for (uint32_t n = 0; c->seen_permille && n < r->n_nodes; n++)
-                g_string_append_printf(text, "seen %u %u %u\n", n, c->seen_permille[n], c->held_permille[n]);
+                g_string_append_printf(text, "seen %u %u %u\n", n, c->seen_permille[n],
+                                       c->held_permille[n]);
         }
     }
 #undef U64
@@ -88,7 +93,8 @@ static bool read_number(const char *word, size_t len, uint64_t *ret_value)
 
 static bool line_error(const Reader *reader, GError **error, const char *what)
 {
-    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "past, line %u: %s", reader->line, what);
+    g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "past, line %u: %s", reader->line,
+                what);
     return false;
 }
 
@@ -115,13 +121,16 @@ static bool read_other(Reader *reader, GError **error)
     HnPast *past = reader->past;
 
     if (reader->field[0] >= past->n_nodes)
-        return line_error(reader, error, "node number out of range (allowed: below the number in the 'host' line)");
+        return line_error(
+            reader, error,
+            "node number out of range (allowed: below the number in the 'host' line)");
     if (!past->other_load_mcpu) {
         past->other_load_mcpu = g_new0(uint64_t, past->n_nodes);
         past->other_load_held_mcpu = g_new0(uint64_t, past->n_nodes);
     }
     past->other_load_mcpu[reader->field[0]] = MIN(reader->field[1], (uint64_t)HN_MAX_CPUS * 1000);
-    past->other_load_held_mcpu[reader->field[0]] = MIN(reader->field[2], (uint64_t)HN_MAX_CPUS * 1000);
+    past->other_load_held_mcpu[reader->field[0]] =
+        MIN(reader->field[2], (uint64_t)HN_MAX_CPUS * 1000);
     return true;
 }
 
@@ -130,7 +139,8 @@ static bool read_domain(Reader *reader, GError **error)
     HnDomain identity = {.pid = (int64_t)reader->field[0], .start_ticks = reader->field[1]};
 
     if (strlen(reader->uuid) != HN_UUID_LEN || hn_past_find(reader->past, reader->uuid))
-        return line_error(reader, error, "'domain' needs a uuid of 36 characters that did not occur before");
+        return line_error(reader, error,
+                          "'domain' needs a uuid of 36 characters that did not occur before");
     g_strlcpy(identity.uuid, reader->uuid, sizeof(identity.uuid));
     HnPastDomain *r = hn_past_domain(reader->past, &identity, reader->field[2]);
     r->last_seen_ns = reader->field[3];
@@ -147,7 +157,8 @@ static bool read_domain(Reader *reader, GError **error)
 static bool read_audit(Reader *reader, GError **error)
 {
     HnPastDomain *r = reader->domain;
-    HnNodemask all = reader->past->n_nodes == 64 ? ~UINT64_C(0) : (UINT64_C(1) << reader->past->n_nodes) - 1;
+    HnNodemask all =
+        reader->past->n_nodes == 64 ? ~UINT64_C(0) : (UINT64_C(1) << reader->past->n_nodes) - 1;
 
     if (reader->field[6] & ~all)
         return line_error(reader, error, "marked nodes outside the host");
@@ -170,8 +181,12 @@ static bool read_thread(Reader *reader, GError **error)
         return line_error(reader, error, "too many threads (allowed: 65536)");
     r->threads = g_renew(HnPastThread, r->threads, r->n_threads + 1);
     r->threads[r->n_threads++] = (HnPastThread){
-        .tid = (int32_t)reader->field[0], .start_ticks = reader->field[1], .exec_ns = reader->field[2],
-        .run_delay_ns = reader->field[3], .smoothed_ucpu = MIN(reader->field[4], 16000000), .has_rate = reader->field[5] != 0,
+        .tid = (int32_t)reader->field[0],
+        .start_ticks = reader->field[1],
+        .exec_ns = reader->field[2],
+        .run_delay_ns = reader->field[3],
+        .smoothed_ucpu = MIN(reader->field[4], 16000000),
+        .has_rate = reader->field[5] != 0,
     };
     return true;
 }
@@ -184,12 +199,16 @@ static bool read_client(Reader *reader, GError **error)
         return line_error(reader, error, "too many clients (allowed: 64)");
     for (uint32_t i = 2; i < 5; i++)
         if (!is_node(reader, reader->field[i]))
-            return line_error(reader, error, "home out of range (allowed: -1 or a node of the 'host' line)");
+            return line_error(reader, error,
+                              "home out of range (allowed: -1 or a node of the 'host' line)");
     r->clients = g_renew(HnPastClient, r->clients, r->n_clients + 1);
     reader->client = &r->clients[r->n_clients++];
     *reader->client = (HnPastClient){
-        .held_mcpu = MIN(reader->field[0], (uint64_t)1 << 32), .is_held = reader->field[1] != 0, .proposed = (int32_t)reader->field[2],
-        .wanted = (int32_t)reader->field[3], .came_from = (int32_t)reader->field[4],
+        .held_mcpu = MIN(reader->field[0], (uint64_t)1 << 32),
+        .is_held = reader->field[1] != 0,
+        .proposed = (int32_t)reader->field[2],
+        .wanted = (int32_t)reader->field[3],
+        .came_from = (int32_t)reader->field[4],
     };
     return true;
 }
@@ -199,7 +218,9 @@ static bool read_seen(Reader *reader, GError **error)
     HnPastClient *client = reader->client;
 
     if (reader->field[0] >= reader->past->n_nodes)
-        return line_error(reader, error, "node number out of range (allowed: below the number in the 'host' line)");
+        return line_error(
+            reader, error,
+            "node number out of range (allowed: below the number in the 'host' line)");
     if (!client->seen_permille) {
         client->seen_permille = g_new0(uint16_t, reader->past->n_nodes);
         client->held_permille = g_new0(uint16_t, reader->past->n_nodes);
@@ -221,7 +242,8 @@ static bool read_move(Reader *reader, GError **error)
     HnPastDomain *r = reader->domain;
     uint64_t last_ns = r->last_rehome_ns;
 
-    if (r->n_moves == HN_PAST_MAX_MOVES || (r->n_moves > 0 && reader->field[0] < r->moves_ns[r->n_moves - 1]))
+    if (r->n_moves == HN_PAST_MAX_MOVES ||
+        (r->n_moves > 0 && reader->field[0] < r->moves_ns[r->n_moves - 1]))
         return line_error(reader, error, "moves must ascend and be at most 64");
     hn_past_domain_add_move(r, reader->field[0]);
     r->last_rehome_ns = last_ns;
@@ -237,10 +259,14 @@ static const struct {
     Owner owner;
     bool (*read)(Reader *reader, GError **error);
 } line_kinds[] = {
-    {"host", 3, false, OWNER_NONE, read_host},       {"other", 3, false, OWNER_NONE, read_other},
-    {"domain", 8, true, OWNER_NONE, read_domain},    {"residue", 2, false, OWNER_DOMAIN, read_residue},
-    {"audit", 8, false, OWNER_DOMAIN, read_audit},   {"move", 1, false, OWNER_DOMAIN, read_move},
-    {"thread", 6, false, OWNER_DOMAIN, read_thread}, {"client", 5, false, OWNER_DOMAIN, read_client},
+    {"host", 3, false, OWNER_NONE, read_host},
+    {"other", 3, false, OWNER_NONE, read_other},
+    {"domain", 8, true, OWNER_NONE, read_domain},
+    {"residue", 2, false, OWNER_DOMAIN, read_residue},
+    {"audit", 8, false, OWNER_DOMAIN, read_audit},
+    {"move", 1, false, OWNER_DOMAIN, read_move},
+    {"thread", 6, false, OWNER_DOMAIN, read_thread},
+    {"client", 5, false, OWNER_DOMAIN, read_client},
     {"seen", 3, false, OWNER_CLIENT, read_seen},
 };
 
@@ -263,7 +289,8 @@ static bool read_line(Reader *reader, const char *line, const char *end, GError 
     for (uint32_t k = 0; k < G_N_ELEMENTS(line_kinds); k++) {
         if (strlen(line_kinds[k].key) != len || memcmp(line_kinds[k].key, word, len) != 0)
             continue;
-        if ((line_kinds[k].owner >= OWNER_DOMAIN && !reader->domain) || (line_kinds[k].owner == OWNER_CLIENT && !reader->client))
+        if ((line_kinds[k].owner >= OWNER_DOMAIN && !reader->domain) ||
+            (line_kinds[k].owner == OWNER_CLIENT && !reader->client))
             return line_error(reader, error, "stands before the domain or client it belongs to");
         if (line_kinds[k].has_uuid) {
             len = next_word(&line, end, &word);
@@ -294,7 +321,8 @@ HnPast *hn_past_parse(const char *text, size_t len, GError **error)
             stop = end;
         reader.line++;
         if (reader.line == 1) {
-            if ((size_t)(stop - line) != strlen(VERSION_LINE) || memcmp(line, VERSION_LINE, strlen(VERSION_LINE)) != 0) {
+            if ((size_t)(stop - line) != strlen(VERSION_LINE) ||
+                memcmp(line, VERSION_LINE, strlen(VERSION_LINE)) != 0) {
                 line_error(&reader, error, "not '" VERSION_LINE "'");
                 return NULL;
             }
@@ -304,7 +332,8 @@ HnPast *hn_past_parse(const char *text, size_t len, GError **error)
         line = stop + 1;
     }
     if (reader.line == 0) {
-        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX, "past is empty (allowed: '" VERSION_LINE "' and lines)");
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+                    "past is empty (allowed: '" VERSION_LINE "' and lines)");
         return NULL;
     }
     return g_steal_pointer(&past);

@@ -2,11 +2,12 @@
 /*
  * From target to actions, in an order that never needs room that is not there yet.
  *
- * vCPUs first (all at once: a pin needs no room), memory follows. Memory moves are laid out in steps:
- * within a step only room that is free at its start is used, so moves of one step may run together; what a
- * step frees is there for the next. Among the moves that fit, the one with the most gain per byte goes
- * first. When none fits whole, full nodes hold each other up: then a slice as large as the free room of
- * some destination is moved, which frees as much elsewhere, and so the cycle turns through the gap.
+ * vCPUs first (all at once: a pin needs no room), memory follows. Memory moves are laid out in
+ * steps: within a step only room that is free at its start is used, so moves of one step may run
+ * together; what a step frees is there for the next. Among the moves that fit, the one with the
+ * most gain per byte goes first. When none fits whole, full nodes hold each other up: then a slice
+ * as large as the free room of some destination is moved, which frees as much elsewhere, and so the
+ * cycle turns through the gap.
  */
 #include "decide.h"
 
@@ -19,8 +20,8 @@
 typedef struct {
     const HnStanding *standing;
     uint32_t client;
-    uint32_t to;              /* canonical */
-    uint64_t *left_bytes;     /* [n_nodes] canonical, still to come from each */
+    uint32_t to;          /* canonical */
+    uint64_t *left_bytes; /* [n_nodes] canonical, still to come from each */
     uint64_t left_total;
     int64_t gain_ns;
 } Transfer;
@@ -35,12 +36,19 @@ typedef struct {
     int64_t freed[HN_MAX_KINDS][HN_MAX_NODES]; /* by the step; there for the next */
 } Layout;
 
-static void add_action(const HnRound *round, HnPlan *plan, const HnStanding *s, HnActionKind kind, uint32_t step,
-                       uint32_t client, HnNodemask from, HnNodemask to, uint64_t bytes)
+static void add_action(const HnRound *round, HnPlan *plan, const HnStanding *s, HnActionKind kind,
+                       uint32_t step, uint32_t client, HnNodemask from, HnNodemask to,
+                       uint64_t bytes)
 {
     HnAction action = {
-        .kind = kind, .step = step, .client = client, .from_nodes = from, .to_nodes = to, .bytes = bytes,
-        .hottest_first = kind == HN_ACTION_MOVE_MEMORY, .reason = s->reason,
+        .kind = kind,
+        .step = step,
+        .client = client,
+        .from_nodes = from,
+        .to_nodes = to,
+        .bytes = bytes,
+        .hottest_first = kind == HN_ACTION_MOVE_MEMORY,
+        .reason = s->reason,
     };
 
     g_strlcpy(action.uuid, s->domain->uuid, sizeof(action.uuid));
@@ -100,7 +108,9 @@ static void collect_transfers(const HnRound *round, GArray *transfers)
         for (uint32_t c = 0; will_act(s) && c < s->split->n_clients; c++) {
             if (hn_round_bytes(round, round->target, s, c) == 0)
                 continue;
-            Transfer transfer = {.standing = s, .client = c, .gain_ns = s->gain_ns,
+            Transfer transfer = {.standing = s,
+                                 .client = c,
+                                 .gain_ns = s->gain_ns,
                                  .to = hn_round_state(round, round->target, s, c)};
             transfer.left_bytes = g_new0(uint64_t, m->n_nodes);
             for (uint32_t r = 0; r < m->n_nodes; r++) {
@@ -118,13 +128,16 @@ static void collect_transfers(const HnRound *round, GArray *transfers)
 static gint compare_transfers(gconstpointer a, gconstpointer b)
 {
     const Transfer *left = a, *right = b;
-    __int128 l = (__int128)left->gain_ns * right->left_total, r = (__int128)right->gain_ns * left->left_total;
+    __int128 l = (__int128)left->gain_ns * right->left_total,
+             r = (__int128)right->gain_ns * left->left_total;
 
     if (l != r)
         return l > r ? -1 : 1;
     if (left->left_total != right->left_total)
         return left->left_total < right->left_total ? -1 : 1;
-    return left->standing->first_item + left->client < right->standing->first_item + right->client ? -1 : 1;
+    return left->standing->first_item + left->client < right->standing->first_item + right->client
+               ? -1
+               : 1;
 }
 
 static uint64_t unit_of(const Transfer *t)
@@ -154,8 +167,8 @@ static void add_transfer(Layout *l, const Transfer *t, HnNodemask from, uint64_t
                UINT64_C(1) << l->round->model->node_index[t->to], bytes);
 }
 
-/* All of a transfer. One action says "everything on these nodes"; where several clients may share a node's
- * memory, each node gets its own with its own amount. */
+/* All of a transfer. One action says "everything on these nodes"; where several clients may share a
+ * node's memory, each node gets its own with its own amount. */
 static void lay_all(Layout *l, Transfer *t)
 {
     const HnModel *m = l->round->model;
@@ -185,7 +198,8 @@ static uint32_t lay_whole(Layout *l)
 
     for (guint i = 0; i < l->transfers->len; i++) {
         Transfer *t = &g_array_index(l->transfers, Transfer, i);
-        if (t->left_total == 0 || (int64_t)t->left_total > l->room[kind_of(l->round->model, t)][t->to])
+        if (t->left_total == 0 ||
+            (int64_t)t->left_total > l->room[kind_of(l->round->model, t)][t->to])
             continue;
         lay_all(l, t);
         count++;
@@ -193,8 +207,8 @@ static uint32_t lay_whole(Layout *l)
     return count;
 }
 
-/* One slice, from one node, of the transfer for which there is most room. Returns false if there is none
- * anywhere. */
+/* One slice, from one node, of the transfer for which there is most room. Returns false if there is
+ * none anywhere. */
 static bool lay_slice(Layout *l)
 {
     const HnModel *m = l->round->model;
@@ -251,8 +265,8 @@ static void add_fences(const HnRound *round, HnPlan *plan, uint32_t step)
 {
     for (uint32_t d = 0; d < round->n_domains && round->policy->fence_when_converged; d++) {
         const HnStanding *s = &round->standings[d];
-        if (s->reason != HN_REASON_CONVERGED || !s->is_managed || s->is_advised || s->domain->is_fenced ||
-            s->domain->is_numatune_admin || s->split->n_clients != 1)
+        if (s->reason != HN_REASON_CONVERGED || !s->is_managed || s->is_advised ||
+            s->domain->is_fenced || s->domain->is_numatune_admin || s->split->n_clients != 1)
             continue;
         const HnClient *client = &s->split->clients[0];
         if (client->home_now == HN_NODE_NONE || client->growth_bytes > 0)

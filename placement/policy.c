@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The documented defaults of the tunables and the range each may have. docs/placement.md explains each.
+ * The documented defaults of the tunables and the range each may have. docs/placement.md explains
+ * each.
  */
 #include <homenode/policy.h>
 
@@ -16,9 +17,11 @@ void hn_policy_init(HnPolicy *policy)
         .thrash_moves_per_hour = 6,
         .payback_horizon_ns = 60 * SECOND_NS,
         .move_bytes_per_sec = UINT64_C(1) << 30,
-        .kappa_permille = 930,         /* performance.md 4.2: rho 1.93 at distance 20 */
-        .memory_bound_permille = 500,  /* between kernel builds (80) and memory hammers (1000), same place */
-        .smt_yield_permille = 200,     /* numad's figure; xen-api#6763 saw 40 to 75 % lost, same range */
+        .kappa_permille = 930, /* performance.md 4.2: rho 1.93 at distance 20 */
+        .memory_bound_permille =
+            500, /* between kernel builds (80) and memory hammers (1000), same place */
+        .smt_yield_permille =
+            200, /* numad's figure; xen-api#6763 saw 40 to 75 % lost, same range */
         .reserve_permille = 20,
         .reserve_min_bytes = 256 * MIB_BYTES,
         .boot_window_ns = 60 * SECOND_NS,
@@ -57,8 +60,9 @@ bool hn_policy_validate(const HnPolicy *policy, GError **error)
         const Range *range = &ranges[i];
         if (range->value < range->min || range->value > range->max) {
             g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE,
-                        "%s is %" G_GUINT64_FORMAT " (allowed: %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
-                        ")", range->name, range->value, range->min, range->max);
+                        "%s is %" G_GUINT64_FORMAT " (allowed: %" G_GUINT64_FORMAT
+                        " to %" G_GUINT64_FORMAT ")",
+                        range->name, range->value, range->min, range->max);
             return false;
         }
     }

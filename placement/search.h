@@ -10,8 +10,8 @@
 void hn_search(HnAssignment *assignment);
 /* Its two halves, for tests and benchmarks. */
 void hn_search_local(HnAssignment *assignment);
-/* Branch and bound; returns true if it ran to its end, so that the result is optimal. Gives up after
- * `max_visits` nodes of the search tree with the best found so far. */
+/* Branch and bound; returns true if it ran to its end, so that the result is optimal. Gives up
+ * after `max_visits` nodes of the search tree with the best found so far. */
 bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits);
 /* V * log2(N) <= 20 for the items that may move? */
 bool hn_search_is_small(const HnModel *model);

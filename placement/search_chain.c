@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Ejection chains: u goes to node n, which has no room for it (or would be overloaded), and pushes v out of
- * n to wherever v costs least, which may be full as well and push out w.
+ * Ejection chains: u goes to node n, which has no room for it (or would be overloaded), and pushes
+ * v out of n to wherever v costs least, which may be full as well and push out w.
  *
- * Few of the many chains are tried: for each kept-out item its best node, there the items that would lose
- * least by leaving. A chain is done step by step and undone if it does not pay in the end.
+ * Few of the many chains are tried: for each kept-out item its best node, there the items that
+ * would lose least by leaving. A chain is done step by step and undone if it does not pay in the
+ * end.
  */
 #include "search_steps.h"
 
@@ -20,7 +21,7 @@ typedef struct {
     HnAssignment *a;
     const HnAssignment *before;
     const HnMovable *movable;
-    uint32_t *at_node;  /* items by position, as when the pass began */
+    uint32_t *at_node; /* items by position, as when the pass began */
     uint32_t start[HN_MAX_NODES + 1];
     uint32_t chain[MAX_DEPTH + 1];
     uint8_t came_from[MAX_DEPTH + 1];
@@ -82,7 +83,8 @@ static bool is_in_chain(const Chains *c, uint32_t length, uint32_t item)
     return false;
 }
 
-/* The last item of the chain has just entered `node`; `delta` is the price so far. Pushes one out of it. */
+/* The last item of the chain has just entered `node`; `delta` is the price so far. Pushes one out
+ * of it. */
 static bool push_on(Chains *c, uint32_t length, uint32_t node, int64_t delta)
 {
     const HnModel *m = c->a->model;
@@ -94,7 +96,8 @@ static bool push_on(Chains *c, uint32_t length, uint32_t node, int64_t delta)
 
     for (uint32_t k = c->start[node]; k < c->start[node + 1]; k++) {
         uint32_t item = c->at_node[k], to = 0;
-        if (hn_model_position(m, item, c->a->state[item]) != node || is_in_chain(c, length, item) || c->tries_left == 0)
+        if (hn_model_position(m, item, c->a->state[item]) != node || is_in_chain(c, length, item) ||
+            c->tries_left == 0)
             continue;
         c->tries_left--;
         int64_t price = best_wish(c->a, item, node, &to);
@@ -132,8 +135,8 @@ bool hn_search_chain(HnAssignment *a, const HnAssignment *before, const HnMovabl
     for (uint32_t k = 0; k < movable->count && c.tries_left > 0; k++) {
         uint32_t item = movable->items[k], to = 0;
         int64_t delta = best_wish(a, item, UINT32_MAX, &to);
-        /* Only what memory keeps out; what load keeps out is the business of exchanges, and of chains only
-         * while there are few items. */
+        /* Only what memory keeps out; what load keeps out is the business of exchanges, and of
+         * chains only while there are few items. */
         if (delta == INT64_MAX || (delta >= 0 && movable->count > 64))
             continue;
         c.chain[0] = item;

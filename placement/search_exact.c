@@ -2,12 +2,15 @@
 /*
  * Branch and bound over the items that may move, the most demanding first.
  *
- * Bounds, both valid because loads only grow along a branch and every node's cost is convex in its load:
- *  - each open item at least at its cheapest: unary cost plus what it adds to a node as loaded so far;
- *  - each open item at least at its cheapest unary cost, plus the least contention any spread of the open
- *    demand can cause, by Lagrangian relaxation with the price of a perfectly balanced host. Only where
- *    every domain has the ordinary weight, since otherwise a node's cost is not a function of its load.
- * Groups can lower the cost of an item by at most its pairs; that is allowed for in both.
+ * Bounds, both valid because loads only grow along a branch and every node's cost is convex in its
+ * load:
+ *  - each open item at least at its cheapest: unary cost plus what it adds to a node as loaded so
+ * far;
+ *  - each open item at least at its cheapest unary cost, plus the least contention any spread of
+ * the open demand can cause, by Lagrangian relaxation with the price of a perfectly balanced host.
+ * Only where every domain has the ordinary weight, since otherwise a node's cost is not a function
+ * of its load. Groups can lower the cost of an item by at most its pairs; that is allowed for in
+ * both.
  */
 #include "search.h"
 
@@ -21,15 +24,15 @@
 typedef struct {
     const HnModel *model;
     const HnAssignment *before;
-    HnAssignment *a;    /* the branch; open items are out */
+    HnAssignment *a; /* the branch; open items are out */
     HnAssignment *best;
     int64_t best_cost, cost;
     uint32_t n_items;
     uint32_t items[MAX_EXACT_ITEMS];
     int64_t rest_unary[MAX_EXACT_ITEMS + 1]; /* least unary and company of items k.. together */
     int64_t rest_load[MAX_EXACT_ITEMS + 1];
-    bool is_uniform; /* weights ordinary everywhere: the second bound holds */
-    int64_t price;   /* ns per second and mcpu */
+    bool is_uniform;                  /* weights ordinary everywhere: the second bound holds */
+    int64_t price;                    /* ns per second and mcpu */
     int64_t level_mcpu[HN_MAX_NODES]; /* load from which on the next mcpu costs at least that */
     int64_t level_cost[HN_MAX_NODES];
     uint64_t visits_left;
@@ -73,7 +76,8 @@ static int64_t least_unary(const HnModel *m, uint32_t item)
 }
 
 /* Price of load on a host whose whole demand is spread in proportion to capacity, at ratio r: the
- * derivative of a node's contention there, the same for every node (docs/placement.md, "Bounds"). */
+ * derivative of a node's contention there, the same for every node (docs/placement.md, "Bounds").
+ */
 static void find_price(Tree *tree)
 {
     const HnModel *m = tree->model;
@@ -85,7 +89,8 @@ static void find_price(Tree *tree)
     }
     for (uint32_t n = 0; n < m->n_nodes; n++) {
         tree->level_mcpu[n] = (int64_t)(load * m->nodes[n].capacity_mcpu / capacity);
-        tree->level_cost[n] = hn_cost_contention(&m->nodes[n], tree->level_mcpu[n], tree->level_mcpu[n]);
+        tree->level_cost[n] =
+            hn_cost_contention(&m->nodes[n], tree->level_mcpu[n], tree->level_mcpu[n]);
     }
     int64_t ratio_millionths = (int64_t)(load * 1000000 / capacity);
     int64_t soft = 2 * ratio_millionths / HN_SOFT_DIVISOR;
@@ -118,7 +123,8 @@ static int64_t bound(const Tree *tree, uint32_t depth)
         uint32_t item = tree->items[k];
         int64_t least = INT64_MAX;
         for (HnNodemask rest = m->items[item].allowed; rest; rest &= rest - 1)
-            least = MIN(least, hn_assignment_enter_bare(tree->a, item, (uint32_t)__builtin_ctzll(rest)));
+            least = MIN(least,
+                        hn_assignment_enter_bare(tree->a, item, (uint32_t)__builtin_ctzll(rest)));
         /* Staying: its own unary cost at least, and what it adds to its nodes. */
         least = MIN(least, hn_assignment_enter_bare(tree->a, item, m->n_nodes));
         single += least + least_company(m, item);
@@ -202,7 +208,12 @@ bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits)
     const HnModel *m = assignment->model;
     g_autoptr(HnAssignment) before = hn_assignment_new(m);
     g_autoptr(HnAssignment) branch = hn_assignment_copy(before);
-    Tree tree = {.model = m, .before = before, .a = branch, .best = assignment, .visits_left = max_visits, .is_uniform = true};
+    Tree tree = {.model = m,
+                 .before = before,
+                 .a = branch,
+                 .best = assignment,
+                 .visits_left = max_visits,
+                 .is_uniform = true};
 
     for (uint32_t i = 0; i < m->n_items; i++) {
         tree.is_uniform &= m->items[i].weighted_mcpu == m->items[i].demand_mcpu;
@@ -212,12 +223,15 @@ bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits)
             return false;
         tree.items[tree.n_items++] = i;
     }
-    g_qsort_with_data(tree.items, (gint)tree.n_items, sizeof(uint32_t), compare_heavier, (gpointer)m);
+    g_qsort_with_data(tree.items, (gint)tree.n_items, sizeof(uint32_t), compare_heavier,
+                      (gpointer)m);
     find_price(&tree);
     tree.best_cost = hn_assignment_total(assignment);
     for (uint32_t k = tree.n_items; k-- > 0;) {
-        tree.rest_unary[k] = tree.rest_unary[k + 1] + least_unary(m, tree.items[k]) + least_company(m, tree.items[k]);
-        tree.rest_load[k] = tree.rest_load[k + 1] + MAX(m->items[tree.items[k]].demand_mcpu - (int64_t)m->n_nodes, 0);
+        tree.rest_unary[k] = tree.rest_unary[k + 1] + least_unary(m, tree.items[k]) +
+                             least_company(m, tree.items[k]);
+        tree.rest_load[k] = tree.rest_load[k + 1] +
+                            MAX(m->items[tree.items[k]].demand_mcpu - (int64_t)m->n_nodes, 0);
         hn_assignment_move(branch, tree.items[k], hn_model_out(m));
     }
     tree.cost = hn_assignment_total(branch);

@@ -2,11 +2,11 @@
 /*
  * Local search from today's placement: single moves, exchanges of two, chains through a full node.
  *
- * A pass of moves gives every item, in canonical order, its best node. Exchanges look at few but telling
- * pairs (search_swap.c), chains at items that a full node keeps out (search_chain.c). Every applied step
- * lowers the total, so it ends; the number of passes bounds the time on large hosts. Unpinned items lie
- * across all nodes, so no single step from there may help although all together do: a second start takes
- * them out and sets them down one by one.
+ * A pass of moves gives every item, in canonical order, its best node. Exchanges look at few but
+ * telling pairs (search_swap.c), chains at items that a full node keeps out (search_chain.c). Every
+ * applied step lowers the total, so it ends; the number of passes bounds the time on large hosts.
+ * Unpinned items lie across all nodes, so no single step from there may help although all together
+ * do: a second start takes them out and sets them down one by one.
  */
 #include "search.h"
 
@@ -16,10 +16,11 @@
 
 #define MAX_PASSES 12
 #define MANY_STARTS_ITEMS 128
-/* The exact search ends by itself within this where V log2 N <= 20 (tests/bench/placement); the limit is
- * there so that a host nobody thought of cannot stop the daemon. */
+/* The exact search ends by itself within this where V log2 N <= 20 (tests/bench/placement); the
+ * limit is there so that a host nobody thought of cannot stop the daemon. */
 #define MAX_VISITS_SMALL (UINT64_C(1) << 21)
-/* Up to that many items it runs as an improver, for some milliseconds, where it may not come to its end. */
+/* Up to that many items it runs as an improver, for some milliseconds, where it may not come to its
+ * end. */
 #define IMPROVER_ITEMS 20
 #define MAX_VISITS_IMPROVER 10000
 
@@ -78,8 +79,8 @@ static int compare_sized(const void *a, const void *b)
     return left->item < right->item ? -1 : left->item > right->item;
 }
 
-/* A wide domain gets homes for all its parts or for none: one whose part found no room goes back whole.
- * Returns false if that is not possible any more. */
+/* A wide domain gets homes for all its parts or for none: one whose part found no room goes back
+ * whole. Returns false if that is not possible any more. */
 static bool take_back_halves(HnAssignment *a, const HnAssignment *before, const HnMovable *movable)
 {
     const HnModel *m = a->model;
@@ -95,7 +96,8 @@ static bool take_back_halves(HnAssignment *a, const HnAssignment *before, const 
         if (n_homed == 0 || n_homed == it->kin_count)
             continue;
         for (uint32_t i = it->kin_first; i < it->kin_first + it->kin_count; i++)
-            if (a->state[i] != before->state[i] && before->state[i] == m->n_nodes && m->items[i].is_floating)
+            if (a->state[i] != before->state[i] && before->state[i] == m->n_nodes &&
+                m->items[i].is_floating)
                 hn_assignment_move(a, i, m->n_nodes);
         for (uint32_t i = it->kin_first; i < it->kin_first + it->kin_count; i++)
             is_possible &= hn_assignment_has_room(a, before, i);
@@ -105,13 +107,15 @@ static bool take_back_halves(HnAssignment *a, const HnAssignment *before, const 
 
 /* How a start from nothing is made. */
 typedef struct {
-    bool takes_all;   /* or only what floats */
-    bool by_bytes;    /* largest memory first, which packs tight nodes better; else most demand first */
+    bool takes_all; /* or only what floats */
+    bool
+        by_bytes; /* largest memory first, which packs tight nodes better; else most demand first */
 } Start;
 
-/* Takes items out and sets them down again one by one, the largest first, each where it costs least.
- * Returns false if there is none, or one found no room. */
-static bool set_down_anew(HnAssignment *a, const HnAssignment *before, const HnMovable *movable, Start start)
+/* Takes items out and sets them down again one by one, the largest first, each where it costs
+ * least. Returns false if there is none, or one found no room. */
+static bool set_down_anew(HnAssignment *a, const HnAssignment *before, const HnMovable *movable,
+                          Start start)
 {
     const HnModel *m = a->model;
     g_autofree Sized *out = g_new(Sized, movable->count + 1);
@@ -170,8 +174,9 @@ void hn_search_local(HnAssignment *a)
     HnMovable *movable = movable_new(a->model);
     g_autoptr(HnAssignment) before = hn_assignment_copy(a);
     g_autoptr(HnAssignment) anew = hn_assignment_copy(a);
-    /* On large hosts one start from nothing is all there is time for, and if it can be made, today's
-     * placement of roaming guests never was the better start: only moves are tried from there. */
+    /* On large hosts one start from nothing is all there is time for, and if it can be made,
+     * today's placement of roaming guests never was the better start: only moves are tried from
+     * there. */
     uint32_t n_starts = movable->count <= MANY_STARTS_ITEMS ? G_N_ELEMENTS(starts) : 1;
     bool has_other = false;
 

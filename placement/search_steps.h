@@ -15,6 +15,8 @@ typedef struct {
 /* One pass of exchanges; true if it improved anything. */
 bool hn_search_swap(HnAssignment *assignment, const HnAssignment *before, const HnMovable *movable);
 /* One pass of chains: an item enters a node, another leaves it for a third place. */
-bool hn_search_chain(HnAssignment *assignment, const HnAssignment *before, const HnMovable *movable);
+bool hn_search_chain(HnAssignment *assignment, const HnAssignment *before,
+                     const HnMovable *movable);
 /* Exchanges two items if that helps. */
-bool hn_search_try_swap(HnAssignment *assignment, const HnAssignment *before, uint32_t u, uint32_t v);
+bool hn_search_try_swap(HnAssignment *assignment, const HnAssignment *before, uint32_t u,
+                        uint32_t v);

@@ -2,12 +2,13 @@
 /*
  * Exchanges. There are V^2/2 pairs; beyond a few dozen items only telling ones are looked at:
  *
- *  - by wish: per ordered pair of nodes the few items that would gain most by going there, against the few
- *    of the other node that would gain most, or lose least, by coming here;
- *  - by load: per pair of nodes each item of the fuller one against the item of the other whose demand is
- *    smaller by half the difference of load, found by two fingers on lists sorted by demand.
+ *  - by wish: per ordered pair of nodes the few items that would gain most by going there, against
+ * the few of the other node that would gain most, or lose least, by coming here;
+ *  - by load: per pair of nodes each item of the fuller one against the item of the other whose
+ * demand is smaller by half the difference of load, found by two fingers on lists sorted by demand.
  *
- * Pairs without company are priced without touching the assignment; the others by doing and undoing.
+ * Pairs without company are priced without touching the assignment; the others by doing and
+ * undoing.
  */
 #include "search_steps.h"
 
@@ -22,20 +23,25 @@ static bool is_plain(const HnAssignment *a, uint32_t item)
 {
     const HnItem *it = &a->model->items[item];
 
-    return it->group < 0 && it->anti < 0 && it->kin_count == 1 && !(it->is_floating && a->state[item] == a->model->n_nodes);
+    return it->group < 0 && it->anti < 0 && it->kin_count == 1 &&
+           !(it->is_floating && a->state[item] == a->model->n_nodes);
 }
 
 static int64_t swap_price(const HnAssignment *a, uint32_t u, uint32_t v, uint32_t pu, uint32_t pv)
 {
     const HnModel *m = a->model;
     const HnItem *x = &m->items[u], *y = &m->items[v];
-    int64_t delta = hn_model_unary(m, u, pv) - hn_model_unary(m, u, a->state[u]) + hn_model_unary(m, v, pu) -
-                    hn_model_unary(m, v, a->state[v]);
+    int64_t delta = hn_model_unary(m, u, pv) - hn_model_unary(m, u, a->state[u]) +
+                    hn_model_unary(m, v, pu) - hn_model_unary(m, v, a->state[v]);
 
-    delta += hn_assignment_node_cost(a, pu, y->demand_mcpu - x->demand_mcpu, y->weighted_mcpu - x->weighted_mcpu,
-                                     y->bound_mcpu - x->bound_mcpu, y->draw_mib - x->draw_mib) - a->node_cost[pu];
-    delta += hn_assignment_node_cost(a, pv, x->demand_mcpu - y->demand_mcpu, x->weighted_mcpu - y->weighted_mcpu,
-                                     x->bound_mcpu - y->bound_mcpu, x->draw_mib - y->draw_mib) - a->node_cost[pv];
+    delta += hn_assignment_node_cost(a, pu, y->demand_mcpu - x->demand_mcpu,
+                                     y->weighted_mcpu - x->weighted_mcpu,
+                                     y->bound_mcpu - x->bound_mcpu, y->draw_mib - x->draw_mib) -
+             a->node_cost[pu];
+    delta += hn_assignment_node_cost(a, pv, x->demand_mcpu - y->demand_mcpu,
+                                     x->weighted_mcpu - y->weighted_mcpu,
+                                     x->bound_mcpu - y->bound_mcpu, x->draw_mib - y->draw_mib) -
+             a->node_cost[pv];
     return delta;
 }
 
@@ -68,7 +74,8 @@ static void keep_wish(Wish *list, uint8_t *count, Wish wish)
 {
     uint32_t at = *count < N_WISHES ? (*count)++ : N_WISHES - 1;
 
-    if (at == N_WISHES - 1 && *count == N_WISHES && list[at].item != UINT32_MAX && list[at].gain_ns >= wish.gain_ns)
+    if (at == N_WISHES - 1 && *count == N_WISHES && list[at].item != UINT32_MAX &&
+        list[at].gain_ns >= wish.gain_ns)
         return;
     for (; at > 0 && list[at - 1].gain_ns < wish.gain_ns; at--)
         list[at] = list[at - 1];
@@ -89,10 +96,12 @@ static bool swap_by_wish(HnAssignment *a, const HnAssignment *before, const HnMo
         if (m->items[item].is_floating && a->state[item] == m->n_nodes)
             continue;
         int64_t now = hn_model_unary(m, item, a->state[item]);
-        for (HnNodemask rest = m->items[item].allowed & ~(UINT64_C(1) << from); rest; rest &= rest - 1) {
+        for (HnNodemask rest = m->items[item].allowed & ~(UINT64_C(1) << from); rest;
+             rest &= rest - 1) {
             uint32_t to = (uint32_t)__builtin_ctzll(rest);
             size_t list = (size_t)from * m->n_nodes + to;
-            keep_wish(&lists[list * N_WISHES], &counts[list], (Wish){now - hn_model_unary(m, item, to), item});
+            keep_wish(&lists[list * N_WISHES], &counts[list],
+                      (Wish){now - hn_model_unary(m, item, to), item});
         }
     }
     for (uint32_t p = 0; p < m->n_nodes; p++)
@@ -100,8 +109,10 @@ static bool swap_by_wish(HnAssignment *a, const HnAssignment *before, const HnMo
             size_t there = (size_t)p * m->n_nodes + n, back = (size_t)n * m->n_nodes + p;
             for (uint32_t i = 0; i < counts[there]; i++)
                 for (uint32_t j = 0; j < counts[back]; j++) {
-                    uint32_t u = lists[there * N_WISHES + i].item, v = lists[back * N_WISHES + j].item;
-                    /* An earlier exchange may have taken one of them elsewhere: then this is another pair. */
+                    uint32_t u = lists[there * N_WISHES + i].item,
+                             v = lists[back * N_WISHES + j].item;
+                    /* An earlier exchange may have taken one of them elsewhere: then this is
+                     * another pair. */
                     has_moved |= hn_search_try_swap(a, before, u, v);
                 }
         }
@@ -131,14 +142,16 @@ static int64_t pressure(const HnAssignment *a, uint32_t n)
     return a->load_mcpu[n] * 1000 / a->model->nodes[n].capacity_mcpu;
 }
 
-static bool swap_pair_by_load(HnAssignment *a, const HnAssignment *before, const Placed *full, uint32_t n_full,
-                              const Placed *other, uint32_t n_other, int64_t difference)
+static bool swap_pair_by_load(HnAssignment *a, const HnAssignment *before, const Placed *full,
+                              uint32_t n_full, const Placed *other, uint32_t n_other,
+                              int64_t difference)
 {
     bool has_moved = false;
     uint32_t finger = 0;
 
     for (uint32_t i = 0; i < n_full; i++) {
-        while (finger + 1 < n_other && other[finger + 1].demand_mcpu <= full[i].demand_mcpu - difference)
+        while (finger + 1 < n_other &&
+               other[finger + 1].demand_mcpu <= full[i].demand_mcpu - difference)
             finger++;
         if (n_other > 0 && hn_search_try_swap(a, before, full[i].item, other[finger].item))
             has_moved = true;
@@ -159,7 +172,8 @@ static bool swap_by_load(HnAssignment *a, const HnAssignment *before, const HnMo
         uint32_t item = movable->items[k];
         if (m->items[item].is_floating && a->state[item] == m->n_nodes)
             continue;
-        placed[count] = (Placed){m->items[item].demand_mcpu, item, hn_model_position(m, item, a->state[item])};
+        placed[count] =
+            (Placed){m->items[item].demand_mcpu, item, hn_model_position(m, item, a->state[item])};
         start[placed[count++].node + 1]++;
     }
     qsort(placed, count, sizeof(Placed), compare_placed);
@@ -170,11 +184,13 @@ static bool swap_by_load(HnAssignment *a, const HnAssignment *before, const HnMo
             int64_t gap = pressure(a, p) - pressure(a, n);
             if (p == n || gap <= 0)
                 continue;
-            int64_t difference = gap * MIN(m->nodes[p].capacity_mcpu, m->nodes[n].capacity_mcpu) / 2000;
+            int64_t difference =
+                gap * MIN(m->nodes[p].capacity_mcpu, m->nodes[n].capacity_mcpu) / 2000;
             /* Below a hundredth of a CPU there is nothing to even out. */
             if (difference >= 10)
-                has_moved |= swap_pair_by_load(a, before, placed + start[p], start[p + 1] - start[p], placed + start[n],
-                                               start[n + 1] - start[n], difference);
+                has_moved |=
+                    swap_pair_by_load(a, before, placed + start[p], start[p + 1] - start[p],
+                                      placed + start[n], start[n + 1] - start[n], difference);
         }
     return has_moved;
 }

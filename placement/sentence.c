@@ -11,22 +11,26 @@ char *hn_sentence_bytes(uint64_t bytes)
     if (bytes >= UINT64_C(10) << 30)
         return g_strdup_printf("%" G_GUINT64_FORMAT " GiB", bytes >> 30);
     if (bytes >= UINT64_C(1) << 30)
-        return g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " GiB", bytes >> 30, (bytes >> 20) % 1024 * 10 / 1024);
+        return g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " GiB", bytes >> 30,
+                               (bytes >> 20) % 1024 * 10 / 1024);
     return g_strdup_printf("%" G_GUINT64_FORMAT " MiB", bytes >> 20);
 }
 
 static void append_cpus(GString *text, int64_t mcpu)
 {
-    g_string_append_printf(text, "%" G_GINT64_FORMAT ".%02" G_GINT64_FORMAT " CPUs", mcpu / 1000, mcpu % 1000 / 10);
+    g_string_append_printf(text, "%" G_GINT64_FORMAT ".%02" G_GINT64_FORMAT " CPUs", mcpu / 1000,
+                           mcpu % 1000 / 10);
 }
 
 static void append_permille(GString *text, uint64_t permille)
 {
-    g_string_append_printf(text, "%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " %%", permille / 10, permille % 10);
+    g_string_append_printf(text, "%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " %%", permille / 10,
+                           permille % 10);
 }
 
 /* "node 2", "nodes 0 and 1", "no home" for today's or the wanted homes of all clients. */
-static void append_homes(const HnRound *round, GString *text, const HnVerdict *verdict, bool is_wanted)
+static void append_homes(const HnRound *round, GString *text, const HnVerdict *verdict,
+                         bool is_wanted)
 {
     HnNodemask mask = 0;
     uint32_t listed = 0;
@@ -43,7 +47,10 @@ static void append_homes(const HnRound *round, GString *text, const HnVerdict *v
     uint32_t count = (uint32_t)__builtin_popcountll(mask);
     g_string_append(text, count == 1 ? "node " : "nodes ");
     for (; mask; mask &= mask - 1, listed++)
-        g_string_append_printf(text, "%s%d", listed == 0 ? "" : listed + 1 == count ? " and " : ", ",
+        g_string_append_printf(text, "%s%d",
+                               listed == 0           ? ""
+                               : listed + 1 == count ? " and "
+                                                     : ", ",
                                round->snapshot->host->nodes[__builtin_ctzll(mask)].id);
 }
 
@@ -51,8 +58,9 @@ static void append_gain(GString *text, const HnStanding *s)
 {
     int64_t weighted = s->threshold_ns;
 
-    g_string_append_printf(text, "gain %" G_GINT64_FORMAT " ms of stall per second, %" G_GINT64_FORMAT " asked",
-                           s->gain_ns / 1000000, weighted / 1000000);
+    g_string_append_printf(
+        text, "gain %" G_GINT64_FORMAT " ms of stall per second, %" G_GINT64_FORMAT " asked",
+        s->gain_ns / 1000000, weighted / 1000000);
 }
 
 static int64_t demand_of(const HnVerdict *verdict)
@@ -65,7 +73,8 @@ static int64_t demand_of(const HnVerdict *verdict)
 }
 
 /* "Moves from node 0 to node 1 (256 MiB, 0.3 s): …": the part all decided moves share. */
-static void append_move(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *verdict)
+static void append_move(const HnRound *round, GString *text, const HnStanding *s,
+                        const HnVerdict *verdict)
 {
     g_autofree char *bytes = hn_sentence_bytes(verdict->bytes_to_move);
     bool is_advice = s->is_advised;
@@ -74,39 +83,47 @@ static void append_move(const HnRound *round, GString *text, const HnStanding *s
     append_homes(round, text, verdict, false);
     g_string_append(text, " to ");
     append_homes(round, text, verdict, true);
-    g_string_append_printf(text, ", moving %s in about %" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " s: ", bytes,
-                           verdict->move_ms / 1000, verdict->move_ms % 1000 / 100);
+    g_string_append_printf(
+        text, ", moving %s in about %" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " s: ", bytes,
+        verdict->move_ms / 1000, verdict->move_ms % 1000 / 100);
 }
 
 static void append_change(GString *text, const char *what, int64_t now_ns, int64_t after_ns)
 {
-    g_string_append_printf(text, "%s %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " ms of stall per second", what,
-                           now_ns / 1000000, after_ns / 1000000);
+    g_string_append_printf(text,
+                           "%s %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " ms of stall per second",
+                           what, now_ns / 1000000, after_ns / 1000000);
 }
 
-static void describe_move(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v, HnReason reason)
+static void describe_move(const HnRound *round, GString *text, const HnStanding *s,
+                          const HnVerdict *v, HnReason reason)
 {
     const HnCost *now = &v->cost_now, *after = &v->cost_after;
 
     append_move(round, text, s, v);
     switch (reason) {
     case HN_REASON_LOAD_BALANCE:
-        append_change(text, "waiting for CPUs falls from", now->cpu_ns_per_sec, after->cpu_ns_per_sec);
+        append_change(text, "waiting for CPUs falls from", now->cpu_ns_per_sec,
+                      after->cpu_ns_per_sec);
         break;
     case HN_REASON_CONSOLIDATE:
-        append_change(text, "spread over the host it loses more than at home: from", now->total_ns_per_sec,
-                      after->total_ns_per_sec - after->moving_ns_per_sec);
+        append_change(text, "spread over the host it loses more than at home: from",
+                      now->total_ns_per_sec, after->total_ns_per_sec - after->moving_ns_per_sec);
         break;
     case HN_REASON_LOCALITY_GAIN:
-        append_change(text, "remote access falls from", now->remote_ns_per_sec, after->remote_ns_per_sec);
+        append_change(text, "remote access falls from", now->remote_ns_per_sec,
+                      after->remote_ns_per_sec);
         break;
     case HN_REASON_CONGESTION:
-        append_change(text, "memory congestion falls from", now->bandwidth_ns_per_sec, after->bandwidth_ns_per_sec);
+        append_change(text, "memory congestion falls from", now->bandwidth_ns_per_sec,
+                      after->bandwidth_ns_per_sec);
         break;
     case HN_REASON_COMPANY:
     case HN_REASON_DEVICE_LOCALITY:
-        append_change(text, reason == HN_REASON_COMPANY ? "being with or apart from its group brings cost from"
-                                                        : "distance to its device brings cost from",
+        append_change(text,
+                      reason == HN_REASON_COMPANY
+                          ? "being with or apart from its group brings cost from"
+                          : "distance to its device brings cost from",
                       now->company_ns_per_sec, after->company_ns_per_sec);
         break;
     case HN_REASON_MAKE_ROOM:
@@ -116,14 +133,16 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, "it changes places with another domain; together they gain");
         break;
     case HN_REASON_SPLIT_WIDE:
-        g_string_append_printf(text, "it is wider than a node; its %u parts get homes near each other", v->n_clients);
+        g_string_append_printf(
+            text, "it is wider than a node; its %u parts get homes near each other", v->n_clients);
         break;
     case HN_REASON_FORCED:
         g_string_append(text, "asked for by the administrator");
         break;
     case HN_REASON_UNDO_WORSE:
-        g_string_append_printf(text, "the last move made it worse (stall %u permille of demand before, %u after)",
-                               s->record->stall_before_permille, s->record->stall_permille);
+        g_string_append_printf(
+            text, "the last move made it worse (stall %u permille of demand before, %u after)",
+            s->record->stall_before_permille, s->record->stall_permille);
         break;
     case HN_REASON_INITIAL_PLACEMENT:
         g_string_append(text, "first home of a starting domain, counted at its configured size");
@@ -136,7 +155,8 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
 }
 
 /* Frozen by its own state or by its admin. */
-static bool describe_freeze(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v)
+static bool describe_freeze(const HnRound *round, GString *text, const HnStanding *s,
+                            const HnVerdict *v)
 {
     const HnDomain *domain = s->domain;
 
@@ -145,23 +165,27 @@ static bool describe_freeze(const HnRound *round, GString *text, const HnStandin
         g_string_append(text, "The host has one node: there is nothing to place.");
         return true;
     case HN_REASON_NOT_OPTED_IN:
-        g_string_append(text, "No placement element in its metadata: it counts as load but is left alone.");
+        g_string_append(
+            text, "No placement element in its metadata: it counts as load but is left alone.");
         return true;
     case HN_REASON_MODE_OFF:
         g_string_append(text, "Its metadata says mode='off': left alone.");
         return true;
     case HN_REASON_BAD_METADATA:
-        g_string_append_printf(text, "Left alone, its placement element is wrong: %s", domain->wish.invalid);
+        g_string_append_printf(text, "Left alone, its placement element is wrong: %s",
+                               domain->wish.invalid);
         return true;
     case HN_REASON_MIGRATING:
         g_string_append(text, "A live migration of it runs; nothing is moved until that ends.");
         return true;
     case HN_REASON_DOMAIN_BUSY:
-        g_string_append(text, "A save, snapshot, backup or dump of it runs; nothing is moved until that ends.");
+        g_string_append(
+            text, "A save, snapshot, backup or dump of it runs; nothing is moved until that ends.");
         return true;
     case HN_REASON_PAUSED_DOMAIN:
-        g_string_append(text, domain->state == HN_STATE_PAUSED ? "It is paused; nothing is moved until it runs."
-                                                               : "It is shutting down.");
+        g_string_append(text, domain->state == HN_STATE_PAUSED
+                                  ? "It is paused; nothing is moved until it runs."
+                                  : "It is shutting down.");
         return true;
     case HN_REASON_IN_PROGRESS:
         g_string_append(text, "On its way to ");
@@ -191,7 +215,8 @@ static void describe_evidence(GString *text, const HnStanding *s)
 }
 
 /* Today's place is kept although another would be better. */
-static bool describe_hold(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v, int32_t better)
+static bool describe_hold(const HnRound *round, GString *text, const HnStanding *s,
+                          const HnVerdict *v, int32_t better)
 {
     const HnHost *host = round->snapshot->host;
     int32_t better_id = better >= 0 ? host->nodes[better].id : -1;
@@ -199,51 +224,68 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
 
     switch (v->reason) {
     case HN_REASON_COOLDOWN:
-        g_string_append_printf(text, "Re-homed %" G_GUINT64_FORMAT " s ago; not again within %" G_GUINT64_FORMAT " s.",
-                               (round->now_ns - record->last_rehome_ns) / 1000000000, round->policy->cooldown_ns / 1000000000);
+        g_string_append_printf(
+            text, "Re-homed %" G_GUINT64_FORMAT " s ago; not again within %" G_GUINT64_FORMAT " s.",
+            (round->now_ns - record->last_rehome_ns) / 1000000000,
+            round->policy->cooldown_ns / 1000000000);
         return true;
     case HN_REASON_THRASH_BUDGET:
         g_string_append_printf(text, "%u " HOUR_MOVES_TEXT ", %u allowed.",
-                               hn_past_domain_moves_in_hour(record, round->now_ns), round->policy->thrash_moves_per_hour);
+                               hn_past_domain_moves_in_hour(record, round->now_ns),
+                               round->policy->thrash_moves_per_hour);
         return true;
     case HN_REASON_BOOTING:
-        g_string_append_printf(text, "Started %" G_GUINT64_FORMAT " s ago; its home is kept and room for its configured size reserved.",
-                               (round->now_ns - s->domain->started_ns) / 1000000000);
+        g_string_append_printf(
+            text,
+            "Started %" G_GUINT64_FORMAT
+            " s ago; its home is kept and room for its configured size reserved.",
+            (round->now_ns - s->domain->started_ns) / 1000000000);
         return true;
     case HN_REASON_UNCONFIRMED:
         g_string_append(text, "Would go to ");
         append_homes(round, text, v, true);
         g_string_append_printf(text, " (");
         append_gain(text, s);
-        g_string_append_printf(text, "); seen in %u of %u rounds needed.", record->n_confirmed, round->policy->confirm_rounds);
+        g_string_append_printf(text, "); seen in %u of %u rounds needed.", record->n_confirmed,
+                               round->policy->confirm_rounds);
         return true;
     case HN_REASON_NODE_FULL:
-        g_string_append_printf(text, "Node %d would be better but has no room for its memory.", better_id);
+        g_string_append_printf(text, "Node %d would be better but has no room for its memory.",
+                               better_id);
         return true;
     case HN_REASON_NODESET_BY_ADMIN:
         if (better >= 0)
-            g_string_append_printf(text, "Node %d would be better, but the administrator's nodeset excludes it.", better_id);
+            g_string_append_printf(
+                text, "Node %d would be better, but the administrator's nodeset excludes it.",
+                better_id);
         else
             g_string_append(text, "The administrator's nodeset leaves no other choice.");
         return true;
     case HN_REASON_PINNED_BY_ADMIN:
         if (better >= 0)
-            g_string_append_printf(text, "Node %d would be better, but the administrator has pinned its vCPUs elsewhere.", better_id);
+            g_string_append_printf(
+                text,
+                "Node %d would be better, but the administrator has pinned its vCPUs elsewhere.",
+                better_id);
         else
-            g_string_append(text, "The administrator's vCPU pins leave no single node; they are respected.");
+            g_string_append(
+                text, "The administrator's vCPU pins leave no single node; they are respected.");
         return true;
     case HN_REASON_MARKED_WORSE:
-        g_string_append_printf(text, "Node %d looks better, but an earlier move there made it worse.", better_id);
+        g_string_append_printf(
+            text, "Node %d looks better, but an earlier move there made it worse.", better_id);
         return true;
     case HN_REASON_SMT_CONTENTION:
-        g_string_append(text, "On one node its vCPUs would share cores: that would cost more than the remote access it saves.");
+        g_string_append(text, "On one node its vCPUs would share cores: that would cost more than "
+                              "the remote access it saves.");
         return true;
     default:
         return false;
     }
 }
 
-static void describe_rest(const HnRound *round, GString *text, const HnStanding *s, const HnVerdict *v)
+static void describe_rest(const HnRound *round, GString *text, const HnStanding *s,
+                          const HnVerdict *v)
 {
     switch (v->reason) {
     case HN_REASON_CONVERGED:
@@ -269,11 +311,15 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, " of it is local.");
         return;
     case HN_REASON_NO_SINGLE_NODE_FITS:
-        g_string_append_printf(text, "It fits no single node (%u vCPUs) and staying as it is costs least.", s->domain->n_vcpus);
+        g_string_append_printf(
+            text, "It fits no single node (%u vCPUs) and staying as it is costs least.",
+            s->domain->n_vcpus);
         return;
     case HN_REASON_PAYBACK_TOO_LONG:
-        g_string_append(text, "Another place is better, but moving its memory would not repay within ");
-        g_string_append_printf(text, "%" G_GUINT64_FORMAT " s; ", round->policy->payback_horizon_ns / 1000000000);
+        g_string_append(text,
+                        "Another place is better, but moving its memory would not repay within ");
+        g_string_append_printf(text, "%" G_GUINT64_FORMAT " s; ",
+                               round->policy->payback_horizon_ns / 1000000000);
         append_permille(text, v->bytes_local_permille);
         g_string_append(text, " of it is local.");
         return;
@@ -291,7 +337,8 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
     }
 }
 
-char *hn_sentence_verdict(const HnRound *round, const HnStanding *s, const HnVerdict *v, int32_t better)
+char *hn_sentence_verdict(const HnRound *round, const HnStanding *s, const HnVerdict *v,
+                          int32_t better)
 {
     GString *text = g_string_new(NULL);
 
@@ -306,7 +353,8 @@ char *hn_sentence_verdict(const HnRound *round, const HnStanding *s, const HnVer
     return g_string_free(text, FALSE);
 }
 
-char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_managed, uint32_t n_acting)
+char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_managed,
+                       uint32_t n_acting)
 {
     GString *text = g_string_new(NULL);
     uint64_t bytes = 0;
@@ -318,15 +366,18 @@ char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_mana
     if (round->snapshot->host->n_nodes == 1) {
         g_string_append(text, "One node: nothing to place.");
     } else if (n_acting == 0) {
-        g_string_append_printf(text, "Nothing to do for %u managed of %u domains; score %u.", n_managed,
-                               round->n_domains, plan->score_now);
+        g_string_append_printf(text, "Nothing to do for %u managed of %u domains; score %u.",
+                               n_managed, round->n_domains, plan->score_now);
     } else {
         g_autofree char *amount = hn_sentence_bytes(bytes);
-        g_string_append_printf(text, "%u of %u managed domains get a home or their memory back, %s to move; score %u to %u.",
-                               n_acting, n_managed, amount, plan->score_now, plan->score_after);
+        g_string_append_printf(
+            text,
+            "%u of %u managed domains get a home or their memory back, %s to move; score %u to %u.",
+            n_acting, n_managed, amount, plan->score_now, plan->score_after);
     }
     if (plan->is_overfull)
-        g_string_append_printf(text, " The host cannot hold its guests well; the departure of %u of them would help.",
-                               plan->departures->len);
+        g_string_append_printf(
+            text, " The host cannot hold its guests well; the departure of %u of them would help.",
+            plan->departures->len);
     return g_string_free(text, FALSE);
 }

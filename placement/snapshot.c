@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The snapshot as a container: owns its host and domains, keeps them in the order of their uuids, so that
- * the order of observation never shows in a decision.
+ * The snapshot as a container: owns its host and domains, keeps them in the order of their uuids,
+ * so that the order of observation never shows in a decision.
  */
 #include <homenode/snapshot.h>
 

@@ -2,9 +2,9 @@
 /*
  * Standing: before anything is searched, who may be touched at all.
  *
- * Two degrees: frozen (nothing of it may change, but it counts) and home-frozen (its home stays, memory
- * may still come home). A forced rebalance lifts cooldown, thrash budget and thin evidence; it never lifts
- * what protects the guest or what the admin asked for.
+ * Two degrees: frozen (nothing of it may change, but it counts) and home-frozen (its home stays,
+ * memory may still come home). A forced rebalance lifts cooldown, thrash budget and thin evidence;
+ * it never lifts what protects the guest or what the admin asked for.
  */
 #include "decide.h"
 
@@ -86,7 +86,8 @@ static bool is_impossible(HnStanding *s)
         bool is_pinned = false;
         for (uint32_t i = 0; i < s->domain->n_vcpus; i++)
             is_pinned |= s->domain->vcpus[i].is_admin_pinned;
-        freeze(s, is_pinned && !has_nodeset ? HN_REASON_PINNED_BY_ADMIN : HN_REASON_CONSTRAINT_EMPTY);
+        freeze(s,
+               is_pinned && !has_nodeset ? HN_REASON_PINNED_BY_ADMIN : HN_REASON_CONSTRAINT_EMPTY);
         return true;
     }
     return false;
@@ -105,9 +106,11 @@ static void read_pace(const HnRound *round, HnStanding *s)
         return;
     if (record->n_samples == 0 || s->domain->resident_source == HN_SOURCE_NONE) {
         freeze(s, HN_REASON_EVIDENCE_THIN);
-    } else if (record->last_rehome_ns && round->now_ns - record->last_rehome_ns < policy->cooldown_ns) {
+    } else if (record->last_rehome_ns &&
+               round->now_ns - record->last_rehome_ns < policy->cooldown_ns) {
         freeze_home(s, HN_REASON_COOLDOWN);
-    } else if (hn_past_domain_moves_in_hour(record, round->now_ns) >= policy->thrash_moves_per_hour) {
+    } else if (hn_past_domain_moves_in_hour(record, round->now_ns) >=
+               policy->thrash_moves_per_hour) {
         freeze_home(s, HN_REASON_THRASH_BUDGET);
     } else if (is_young && is_homed) {
         freeze_home(s, HN_REASON_BOOTING);
@@ -116,7 +119,8 @@ static void read_pace(const HnRound *round, HnStanding *s)
         freeze(s, s->reason);
 }
 
-static void read_one(const HnRound *round, HnStanding *s, const HnForce *force, const char *const *in_flight)
+static void read_one(const HnRound *round, HnStanding *s, const HnForce *force,
+                     const char *const *in_flight)
 {
     s->reason = HN_REASON_CONVERGED;
     s->forced_node = HN_NODE_NONE;
@@ -135,13 +139,15 @@ static void read_one(const HnRound *round, HnStanding *s, const HnForce *force, 
             freeze(s, HN_REASON_NO_SINGLE_NODE_FITS);
             return;
         }
-        if (force->node >= 0 && (uint32_t)force->node < round->snapshot->host->n_nodes && force->uuid[0])
+        if (force->node >= 0 && (uint32_t)force->node < round->snapshot->host->n_nodes &&
+            force->uuid[0])
             s->forced_node = force->node;
     }
     read_pace(round, s);
 }
 
-void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces, const char *const *in_flight)
+void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces,
+                      const char *const *in_flight)
 {
     for (uint32_t d = 0; d < round->n_domains; d++) {
         HnStanding *s = &round->standings[d];

@@ -2,8 +2,8 @@
 /*
  * Verdicts: for every domain what is, what will be and why.
  *
- * Reasons are read off the costs after the fact: which term fell most explains a move; which wall stands
- * in front of the best node explains its absence. Nothing here changes the plan.
+ * Reasons are read off the costs after the fact: which term fell most explains a move; which wall
+ * stands in front of the best node explains its absence. Nothing here changes the plan.
  */
 #include "decide.h"
 
@@ -16,7 +16,8 @@
 #define IDLE_MCPU 20
 #define MAX_DEPARTURES 3
 
-static void costs_of(const HnRound *round, const HnAssignment *a, const HnStanding *s, HnCost *ret_cost)
+static void costs_of(const HnRound *round, const HnAssignment *a, const HnStanding *s,
+                     HnCost *ret_cost)
 {
     *ret_cost = (HnCost){0};
     for (uint32_t c = 0; c < s->split->n_clients; c++) {
@@ -35,7 +36,8 @@ static int64_t weighted_demand(const HnRound *round, const HnStanding *s)
     return sum;
 }
 
-/* Contention nobody could avoid: that of a host whose whole load is spread evenly, per mcpu of demand. */
+/* Contention nobody could avoid: that of a host whose whole load is spread evenly, per mcpu of
+ * demand. */
 static HnModelNode whole_host(const HnRound *round, const HnAssignment *a, int64_t *ret_load)
 {
     HnModelNode host = {0};
@@ -55,7 +57,8 @@ static HnModelNode whole_host(const HnRound *round, const HnAssignment *a, int64
 static uint32_t score(int64_t demand_mcpu, const HnCost *cost, int64_t unavoidable_ns)
 {
     __int128 demand_ns = (__int128)demand_mcpu * 1000000;
-    __int128 stall = (__int128)cost->remote_ns_per_sec + cost->bandwidth_ns_per_sec + MAX(cost->company_ns_per_sec, 0) +
+    __int128 stall = (__int128)cost->remote_ns_per_sec + cost->bandwidth_ns_per_sec +
+                     MAX(cost->company_ns_per_sec, 0) +
                      MAX(cost->cpu_ns_per_sec - unavoidable_ns, 0);
 
     if (demand_ns == 0)
@@ -107,8 +110,8 @@ static bool is_swap(const HnRound *round, const HnStanding *s, const HnNodemask 
     return from != HN_NODE_NONE && to != HN_NODE_NONE && from != to && (goes_to[to] >> from & 1);
 }
 
-static HnReason reason_of_change(const HnRound *round, const HnStanding *s, const HnNodemask *goes_to, const HnCost *now,
-                                 const HnCost *after)
+static HnReason reason_of_change(const HnRound *round, const HnStanding *s,
+                                 const HnNodemask *goes_to, const HnCost *now, const HnCost *after)
 {
     if (s->record->is_undoing)
         return HN_REASON_UNDO_WORSE;
@@ -132,8 +135,8 @@ static bool is_converged(const HnRound *round, const HnStanding *s, const HnLoca
     return is_home && locality->bytes_local_permille >= round->policy->converged_permille;
 }
 
-/* The node that would be best for a domain of one client if neither memory nor constraints stood in the
- * way; the gain of it. */
+/* The node that would be best for a domain of one client if neither memory nor constraints stood in
+ * the way; the gain of it. */
 static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_t *ret_state)
 {
     const HnModel *m = round->model;
@@ -146,7 +149,8 @@ static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_
         /* The table holds nothing for homes that are not allowed. */
         HnTerms terms = hn_model_terms(m, s->first_item, r);
         int64_t delta = leave + hn_assignment_enter(round->target, s->first_item, r) -
-                        hn_model_unary(m, s->first_item, r) + terms.remote_ns + terms.moving_ns + terms.device_ns;
+                        hn_model_unary(m, s->first_item, r) + terms.remote_ns + terms.moving_ns +
+                        terms.device_ns;
         if (delta < best) {
             best = delta;
             *ret_state = r;
@@ -165,8 +169,11 @@ static int64_t best_without_moving(const HnRound *round, const HnStanding *s)
         uint32_t r = (uint32_t)__builtin_ctzll(rest);
         HnTerms terms = hn_model_terms(m, s->first_item, r);
         if (round->target->state[s->first_item] != r && terms.moving_ns > 0)
-            best = MIN(best, leave + hn_assignment_enter(round->target, s->first_item, r) - terms.moving_ns -
-                                 ((int32_t)r != m->items[s->first_item].home_now ? m->items[s->first_item].change_ns : 0));
+            best = MIN(best, leave + hn_assignment_enter(round->target, s->first_item, r) -
+                                 terms.moving_ns -
+                                 ((int32_t)r != m->items[s->first_item].home_now
+                                      ? m->items[s->first_item].change_ns
+                                      : 0));
     }
     return -best;
 }
@@ -180,7 +187,8 @@ static HnReason reason_of_wall(const HnRound *round, const HnStanding *s, uint32
     if (s->record->marked_worse >> index & 1)
         return HN_REASON_MARKED_WORSE;
     if (!(client->allowed >> index & 1))
-        return client->constraint == HN_REASON_PINNED_BY_ADMIN ? HN_REASON_PINNED_BY_ADMIN : HN_REASON_NODESET_BY_ADMIN;
+        return client->constraint == HN_REASON_PINNED_BY_ADMIN ? HN_REASON_PINNED_BY_ADMIN
+                                                               : HN_REASON_NODESET_BY_ADMIN;
     if (s->is_home_frozen)
         return s->reason;
     if (!hn_assignment_fits(round->target, s->first_item, state))
@@ -229,12 +237,14 @@ static HnReason reason_of_refusal(const HnRound *round, const HnStanding *s, int
     return wall == HN_REASON_GAIN_BELOW_THRESHOLD ? HN_REASON_NODE_FULL : wall;
 }
 
-static HnReason reason_of_rest(const HnRound *round, const HnStanding *s, const HnLocality *locality, int32_t *ret_better)
+static HnReason reason_of_rest(const HnRound *round, const HnStanding *s,
+                               const HnLocality *locality, int32_t *ret_better)
 {
     uint32_t state = 0;
     bool is_converged_now = is_converged(round, s, locality);
 
-    if (s->is_forced && s->forced_node != HN_NODE_NONE && s->split->clients[0].home_now != s->forced_node)
+    if (s->is_forced && s->forced_node != HN_NODE_NONE &&
+        s->split->clients[0].home_now != s->forced_node)
         return reason_of_refusal(round, s, ret_better);
     if (s->split->n_clients > 1)
         return is_converged_now ? HN_REASON_CONVERGED : HN_REASON_NO_SINGLE_NODE_FITS;
@@ -246,13 +256,15 @@ static HnReason reason_of_rest(const HnRound *round, const HnStanding *s, const 
         *ret_better = (int32_t)round->model->node_index[state];
         if (wall != HN_REASON_GAIN_BELOW_THRESHOLD)
             return wall;
-    } else if (!is_converged_now && !s->is_home_frozen && best_without_moving(round, s) >= s->threshold_ns) {
+    } else if (!is_converged_now && !s->is_home_frozen &&
+               best_without_moving(round, s) >= s->threshold_ns) {
         return HN_REASON_PAYBACK_TOO_LONG;
     }
     if (is_converged_now)
         return HN_REASON_CONVERGED;
     if (has_stuck_memory(round, s))
-        return s->domain->wish.memory == HN_MEMORY_KEEP ? HN_REASON_MEMORY_KEEP : HN_REASON_IMMOVABLE;
+        return s->domain->wish.memory == HN_MEMORY_KEEP ? HN_REASON_MEMORY_KEEP
+                                                        : HN_REASON_IMMOVABLE;
     if (s->is_home_frozen)
         return s->reason;
     if (weighted_demand(round, s) < IDLE_MCPU)
@@ -285,8 +297,8 @@ static void fill_clients(const HnRound *round, const HnStanding *s, HnVerdict *v
     }
 }
 
-static void fill_reason(const HnRound *round, HnStanding *s, const HnNodemask *goes_to, HnVerdict *v,
-                        const HnLocality *locality)
+static void fill_reason(const HnRound *round, HnStanding *s, const HnNodemask *goes_to,
+                        HnVerdict *v, const HnLocality *locality)
 {
     int32_t better = HN_NODE_NONE;
 
@@ -307,7 +319,8 @@ static void fill_reason(const HnRound *round, HnStanding *s, const HnNodemask *g
     v->sentence = hn_sentence_verdict(round, s, v, better);
 }
 
-static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, const HnNodemask *goes_to, int64_t fair_now_per_mcpu, int64_t fair_after_per_mcpu)
+static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, const HnNodemask *goes_to,
+                               int64_t fair_now_per_mcpu, int64_t fair_after_per_mcpu)
 {
     HnVerdict *v = g_new0(HnVerdict, 1);
     HnLocality locality = hn_evidence_locality(round->snapshot->host, s->split);
@@ -325,11 +338,15 @@ static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, const HnNode
     fill_clients(round, s, v);
     v->score_now = score(demand, &v->cost_now, fair_now_per_mcpu * demand);
     v->score_after = score(demand, &v->cost_after, fair_after_per_mcpu * demand);
-    v->move_ms = (uint64_t)((unsigned __int128)v->bytes_to_move * 1000 / round->policy->move_bytes_per_sec);
-    int64_t gain_per_sec = v->cost_now.total_ns_per_sec - v->cost_after.total_ns_per_sec + v->cost_after.moving_ns_per_sec;
+    v->move_ms =
+        (uint64_t)((unsigned __int128)v->bytes_to_move * 1000 / round->policy->move_bytes_per_sec);
+    int64_t gain_per_sec = v->cost_now.total_ns_per_sec - v->cost_after.total_ns_per_sec +
+                           v->cost_after.moving_ns_per_sec;
     unsigned __int128 spent_ns = (unsigned __int128)(uint64_t)v->cost_after.moving_ns_per_sec *
                                  (round->policy->payback_horizon_ns / 1000000000);
-    v->payback_ms = spent_ns == 0 ? 0 : gain_per_sec <= 0 ? UINT64_MAX : (uint64_t)(spent_ns * 1000 / (uint64_t)gain_per_sec);
+    v->payback_ms = spent_ns == 0       ? 0
+                    : gain_per_sec <= 0 ? UINT64_MAX
+                                        : (uint64_t)(spent_ns * 1000 / (uint64_t)gain_per_sec);
     fill_reason(round, s, goes_to, v, &locality);
     if (s->split->n_chunk_maps > 0) {
         v->n_chunk_maps = s->split->n_chunk_maps;
@@ -363,13 +380,15 @@ static void name_departures(const HnRound *round, HnPlan *plan)
         if (!departure.standing->is_managed)
             continue;
         for (uint32_t c = 0; c < departure.standing->split->n_clients; c++)
-            departure.relief_ns -= hn_assignment_leave(round->target, departure.standing->first_item + c);
+            departure.relief_ns -=
+                hn_assignment_leave(round->target, departure.standing->first_item + c);
         if (departure.relief_ns > 0)
             g_array_append_val(all, departure);
     }
     g_array_sort(all, compare_departures);
     for (guint i = 0; i < MIN(all->len, MAX_DEPARTURES); i++)
-        g_ptr_array_add(plan->departures, g_strdup(g_array_index(all, Departure, i).standing->domain->uuid));
+        g_ptr_array_add(plan->departures,
+                        g_strdup(g_array_index(all, Departure, i).standing->domain->uuid));
 }
 
 void hn_verdicts(const HnRound *round, HnPlan *plan)
@@ -396,9 +415,10 @@ void hn_verdicts(const HnRound *round, HnPlan *plan)
     }
     plan->score_now = score(demand_sum, &plan->cost_now, fair_now * demand_sum);
     plan->score_after = score(demand_sum, &plan->cost_after, fair_after * demand_sum);
-    /* Twofold overcommit of CPUs is ordinary; beyond it, or where memory keeps a guest from its place, the
-     * host holds more than it holds well. */
-    plan->is_overfull = round->snapshot->host->n_nodes > 1 && (is_blocked || load_after > 2 * host_after.capacity_mcpu);
+    /* Twofold overcommit of CPUs is ordinary; beyond it, or where memory keeps a guest from its
+     * place, the host holds more than it holds well. */
+    plan->is_overfull = round->snapshot->host->n_nodes > 1 &&
+                        (is_blocked || load_after > 2 * host_after.capacity_mcpu);
     if (plan->is_overfull)
         name_departures(round, plan);
     plan->summary = hn_sentence_plan(round, plan, n_managed, n_acting);

@@ -2,15 +2,17 @@
 /*
  * Wide domains without usable guest cells: vCPUs and chunks are split together by who touches what.
  *
- * Number of parts k: the smallest for which k allowed nodes each hold 1/k of the vCPUs and of the memory.
- * vCPUs are grouped so that those which touch the same chunks stay together: the weight between two vCPUs
- * is the heat of the chunks both touch (filtered touches, see evidence.c); parts of equal size are grown
- * greedily from the heaviest vCPU and then improved by exchanging pairs until no exchange helps
- * (Kernighan and Lin 1970, without the look-ahead). A chunk belongs to the part with at least three
- * quarters of its touches, else it is shared; one that nobody touched is divided like the vCPUs.
+ * Number of parts k: the smallest for which k allowed nodes each hold 1/k of the vCPUs and of the
+ * memory. vCPUs are grouped so that those which touch the same chunks stay together: the weight
+ * between two vCPUs is the heat of the chunks both touch (filtered touches, see evidence.c); parts
+ * of equal size are grown greedily from the heaviest vCPU and then improved by exchanging pairs
+ * until no exchange helps (Kernighan and Lin 1970, without the look-ahead). A chunk belongs to the
+ * part with at least three quarters of its touches, else it is shared; one that nobody touched is
+ * divided like the vCPUs.
  *
- * Only the first 64 vCPUs appear in the touch matrix (HnChunk.touch_clients); the rest, and a domain
- * without a matrix, are cut in the order of vCPU numbers, and then touches are taken to fall anywhere.
+ * Only the first 64 vCPUs appear in the touch matrix (HnChunk.touch_clients); the rest, and a
+ * domain without a matrix, are cut in the order of vCPU numbers, and then touches are taken to fall
+ * anywhere.
  */
 #include "wide.h"
 
@@ -29,16 +31,17 @@ static uint32_t count_parts(const HnHost *host, const HnDomain *domain, const Hn
     for (uint32_t k = 2; k <= max_parts; k++) {
         uint32_t n_fitting = 0;
         for (uint32_t n = 0; n < host->n_nodes; n++)
-            n_fitting += (allowed >> n & 1) && (domain->n_vcpus + k - 1) / k <= host->nodes[n].n_cpus &&
-                         planned_bytes / k <= hn_node_usable_for(&host->nodes[n], policy, huge_page_bytes);
+            n_fitting +=
+                (allowed >> n & 1) && (domain->n_vcpus + k - 1) / k <= host->nodes[n].n_cpus &&
+                planned_bytes / k <= hn_node_usable_for(&host->nodes[n], policy, huge_page_bytes);
         if (n_fitting >= k)
             return k;
     }
     return max_parts;
 }
 
-/* Weight between vCPUs u and v: heat of the chunks both touch, shared out over a chunk's touchers. Returns
- * false when there is nothing to go by. */
+/* Weight between vCPUs u and v: heat of the chunks both touch, shared out over a chunk's touchers.
+ * Returns false when there is nothing to go by. */
 static bool build_matrix(const HnDomain *domain, uint64_t *matrix)
 {
     bool has_any = false;
@@ -64,7 +67,8 @@ static bool build_matrix(const HnDomain *domain, uint64_t *matrix)
     return has_any;
 }
 
-static uint64_t pull(const uint64_t *matrix, const uint8_t *part, uint32_t n_vcpus, uint32_t vcpu, uint32_t to)
+static uint64_t pull(const uint64_t *matrix, const uint8_t *part, uint32_t n_vcpus, uint32_t vcpu,
+                     uint32_t to)
 {
     uint64_t sum = 0;
 
@@ -108,8 +112,10 @@ static void exchange_pairs(const uint64_t *matrix, uint32_t n_vcpus, uint8_t *pa
             for (uint32_t v = u + 1; v < n_vcpus && !is_better; v++) {
                 if (part[u] == part[v])
                     continue;
-                uint64_t now = pull(matrix, part, n_vcpus, u, part[u]) + pull(matrix, part, n_vcpus, v, part[v]);
-                uint64_t then = pull(matrix, part, n_vcpus, u, part[v]) + pull(matrix, part, n_vcpus, v, part[u]);
+                uint64_t now = pull(matrix, part, n_vcpus, u, part[u]) +
+                               pull(matrix, part, n_vcpus, v, part[v]);
+                uint64_t then = pull(matrix, part, n_vcpus, u, part[v]) +
+                                pull(matrix, part, n_vcpus, v, part[u]);
                 if (then > now + 2 * matrix[u * MATRIX_VCPUS + v]) {
                     uint8_t swapped = part[u];
                     part[u] = part[v];
@@ -139,7 +145,8 @@ static uint8_t owner_of(uint64_t touchers, const uint8_t *part, uint32_t n_parts
 }
 
 /* Assigns chunks, and adds up per part how much of its touches falls inside. */
-static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own, uint64_t *all)
+static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own,
+                       uint64_t *all)
 {
     const HnDomain *domain = split->domain;
 
@@ -189,14 +196,16 @@ void hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
                    uint64_t planned_bytes)
 {
     const HnDomain *domain = split->domain;
-    uint32_t n_parts = count_parts(host, domain, policy, allowed, planned_bytes, split->huge_page_bytes);
+    uint32_t n_parts =
+        count_parts(host, domain, policy, allowed, planned_bytes, split->huge_page_bytes);
     g_autofree uint64_t *matrix = g_new0(uint64_t, MATRIX_VCPUS * MATRIX_VCPUS);
     g_autofree uint8_t *part = g_new0(uint8_t, MAX(domain->n_vcpus, MATRIX_VCPUS));
     uint64_t own[HN_MAX_CLIENTS] = {0}, all[HN_MAX_CLIENTS] = {0};
 
     for (uint32_t i = 0; i < MAX(domain->n_vcpus, MATRIX_VCPUS); i++)
         part[i] = (uint8_t)(MIN((uint64_t)i, domain->n_vcpus - 1) * n_parts / domain->n_vcpus);
-    split->is_split_by_touch = n_parts > 1 && domain->n_vcpus <= MATRIX_VCPUS && build_matrix(domain, matrix);
+    split->is_split_by_touch =
+        n_parts > 1 && domain->n_vcpus <= MATRIX_VCPUS && build_matrix(domain, matrix);
     if (split->is_split_by_touch) {
         grow_parts(matrix, domain->n_vcpus, n_parts, part);
         exchange_pairs(matrix, domain->n_vcpus, part);
@@ -206,6 +215,7 @@ void hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
     for (uint32_t i = 0; i < domain->n_vcpus; i++)
         hn_cpuset_add(&split->clients[part[i]].vcpus, domain->vcpus[i].id);
     for (uint32_t p = 0; p < n_parts; p++)
-        split->clients[p].private_permille = all[p] ? (uint32_t)(own[p] * 1000 / all[p]) : 1000 / n_parts;
+        split->clients[p].private_permille =
+            all[p] ? (uint32_t)(own[p] * 1000 / all[p]) : 1000 / n_parts;
     divide_memory(split, host->n_nodes);
 }

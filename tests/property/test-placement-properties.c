@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What must hold for every host and fleet, tried on random ones. Every failure prints the seed of its case;
- * HN_PROPERTY_SEED=n starts from another one, HN_PROPERTY_SCALE=permille runs more or fewer cases,
- * HN_PROPERTY_CHATTY=1 prints every plan.
+ * What must hold for every host and fleet, tried on random ones. Every failure prints the seed of
+ * its case; HN_PROPERTY_SEED=n starts from another one, HN_PROPERTY_SCALE=permille runs more or
+ * fewer cases, HN_PROPERTY_CHATTY=1 prints every plan.
  */
 #include "model_of_world.h"
 #include "search.h"
@@ -32,7 +32,8 @@ static void eager_policy(HnPolicy *policy)
 
 static WorldMix random_mix(uint64_t *seed)
 {
-    static const uint32_t loads[] = {200, 700, 1100, 2000, 4000}, fills[] = {100, 400, 700, 900, 960};
+    static const uint32_t loads[] = {200, 700, 1100, 2000, 4000},
+                          fills[] = {100, 400, 700, 900, 960};
     WorldMix mix = {.min_nodes = 1, .max_nodes = 5};
 
     mix.n_domains = 1 + (uint32_t)(world_random(seed) % 9);
@@ -59,24 +60,31 @@ static void print_plan(const World *world, const HnPlan *plan)
 
     g_printerr("-- %s\n", plan->summary);
     for (uint32_t n = 0; n < host->n_nodes; n++)
-        g_printerr("   node %u: %u CPUs, %u cores, %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " MiB free, room %" G_GINT64_FORMAT " MiB, other %" G_GUINT64_FORMAT "\n", n,
-                   host->nodes[n].n_cpus, host->nodes[n].n_cores, host->nodes[n].mem_free_bytes >> 20,
-                   host->nodes[n].mem_total_bytes >> 20, room_of(&host->nodes[n]) >> 20, host->nodes[n].other_load_mcpu);
+        g_printerr("   node %u: %u CPUs, %u cores, %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
+                   " MiB free, room %" G_GINT64_FORMAT " MiB, other %" G_GUINT64_FORMAT "\n",
+                   n, host->nodes[n].n_cpus, host->nodes[n].n_cores,
+                   host->nodes[n].mem_free_bytes >> 20, host->nodes[n].mem_total_bytes >> 20,
+                   room_of(&host->nodes[n]) >> 20, host->nodes[n].other_load_mcpu);
     for (guint i = 0; i < plan->verdicts->len; i++) {
         const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
         const HnDomain *domain = g_ptr_array_index(world->snapshot->domains, i);
-        g_printerr("   %s %u vCPUs, %s %s:", v->name, domain->n_vcpus, hn_mode_name(domain->wish.mode), hn_reason_name(v->reason));
+        g_printerr("   %s %u vCPUs, %s %s:", v->name, domain->n_vcpus,
+                   hn_mode_name(domain->wish.mode), hn_reason_name(v->reason));
         for (uint32_t n = 0; n < host->n_nodes; n++)
             g_printerr(" %" G_GUINT64_FORMAT, domain->resident_bytes[n] >> 20);
         g_printerr(" MiB; %s\n", v->sentence);
         for (uint32_t c = 0; c < v->n_clients; c++)
-            g_printerr("      %" G_GUINT64_FORMAT " mcpu home %d to %d, %" G_GUINT64_FORMAT " MiB\n", v->clients[c].demand_mcpu,
-                       v->clients[c].home_now, v->clients[c].home_wanted, v->clients[c].bytes_to_move >> 20);
+            g_printerr("      %" G_GUINT64_FORMAT " mcpu home %d to %d, %" G_GUINT64_FORMAT
+                       " MiB\n",
+                       v->clients[c].demand_mcpu, v->clients[c].home_now, v->clients[c].home_wanted,
+                       v->clients[c].bytes_to_move >> 20);
     }
     for (guint i = 0; i < plan->actions->len; i++) {
         const HnAction *a = &g_array_index(plan->actions, HnAction, i);
-        g_printerr("   step %u %s %s client %u from %#" G_GINT64_MODIFIER "x to %#" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT " MiB\n", a->step,
-                   hn_action_kind_name(a->kind), a->uuid + 24, a->client, a->from_nodes, a->to_nodes, a->bytes >> 20);
+        g_printerr("   step %u %s %s client %u from %#" G_GINT64_MODIFIER
+                   "x to %#" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT " MiB\n",
+                   a->step, hn_action_kind_name(a->kind), a->uuid + 24, a->client, a->from_nodes,
+                   a->to_nodes, a->bytes >> 20);
     }
 }
 
@@ -125,15 +133,16 @@ static void check_action(const World *world, const HnPlan *plan, const HnAction 
         g_assert_cmpuint(action->to_nodes & ~domain->admin_nodeset, ==, 0);
     for (uint32_t v = 0; v < domain->n_vcpus; v++) {
         HnCpuset cpus;
-        if (!domain->vcpus[v].is_admin_pinned || !hn_cpuset_has(&verdict->clients[action->client].vcpus, domain->vcpus[v].id))
+        if (!domain->vcpus[v].is_admin_pinned ||
+            !hn_cpuset_has(&verdict->clients[action->client].vcpus, domain->vcpus[v].id))
             continue;
         hn_host_cpus_of(world->snapshot->host, action->to_nodes, &cpus);
         g_assert_true(hn_cpuset_intersects(&cpus, &domain->vcpus[v].admin_cpus));
     }
 }
 
-/* Room, constraints and reasons hold at every step; then applying and planning again gives nothing; static
- * load comes to rest within three plans. */
+/* Room, constraints and reasons hold at every step; then applying and planning again gives nothing;
+ * static load comes to rest within three plans. */
 static void test_plans(void)
 {
     uint32_t n_cases = scaled(5000), n_with_plan = 0;
@@ -161,15 +170,20 @@ static void test_plans(void)
             for (guint i = 0; i < plan->actions->len; i++) {
                 const HnAction *action = &g_array_index(plan->actions, HnAction, i);
                 check_action(world, plan, action);
-                g_assert_true(i == 0 || action->step >= g_array_index(plan->actions, HnAction, i - 1).step);
+                g_assert_true(i == 0 ||
+                              action->step >= g_array_index(plan->actions, HnAction, i - 1).step);
                 if (!world_apply_action(world, plan, action))
-                    g_error("seed %" G_GUINT64_FORMAT ": action %u needs memory that is not free", first_seed + k, i);
+                    g_error("seed %" G_GUINT64_FORMAT ": action %u needs memory that is not free",
+                            first_seed + k, i);
                 if (action->kind == HN_ACTION_MOVE_MEMORY)
-                    g_assert_cmpint(room_of(&world->snapshot->host->nodes[__builtin_ctzll(action->to_nodes)]), >=, 0);
+                    g_assert_cmpint(
+                        room_of(&world->snapshot->host->nodes[__builtin_ctzll(action->to_nodes)]),
+                        >=, 0);
             }
             n_plans += plan->actions->len > 0;
             if (round >= 5 && plan->actions->len > 0)
-                g_error("seed %" G_GUINT64_FORMAT ": still acting in round %u: %s", first_seed + k, round, plan->summary);
+                g_error("seed %" G_GUINT64_FORMAT ": still acting in round %u: %s", first_seed + k,
+                        round, plan->summary);
             world_step(world, ROUND_NS, 0, &seed);
         }
         n_with_plan += n_plans > 0;
@@ -200,8 +214,10 @@ static void test_threshold(void)
             const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
             const HnDomain *domain = g_ptr_array_index(world->snapshot->domains, i);
             for (uint32_t c = 0; c < v->n_clients; c++)
-                if (v->clients[c].home_wanted != v->clients[c].home_now && v->reason != HN_REASON_UNCONFIRMED)
-                    asked += (__int128)(v->clients[c].demand_mcpu * domain->wish.weight / 100) * policy.min_gain_permille * 1000;
+                if (v->clients[c].home_wanted != v->clients[c].home_now &&
+                    v->reason != HN_REASON_UNCONFIRMED)
+                    asked += (__int128)(v->clients[c].demand_mcpu * domain->wish.weight / 100) *
+                             policy.min_gain_permille * 1000;
         }
         for (guint i = 0; i < plan->verdicts->len; i++)
             has_wide |= ((HnVerdict *)g_ptr_array_index(plan->verdicts, i))->is_wide;
@@ -209,9 +225,11 @@ static void test_threshold(void)
             continue;
         n_asked++;
         /* Item costs are rounded: a microsecond per second and domain. */
-        int64_t gain = plan->cost_now.total_ns_per_sec - plan->cost_after.total_ns_per_sec + 1000 * (int64_t)mix.n_domains;
+        int64_t gain = plan->cost_now.total_ns_per_sec - plan->cost_after.total_ns_per_sec +
+                       1000 * (int64_t)mix.n_domains;
         if (gain < (int64_t)asked)
-            g_error("seed %" G_GUINT64_FORMAT ": gains %" G_GINT64_FORMAT " ns/s, thresholds %" G_GINT64_FORMAT,
+            g_error("seed %" G_GUINT64_FORMAT ": gains %" G_GINT64_FORMAT
+                    " ns/s, thresholds %" G_GINT64_FORMAT,
                     first_seed + 100000 + k, gain, (int64_t)asked);
     }
     g_assert_cmpuint(n_asked, >, n_cases / 4);
@@ -242,7 +260,8 @@ static HnCpuset map_cpus(const HnCpuset *set, const uint32_t *to)
 {
     HnCpuset out = {0};
 
-    for (int32_t cpu = hn_cpuset_next(set, 0); cpu >= 0; cpu = hn_cpuset_next(set, (uint32_t)cpu + 1))
+    for (int32_t cpu = hn_cpuset_next(set, 0); cpu >= 0;
+         cpu = hn_cpuset_next(set, (uint32_t)cpu + 1))
         hn_cpuset_add(&out, to[cpu]);
     return out;
 }
@@ -257,7 +276,8 @@ static void permute_array(uint64_t *values, const uint32_t *to, uint32_t count)
 }
 
 /* Renames nodes, CPUs and domains of a world in place: node n becomes node_to[n] and so on. */
-static void rename_world(World *world, const uint32_t *node_to, const uint32_t *cpu_to, const uint32_t *domain_to)
+static void rename_world(World *world, const uint32_t *node_to, const uint32_t *cpu_to,
+                         const uint32_t *domain_to)
 {
     HnHost *host = world->snapshot->host;
     g_autoptr(HnHost) old = hn_host_copy(host);
@@ -273,7 +293,8 @@ static void rename_world(World *world, const uint32_t *node_to, const uint32_t *
     }
     for (uint32_t d = 0; d < n_domains; d++) {
         HnDomain *domain = g_ptr_array_index(world->snapshot->domains, d);
-        g_snprintf(domain->uuid, sizeof(domain->uuid), "00000000-0000-0000-0000-%012u", domain_to[d]);
+        g_snprintf(domain->uuid, sizeof(domain->uuid), "00000000-0000-0000-0000-%012u",
+                   domain_to[d]);
         domain->pid = 5000 + (int64_t)domain_to[d];
         permute_array(domain->resident_bytes, node_to, n_nodes);
         permute_array(domain->immovable_bytes, node_to, n_nodes);
@@ -299,7 +320,8 @@ static void test_renumbering(void)
         uint64_t seed = first_seed + 200000 + k, again;
         WorldMix mix = random_mix(&seed);
         again = seed;
-        g_autoptr(World) one = world_new_random(&mix, &seed), other = world_new_random(&mix, &again);
+        g_autoptr(World) one = world_new_random(&mix, &seed),
+                         other = world_new_random(&mix, &again);
         uint32_t node_to[HN_MAX_NODES], domain_to[64], n_nodes = one->snapshot->host->n_nodes;
         g_autofree uint32_t *cpu_to = g_new(uint32_t, 1024);
         g_autoptr(HnPast) past_one = hn_past_new(), past_other = hn_past_new();
@@ -314,9 +336,11 @@ static void test_renumbering(void)
         g_autoptr(HnPlan) renamed = decide_informed(other, &policy, past_other);
         if (plan->cost_after.total_ns_per_sec != renamed->cost_after.total_ns_per_sec ||
             plan->cost_now.total_ns_per_sec != renamed->cost_now.total_ns_per_sec)
-            g_error("seed %" G_GUINT64_FORMAT ": cost %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT ", renumbered %" G_GINT64_FORMAT
-                    " to %" G_GINT64_FORMAT, first_seed + 200000 + k, plan->cost_now.total_ns_per_sec,
-                    plan->cost_after.total_ns_per_sec, renamed->cost_now.total_ns_per_sec, renamed->cost_after.total_ns_per_sec);
+            g_error("seed %" G_GUINT64_FORMAT ": cost %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT
+                    ", renumbered %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT,
+                    first_seed + 200000 + k, plan->cost_now.total_ns_per_sec,
+                    plan->cost_after.total_ns_per_sec, renamed->cost_now.total_ns_per_sec,
+                    renamed->cost_after.total_ns_per_sec);
         g_assert_cmpuint(plan->actions->len, ==, renamed->actions->len);
         g_assert_cmpuint(plan->score_after, ==, renamed->score_after);
         /* Domains alike may change roles; each reason must still be given as often. */
@@ -348,22 +372,27 @@ static void test_determinism(void)
             world_step(world, ROUND_NS, 30, &seed);
         }
         g_autofree char *text = hn_past_format(past);
-        g_autoptr(HnPast) copy = hn_past_copy(past), parsed = hn_past_parse(text, strlen(text), &error);
+        g_autoptr(HnPast) copy = hn_past_copy(past),
+                          parsed = hn_past_parse(text, strlen(text), &error);
         g_assert_no_error(error);
-        g_autoptr(HnPlan) first = decide(world, &policy, past), second = decide(world, &policy, copy), third = decide(world, &policy, parsed);
+        g_autoptr(HnPlan) first = decide(world, &policy, past),
+                          second = decide(world, &policy, copy),
+                          third = decide(world, &policy, parsed);
         g_assert_cmpuint(first->actions->len, ==, second->actions->len);
         g_assert_cmpuint(first->actions->len, ==, third->actions->len);
         if (first->actions->len > 0) {
-            g_assert_cmpmem(first->actions->data, first->actions->len * sizeof(HnAction), second->actions->data, second->actions->len * sizeof(HnAction));
-            g_assert_cmpmem(first->actions->data, first->actions->len * sizeof(HnAction), third->actions->data, third->actions->len * sizeof(HnAction));
+            g_assert_cmpmem(first->actions->data, first->actions->len * sizeof(HnAction),
+                            second->actions->data, second->actions->len * sizeof(HnAction));
+            g_assert_cmpmem(first->actions->data, first->actions->len * sizeof(HnAction),
+                            third->actions->data, third->actions->len * sizeof(HnAction));
         }
         g_autofree char *after_one = hn_past_format(past), *after_three = hn_past_format(parsed);
         g_assert_cmpstr(after_one, ==, after_three);
     }
 }
 
-/* More free room never makes the best cost worse. Holds for the optimum, so it is asked where the search is
- * exact. */
+/* More free room never makes the best cost worse. Holds for the optimum, so it is asked where the
+ * search is exact. */
 static void test_more_room(void)
 {
     uint32_t n_cases = scaled(1000), n_asked = 0;
@@ -384,11 +413,13 @@ static void test_more_room(void)
             costs[i] = hn_assignment_total(a);
             n_asked += i;
             if (i == 1 && costs[1] > costs[0])
-                g_error("seed %" G_GUINT64_FORMAT ": cost %" G_GINT64_FORMAT " grew to %" G_GINT64_FORMAT " with more room",
+                g_error("seed %" G_GUINT64_FORMAT ": cost %" G_GINT64_FORMAT
+                        " grew to %" G_GINT64_FORMAT " with more room",
                         first_seed + 400000 + k, costs[0], costs[1]);
             for (uint32_t n = 0; n < world->snapshot->host->n_nodes; n++)
                 if (world->snapshot->host->nodes[n].mem_total_bytes)
-                    world->snapshot->host->nodes[n].mem_reclaimable_bytes += world_random(&seed) % (UINT64_C(8) << 30);
+                    world->snapshot->host->nodes[n].mem_reclaimable_bytes +=
+                        world_random(&seed) % (UINT64_C(8) << 30);
         }
     }
     g_assert_cmpuint(n_asked, >, n_cases / 3);
@@ -429,8 +460,17 @@ static void test_removal(void)
 static void test_noise(void)
 {
     static const WorldMix mixes[] = {
-        {.min_nodes = 2, .max_nodes = 2, .n_domains = 5, .cpu_load_permille = 2000, .memory_fill_permille = 500},
-        {.min_nodes = 4, .max_nodes = 4, .n_domains = 9, .cpu_load_permille = 900, .memory_fill_permille = 600, .is_odd = true},
+        {.min_nodes = 2,
+         .max_nodes = 2,
+         .n_domains = 5,
+         .cpu_load_permille = 2000,
+         .memory_fill_permille = 500},
+        {.min_nodes = 4,
+         .max_nodes = 4,
+         .n_domains = 9,
+         .cpu_load_permille = 900,
+         .memory_fill_permille = 600,
+         .is_odd = true},
     };
 
     for (uint32_t k = 0; k < G_N_ELEMENTS(mixes); k++) {
@@ -458,7 +498,8 @@ static void test_extremes(void)
 
     for (uint32_t k = 0; k < scaled(40); k++) {
         uint32_t n_nodes = 1u << (k % 7);
-        g_autoptr(World) world = world_new(world_host(n_nodes, 8192 / n_nodes, 1 + k % 2, (UINT64_C(64) << 40) / n_nodes));
+        g_autoptr(World) world = world_new(
+            world_host(n_nodes, 8192 / n_nodes, 1 + k % 2, (UINT64_C(64) << 40) / n_nodes));
         g_autoptr(HnPast) past = hn_past_new();
         HnPolicy policy;
         eager_policy(&policy);
@@ -468,7 +509,8 @@ static void test_extremes(void)
             for (uint32_t m = 0; m < n_nodes; m++)
                 world->snapshot->host->distance[n * n_nodes + m] = n == m ? 10 : 254;
         for (uint32_t d = 0; d < 4; d++) {
-            HnDomain *domain = world_add(world, d == 0 ? 4096 : 256, UINT64_C(12) << 40, d == 0 ? 4096000 : 256000, (int32_t)(d % n_nodes));
+            HnDomain *domain = world_add(world, d == 0 ? 4096 : 256, UINT64_C(12) << 40,
+                                         d == 0 ? 4096000 : 256000, (int32_t)(d % n_nodes));
             domain->wish.weight = 1000;
             domain->dirty_bytes_per_sec = UINT64_MAX / 2;
         }
@@ -485,7 +527,8 @@ static void test_extremes(void)
 
 int main(int argc, char **argv)
 {
-    const char *seed_text = g_getenv("HN_PROPERTY_SEED"), *scale_text = g_getenv("HN_PROPERTY_SCALE");
+    const char *seed_text = g_getenv("HN_PROPERTY_SEED"),
+               *scale_text = g_getenv("HN_PROPERTY_SCALE");
 
     g_test_init(&argc, &argv, NULL);
     if (seed_text)

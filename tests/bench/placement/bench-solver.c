@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How fast the search is and how far from the optimum: times of the search alone and of a whole decision,
- * and gaps against the exact search run to its end, which is itself checked against plain enumeration.
+ * How fast the search is and how far from the optimum: times of the search alone and of a whole
+ * decision, and gaps against the exact search run to its end, which is itself checked against plain
+ * enumeration.
  *
  *   bench-solver [SEED [INSTANCES [DOMAINS NODES]]]
  */
@@ -46,13 +47,19 @@ static double mean(const double *values, uint32_t count)
     return count ? sum / count : 0;
 }
 
-static WorldMix mix_of(uint32_t n_nodes, uint32_t n_domains, uint32_t load, uint32_t fill, uint32_t pinned)
+static WorldMix mix_of(uint32_t n_nodes, uint32_t n_domains, uint32_t load, uint32_t fill,
+                       uint32_t pinned)
 {
-    return (WorldMix){.min_nodes = n_nodes, .max_nodes = n_nodes, .n_domains = n_domains, .cpu_load_permille = load,
-                      .memory_fill_permille = fill, .pinned_permille = pinned};
+    return (WorldMix){.min_nodes = n_nodes,
+                      .max_nodes = n_nodes,
+                      .n_domains = n_domains,
+                      .cpu_load_permille = load,
+                      .memory_fill_permille = fill,
+                      .pinned_permille = pinned};
 }
 
-/* Milliseconds of the search from scratch (all unpinned) and from a placed fleet, and of whole decisions. */
+/* Milliseconds of the search from scratch (all unpinned) and from a placed fleet, and of whole
+ * decisions. */
 static void bench_time(uint32_t n_domains, uint32_t n_nodes, double goal_ms, uint64_t *seed)
 {
     uint32_t repeats = n_domains >= 5000 ? 3 : n_domains >= 1000 ? 9 : 51;
@@ -82,7 +89,8 @@ static void bench_time(uint32_t n_domains, uint32_t n_nodes, double goal_ms, uin
         hn_policy_init(&policy);
         for (uint32_t round = 0; round < 5; round++) {
             gint64 start_us = cpu_us();
-            g_autoptr(HnPlan) plan = hn_decide(world->snapshot, &policy, past, NULL, 0, NULL, 0, NULL, NULL);
+            g_autoptr(HnPlan) plan =
+                hn_decide(world->snapshot, &policy, past, NULL, 0, NULL, 0, NULL, NULL);
             double ms = (double)(cpu_us() - start_us) / 1000;
             if (round == 2)
                 decide[k] = ms;
@@ -92,8 +100,9 @@ static void bench_time(uint32_t n_domains, uint32_t n_nodes, double goal_ms, uin
             world_step(world, 2 * SECOND_NS, 0, seed);
         }
     }
-    printf("%6u x %-3u %9.3f %9.3f %9.3f %9.3f   goal %g ms\n", n_domains, n_nodes, quantile(search, repeats, 500),
-           quantile(placed, repeats, 500), quantile(decide, repeats, 500), quantile(steady, repeats, 500), goal_ms);
+    printf("%6u x %-3u %9.3f %9.3f %9.3f %9.3f   goal %g ms\n", n_domains, n_nodes,
+           quantile(search, repeats, 500), quantile(placed, repeats, 500),
+           quantile(decide, repeats, 500), quantile(steady, repeats, 500), goal_ms);
     fflush(stdout);
 }
 
@@ -138,7 +147,8 @@ static void check_exact(uint64_t *seed)
     uint32_t n_wrong = 0, n_tried = 0, n_cases = 200;
 
     for (uint32_t k = 0; k < n_cases; k++) {
-        WorldMix mix = mix_of(2 + k % 3, 3 + k % 4, 500 + k % 5 * 500, 300 + k % 4 * 200, k % 3 * 500);
+        WorldMix mix =
+            mix_of(2 + k % 3, 3 + k % 4, 500 + k % 5 * 500, 300 + k % 4 * 200, k % 3 * 500);
         mix.is_odd = k % 2;
         mix.has_wishes = k % 4 == 3;
         g_autoptr(World) world = world_new_random(&mix, seed);
@@ -154,22 +164,28 @@ static void check_exact(uint64_t *seed)
         int64_t found = hn_assignment_total(b);
         if (found != best) {
             n_wrong++;
-            printf("  case %u: exact search %" G_GINT64_FORMAT ", enumeration %" G_GINT64_FORMAT "\n", k, found, best);
+            printf("  case %u: exact search %" G_GINT64_FORMAT ", enumeration %" G_GINT64_FORMAT
+                   "\n",
+                   k, found, best);
         }
     }
-    printf("exact search against plain enumeration: %u of %u instances agree\n", n_tried - n_wrong, n_tried);
+    printf("exact search against plain enumeration: %u of %u instances agree\n", n_tried - n_wrong,
+           n_tried);
     if (n_wrong)
         exit(1);
 }
 
-static void bench_gap(uint64_t *seed, uint32_t n_cases, uint32_t max_v, uint32_t max_n, bool is_large)
+static void bench_gap(uint64_t *seed, uint32_t n_cases, uint32_t max_v, uint32_t max_n,
+                      bool is_large)
 {
-    g_autofree double *gap = g_new0(double, n_cases), *local_gap = g_new0(double, n_cases), *ms = g_new0(double, n_cases);
+    g_autofree double *gap = g_new0(double, n_cases), *local_gap = g_new0(double, n_cases),
+                      *ms = g_new0(double, n_cases);
     g_autofree double *exact_ms = g_new0(double, n_cases);
     uint32_t n_optimal = 0, n_done = 0;
 
     for (uint32_t k = 0; k < n_cases; k++) {
-        static const uint32_t loads[] = {400, 900, 1300, 2000, 3000}, fills[] = {200, 500, 800, 940};
+        static const uint32_t loads[] = {400, 900, 1300, 2000, 3000},
+                              fills[] = {200, 500, 800, 940};
         uint32_t v = is_large ? max_v : 4 + (uint32_t)(world_random(seed) % (max_v - 3));
         uint32_t n = is_large ? max_n : 2 + (uint32_t)(world_random(seed) % (max_n - 1));
         WorldMix mix = mix_of(n, v, loads[k % 5], fills[k / 5 % 4], k / 20 % 3 * 500);
@@ -177,7 +193,8 @@ static void bench_gap(uint64_t *seed, uint32_t n_cases, uint32_t max_v, uint32_t
         mix.has_wishes = k % 3 == 0;
         g_autoptr(World) world = world_new_random(&mix, seed);
         g_autoptr(WorldModel) wm = world_model_new(world);
-        g_autoptr(HnAssignment) best = hn_assignment_new(wm->model), found = hn_assignment_new(wm->model);
+        g_autoptr(HnAssignment) best = hn_assignment_new(wm->model),
+                                found = hn_assignment_new(wm->model);
         g_autoptr(HnAssignment) local = hn_assignment_new(wm->model);
         gint64 start_us = cpu_us();
         hn_search(found);
@@ -193,11 +210,15 @@ static void bench_gap(uint64_t *seed, uint32_t n_cases, uint32_t max_v, uint32_t
         n_optimal += gap[k] < 1e-9;
     }
     double gap_mean = mean(gap, n_cases), local_mean = mean(local_gap, n_cases);
-    printf("%s V %u, N %u: %u instances, optimum proven for %u, found for %u; gap mean %.3f %%, p95 %.3f %%, max %.2f %%; "
-           "local search alone mean %.3f %%, p95 %.3f %%, max %.2f %%; search median %.3f ms p95 %.2f ms, proof median %.3f ms\n",
-           is_large ? "at" : "up to", max_v, max_n, n_cases, n_done, n_optimal, gap_mean, quantile(gap, n_cases, 950),
-           quantile(gap, n_cases, 999), local_mean, quantile(local_gap, n_cases, 950), quantile(local_gap, n_cases, 999),
-           quantile(ms, n_cases, 500), quantile(ms, n_cases, 950), quantile(exact_ms, n_cases, 500));
+    printf("%s V %u, N %u: %u instances, optimum proven for %u, found for %u; gap mean %.3f %%, "
+           "p95 %.3f %%, max %.2f %%; "
+           "local search alone mean %.3f %%, p95 %.3f %%, max %.2f %%; search median %.3f ms p95 "
+           "%.2f ms, proof median %.3f ms\n",
+           is_large ? "at" : "up to", max_v, max_n, n_cases, n_done, n_optimal, gap_mean,
+           quantile(gap, n_cases, 950), quantile(gap, n_cases, 999), local_mean,
+           quantile(local_gap, n_cases, 950), quantile(local_gap, n_cases, 999),
+           quantile(ms, n_cases, 500), quantile(ms, n_cases, 950),
+           quantile(exact_ms, n_cases, 500));
     fflush(stdout);
 }
 
@@ -207,7 +228,8 @@ int main(int argc, char **argv)
 
     if (argc > 4) { /* one size only */
         seed = 1;
-        bench_time((uint32_t)g_ascii_strtoull(argv[3], NULL, 0), (uint32_t)g_ascii_strtoull(argv[4], NULL, 0), 0, &seed);
+        bench_time((uint32_t)g_ascii_strtoull(argv[3], NULL, 0),
+                   (uint32_t)g_ascii_strtoull(argv[4], NULL, 0), 0, &seed);
         return 0;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -216,7 +238,8 @@ int main(int argc, char **argv)
     uint32_t n_cases = argc > 2 ? (uint32_t)g_ascii_strtoull(argv[2], NULL, 0) : 1200;
     bench_gap(&seed, n_cases, 16, 4, false);
     bench_gap(&seed, n_cases / 30, 24, 2, true);
-    printf("milliseconds, medians: search from unpinned, search from a random placement, whole decision with a plan,\n"
+    printf("milliseconds, medians: search from unpinned, search from a random placement, whole "
+           "decision with a plan,\n"
            "whole decision with nothing to do\n");
     bench_time(10, 4, 1, &seed);
     bench_time(100, 4, 1, &seed);

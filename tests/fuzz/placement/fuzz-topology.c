@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One-line hosts (first line) and fleets (the rest): whatever is read is sane, can be populated and decided
- * upon; whatever is refused leaves one error.
+ * One-line hosts (first line) and fleets (the rest): whatever is read is sane, can be populated and
+ * decided upon; whatever is refused leaves one error.
  */
 #include "../qmp/fuzz.h"
 
@@ -42,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if ((host == NULL) != (error != NULL))
         g_error("neither host nor error, or both");
     const char *rest = line ? line + 1 : text;
-    g_autoptr(GArray) fleet = hn_topology_parse_fleet(rest, line ? size - host_len - 1 : size, &fleet_error);
+    g_autoptr(GArray) fleet =
+        hn_topology_parse_fleet(rest, line ? size - host_len - 1 : size, &fleet_error);
     if ((fleet == NULL) != (fleet_error != NULL))
         g_error("neither fleet nor error, or both");
     if (!host || !fleet)
@@ -57,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (n_guests > MAX_GUESTS || n_vcpus > 128)
         return 0;
-    g_autoptr(HnSnapshot) snapshot = hn_topology_populate(host, fleet, UINT64_C(7200000000000), &populate_error);
+    g_autoptr(HnSnapshot) snapshot =
+        hn_topology_populate(host, fleet, UINT64_C(7200000000000), &populate_error);
     if (snapshot)
         decide(snapshot, fleet);
     return 0;

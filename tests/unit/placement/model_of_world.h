@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The solver's problem of a world, without the gate around it: for tests and benchmarks of the search.
+ * The solver's problem of a world, without the gate around it: for tests and benchmarks of the
+ * search.
  */
 #pragma once
 

@@ -52,12 +52,13 @@ static void test_contention(void)
         int64_t capacity, load, weighted, want_ms;
     } cases[] = {
         {2000, 0, 0, 0},
-        {2000, 1000, 1000, 125},      /* 1 * 0.5 / 4 */
-        {2000, 2000, 2000, 500},      /* 2 * 1 / 4 */
-        {2000, 4000, 4000, 6000},     /* 4 * (2 - 1) + 4 * 2 / 4 */
-        {2000, 6000, 6000, 16500},    /* 6 * (3 - 1) + 6 * 3 / 4 */
-        {2000, 4000, 40000, 60000},   /* weight 1000 */
-        {19200, 32000, 32000, 34667}, /* 16 cores with 32 threads, 32 busy vCPUs: 32 * 2/3 + 32 * 5/3 / 4 */
+        {2000, 1000, 1000, 125},    /* 1 * 0.5 / 4 */
+        {2000, 2000, 2000, 500},    /* 2 * 1 / 4 */
+        {2000, 4000, 4000, 6000},   /* 4 * (2 - 1) + 4 * 2 / 4 */
+        {2000, 6000, 6000, 16500},  /* 6 * (3 - 1) + 6 * 3 / 4 */
+        {2000, 4000, 40000, 60000}, /* weight 1000 */
+        {19200, 32000, 32000,
+         34667}, /* 16 cores with 32 threads, 32 busy vCPUs: 32 * 2/3 + 32 * 5/3 / 4 */
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -69,12 +70,14 @@ static void test_contention(void)
     HnModelNode node = node_with(7300, 0);
     int64_t last = 0;
     for (int64_t load = 0; load < 40000; load += 100) {
-        int64_t step = hn_cost_contention(&node, load + 100, load + 100) - hn_cost_contention(&node, load, load);
+        int64_t step = hn_cost_contention(&node, load + 100, load + 100) -
+                       hn_cost_contention(&node, load, load);
         g_assert_cmpint(step + 2, >=, last);
         last = step;
     }
     node = node_with(1, 0);
-    g_assert_cmpint(hn_cost_contention(&node, INT64_MAX / 16, INT64_MAX / 16), ==, HN_MAX_NODE_COST / 2);
+    g_assert_cmpint(hn_cost_contention(&node, INT64_MAX / 16, INT64_MAX / 16), ==,
+                    HN_MAX_NODE_COST / 2);
 }
 
 static void test_bandwidth(void)
@@ -95,11 +98,14 @@ static void test_moving(void)
     g_assert_cmpint(hn_cost_moving(0, false, 1000 * MS, &policy), ==, 0);
     /* 1 GiB of 4 KiB pages: 0.3146 s of copying over 60 s, and half a second remote out of 60. */
     assert_near(hn_cost_moving((uint64_t)GIB, false, 0, &policy), 5242880);
-    assert_near(hn_cost_moving((uint64_t)GIB, false, 1200 * MS, &policy), 5242880 + 1200 * MS / 120);
-    g_assert_cmpint(hn_cost_moving((uint64_t)GIB, true, 0, &policy), <, hn_cost_moving((uint64_t)GIB, false, 0, &policy) / 3 + 1);
+    assert_near(hn_cost_moving((uint64_t)GIB, false, 1200 * MS, &policy),
+                5242880 + 1200 * MS / 120);
+    g_assert_cmpint(hn_cost_moving((uint64_t)GIB, true, 0, &policy), <,
+                    hn_cost_moving((uint64_t)GIB, false, 0, &policy) / 3 + 1);
     /* Longer than the horizon: it never pays more than staying remote would. */
     g_assert_cmpint(hn_cost_moving(UINT64_C(1) << 46, true, 1000 * MS, &policy), >=, 1000 * MS);
-    g_assert_cmpint(hn_cost_moving(UINT64_MAX, false, HN_MAX_ITEM_COST, &policy), <=, HN_MAX_ITEM_COST);
+    g_assert_cmpint(hn_cost_moving(UINT64_MAX, false, HN_MAX_ITEM_COST, &policy), <=,
+                    HN_MAX_ITEM_COST);
 }
 
 static void test_device(void)
@@ -109,15 +115,21 @@ static void test_device(void)
     g_assert_cmpint(hn_cost_device(1000, 31), ==, 210 * MS);
 }
 
-/* Whatever is done to an assignment: the change it returns is the change of the total, and both halves of
- * the price agree with it. Over company, kin, floating and all. */
+/* Whatever is done to an assignment: the change it returns is the change of the total, and both
+ * halves of the price agree with it. Over company, kin, floating and all. */
 static void test_increments(void)
 {
     uint64_t seed = 99;
 
     for (uint32_t k = 0; k < 200; k++) {
-        WorldMix mix = {.min_nodes = 2, .max_nodes = 5, .n_domains = 8, .cpu_load_permille = 1500, .memory_fill_permille = 500,
-                        .pinned_permille = 300, .is_odd = true, .has_wishes = true};
+        WorldMix mix = {.min_nodes = 2,
+                        .max_nodes = 5,
+                        .n_domains = 8,
+                        .cpu_load_permille = 1500,
+                        .memory_fill_permille = 500,
+                        .pinned_permille = 300,
+                        .is_odd = true,
+                        .has_wishes = true};
         g_autoptr(World) world = world_new_random(&mix, &seed);
         for (uint32_t d = 0; d < 8; d += 3) {
             HnDomain *domain = g_ptr_array_index(world->snapshot->domains, d);
@@ -133,9 +145,12 @@ static void test_increments(void)
             uint32_t item = (uint32_t)(world_random(&seed) % wm->model->n_items);
             uint32_t state = (uint32_t)(world_random(&seed) % (wm->model->n_nodes + 1));
             /* The table holds prices of what is allowed. */
-            if (state < wm->model->n_nodes && (wm->model->items[item].is_fixed || !(wm->model->items[item].allowed >> state & 1)))
+            if (state < wm->model->n_nodes &&
+                (wm->model->items[item].is_fixed || !(wm->model->items[item].allowed >> state & 1)))
                 continue;
-            int64_t priced = state < wm->model->n_nodes && a->state[item] != state ? hn_assignment_delta(a, item, state) : 0;
+            int64_t priced = state < wm->model->n_nodes && a->state[item] != state
+                                 ? hn_assignment_delta(a, item, state)
+                                 : 0;
             bool is_priced = state < wm->model->n_nodes && a->state[item] != state;
             int64_t moved = hn_assignment_move(a, item, state);
             int64_t now = hn_assignment_total(a);
@@ -162,7 +177,8 @@ static void test_increments(void)
         }
         if (wm->model->n_items == wm->n_splits) /* no parts of wide domains */
             /* Loads of roaming items are whole mcpu on each node. */
-            g_assert_cmpint(ABS(sum.total_ns_per_sec + hysteresis - total), <=, 10000000 + total / 10000);
+            g_assert_cmpint(ABS(sum.total_ns_per_sec + hysteresis - total), <=,
+                            10000000 + total / 10000);
     }
 }
 

@@ -16,7 +16,8 @@ static HnPlan *decide(World *world, HnPast *past, const HnForce *force)
     g_autoptr(GError) error = NULL;
 
     hn_policy_init(&policy);
-    HnPlan *plan = hn_decide(world->snapshot, &policy, past, force, force != NULL, NULL, 0, NULL, &error);
+    HnPlan *plan =
+        hn_decide(world->snapshot, &policy, past, force, force != NULL, NULL, 0, NULL, &error);
     g_assert_no_error(error);
     return plan;
 }
@@ -31,7 +32,8 @@ static void print_plan(const HnPlan *plan)
 }
 
 /* Rounds of 2 s with all plans applied, until the time is up; returns when the last action came. */
-static uint64_t run(World *world, HnPast *past, uint32_t n_rounds, uint32_t noise_permille, uint32_t *ret_n_plans)
+static uint64_t run(World *world, HnPast *past, uint32_t n_rounds, uint32_t noise_permille,
+                    uint32_t *ret_n_plans)
 {
     uint64_t seed = 42, last_ns = 0, start_ns = world->snapshot->taken_ns;
 
@@ -57,7 +59,8 @@ static void test_overcommit(void)
     static const struct {
         uint32_t n_guests;
         int32_t memory_node;
-    } cases[] = {{4, 0}, {4, 1}, {4, HN_NODE_NONE}, {6, 0}, {6, HN_NODE_NONE}, {5, 0}, {2, 0}, {8, HN_NODE_NONE}};
+    } cases[] = {{4, 0}, {4, 1}, {4, HN_NODE_NONE}, {6, 0}, {6, HN_NODE_NONE},
+                 {5, 0}, {2, 0}, {8, HN_NODE_NONE}};
 
     for (uint32_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(World) world = world_new(world_host(2, 2, 1, 1536 * MIB));
@@ -73,12 +76,12 @@ static void test_overcommit(void)
             g_assert_cmpuint(world_local_permille(world, domain), >=, 980);
             on_node[home]++;
         }
-        g_assert_cmpuint(MAX(on_node[0], on_node[1]) - MIN(on_node[0], on_node[1]), ==, cases[i].n_guests % 2);
+        g_assert_cmpuint(MAX(on_node[0], on_node[1]) - MIN(on_node[0], on_node[1]), ==,
+                         cases[i].n_guests % 2);
         g_assert_cmpuint(last_ns, <=, 4 * SECOND_NS);
         g_assert_cmpuint(n_plans, ==, 1);
     }
 }
-
 
 /* --- helpers for single situations --- */
 
@@ -107,13 +110,13 @@ static void scene_free(Scene *scene)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scene, scene_free)
 
 /* One round: decide, and let 2 s pass. */
-static HnPlan *scene_round(Scene *scene, const HnForce *force, const HnOutcome *outcomes, uint32_t n_outcomes,
-                           const char *const *in_flight)
+static HnPlan *scene_round(Scene *scene, const HnForce *force, const HnOutcome *outcomes,
+                           uint32_t n_outcomes, const char *const *in_flight)
 {
     g_autoptr(GError) error = NULL;
     uint64_t seed = 1;
-    HnPlan *plan = hn_decide(scene->world->snapshot, &scene->policy, scene->past, force, force != NULL, outcomes, n_outcomes,
-                             in_flight, &error);
+    HnPlan *plan = hn_decide(scene->world->snapshot, &scene->policy, scene->past, force,
+                             force != NULL, outcomes, n_outcomes, in_flight, &error);
 
     g_assert_no_error(error);
     print_plan(plan);
@@ -140,8 +143,9 @@ static const HnVerdict *verdict_of(const HnPlan *plan, const HnDomain *domain)
     return hn_plan_find(plan, domain->uuid);
 }
 
-#define assert_reason(plan, domain, wanted)                                                                            \
-    g_assert_cmpstr(hn_reason_name(verdict_of(plan, domain)->reason), ==, hn_reason_name(HN_REASON_##wanted))
+#define assert_reason(plan, domain, wanted)                                                        \
+    g_assert_cmpstr(hn_reason_name(verdict_of(plan, domain)->reason), ==,                          \
+                    hn_reason_name(HN_REASON_##wanted))
 
 static uint32_t count_actions(const HnPlan *plan, const HnDomain *domain, HnActionKind kind)
 {
@@ -159,7 +163,8 @@ static uint32_t count_actions(const HnPlan *plan, const HnDomain *domain, HnActi
 static void test_one_node(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(1, 4, 1, GIB));
-    HnDomain *managed = world_add(scene->world, 2, 128 * MIB, 2000, 0), *other = world_add(scene->world, 2, 128 * MIB, 2000, 0);
+    HnDomain *managed = world_add(scene->world, 2, 128 * MIB, 2000, 0),
+             *other = world_add(scene->world, 2, 128 * MIB, 2000, 0);
 
     other->wish.mode = HN_MODE_NONE;
     g_autoptr(HnPlan) plan = scene_after(scene, 3);
@@ -169,16 +174,47 @@ static void test_one_node(void)
 }
 
 /* Everything that may stand in the way, each with the reason it must give. */
-static void set_none(HnDomain *d) { d->wish.mode = HN_MODE_NONE; }
-static void set_off(HnDomain *d) { d->wish.mode = HN_MODE_OFF; }
-static void set_invalid(HnDomain *d) { d->wish.invalid = g_strdup("unknown attribute 'colour'"); }
-static void set_advise(HnDomain *d) { d->wish.mode = HN_MODE_ADVISE; }
-static void set_migrating(HnDomain *d) { d->job = HN_JOB_MIGRATION; }
-static void set_busy(HnDomain *d) { d->job = HN_JOB_OTHER; }
-static void set_paused(HnDomain *d) { d->state = HN_STATE_PAUSED; }
-static void set_unseen(HnDomain *d) { d->unobservable = g_strdup("no permission to read /proc/1234"); }
-static void set_unprobed(HnDomain *d) { d->resident_source = HN_SOURCE_NONE; }
-static void set_no_node(HnDomain *d) { d->wish.has_nodeset = true; d->wish.nodeset = 0; }
+static void set_none(HnDomain *d)
+{
+    d->wish.mode = HN_MODE_NONE;
+}
+static void set_off(HnDomain *d)
+{
+    d->wish.mode = HN_MODE_OFF;
+}
+static void set_invalid(HnDomain *d)
+{
+    d->wish.invalid = g_strdup("unknown attribute 'colour'");
+}
+static void set_advise(HnDomain *d)
+{
+    d->wish.mode = HN_MODE_ADVISE;
+}
+static void set_migrating(HnDomain *d)
+{
+    d->job = HN_JOB_MIGRATION;
+}
+static void set_busy(HnDomain *d)
+{
+    d->job = HN_JOB_OTHER;
+}
+static void set_paused(HnDomain *d)
+{
+    d->state = HN_STATE_PAUSED;
+}
+static void set_unseen(HnDomain *d)
+{
+    d->unobservable = g_strdup("no permission to read /proc/1234");
+}
+static void set_unprobed(HnDomain *d)
+{
+    d->resident_source = HN_SOURCE_NONE;
+}
+static void set_no_node(HnDomain *d)
+{
+    d->wish.has_nodeset = true;
+    d->wish.nodeset = 0;
+}
 
 static void set_spread_pins(HnDomain *d)
 {
@@ -197,11 +233,16 @@ static void test_refusals(void)
         HnReason reason;
         bool is_managed;
     } cases[] = {
-        {set_none, HN_REASON_NOT_OPTED_IN, false},   {set_off, HN_REASON_MODE_OFF, false},
-        {set_invalid, HN_REASON_BAD_METADATA, false}, {set_advise, HN_REASON_ADVISE_ONLY, true},
-        {set_migrating, HN_REASON_MIGRATING, true},  {set_busy, HN_REASON_DOMAIN_BUSY, true},
-        {set_paused, HN_REASON_PAUSED_DOMAIN, true}, {set_unseen, HN_REASON_EVIDENCE_THIN, true},
-        {set_unprobed, HN_REASON_EVIDENCE_THIN, true}, {set_no_node, HN_REASON_CONSTRAINT_EMPTY, true},
+        {set_none, HN_REASON_NOT_OPTED_IN, false},
+        {set_off, HN_REASON_MODE_OFF, false},
+        {set_invalid, HN_REASON_BAD_METADATA, false},
+        {set_advise, HN_REASON_ADVISE_ONLY, true},
+        {set_migrating, HN_REASON_MIGRATING, true},
+        {set_busy, HN_REASON_DOMAIN_BUSY, true},
+        {set_paused, HN_REASON_PAUSED_DOMAIN, true},
+        {set_unseen, HN_REASON_EVIDENCE_THIN, true},
+        {set_unprobed, HN_REASON_EVIDENCE_THIN, true},
+        {set_no_node, HN_REASON_CONSTRAINT_EMPTY, true},
         {set_spread_pins, HN_REASON_PINNED_BY_ADMIN, true},
     };
 
@@ -225,12 +266,13 @@ static void test_refusals(void)
     }
 }
 
-/* Found within 4 s of being seen: thin, unconfirmed, then acted upon; memory or vCPUs alone where that is
- * all that is missing; nothing the second time. */
+/* Found within 4 s of being seen: thin, unconfirmed, then acted upon; memory or vCPUs alone where
+ * that is all that is missing; nothing the second time. */
 static void test_detection(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 4 * GIB));
-    HnDomain *domain = world_add(scene->world, 2, 512 * MIB, 1800, 1), *busy = world_add(scene->world, 4, 512 * MIB, 4000, 1);
+    HnDomain *domain = world_add(scene->world, 2, 512 * MIB, 1800, 1),
+             *busy = world_add(scene->world, 4, 512 * MIB, 4000, 1);
 
     world_pin(scene->world, domain, 0);
     world_pin(scene->world, busy, 1);
@@ -254,7 +296,8 @@ static void test_detection(void)
 static void test_immovable(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(2, 8, 1, 8 * GIB));
-    HnDomain *domain = world_add(scene->world, 4, 2 * GIB, 4000, 1), *keeps = world_add(scene->world, 2, GIB, 2000, 1);
+    HnDomain *domain = world_add(scene->world, 4, 2 * GIB, 4000, 1),
+             *keeps = world_add(scene->world, 2, GIB, 2000, 1);
 
     domain->immovable_bytes[1] = domain->resident_bytes[1];
     keeps->wish.memory = HN_MEMORY_KEEP;
@@ -263,12 +306,15 @@ static void test_immovable(void)
     g_autoptr(HnPlan) plan = scene_after(scene, 3);
     g_assert_cmpint(verdict_of(plan, domain)->clients[0].home_wanted, ==, 1);
     g_assert_cmpint(verdict_of(plan, keeps)->clients[0].home_wanted, ==, 1);
-    g_assert_cmpuint(count_actions(plan, domain, HN_ACTION_MOVE_MEMORY) + count_actions(plan, keeps, HN_ACTION_MOVE_MEMORY), ==, 0);
+    g_assert_cmpuint(count_actions(plan, domain, HN_ACTION_MOVE_MEMORY) +
+                         count_actions(plan, keeps, HN_ACTION_MOVE_MEMORY),
+                     ==, 0);
     world_apply(scene->world, plan);
     /* The admin holds the vCPUs away: then it stays, and says so. */
     for (uint32_t v = 0; v < domain->n_vcpus; v++) {
         domain->vcpus[v].is_admin_pinned = true;
-        domain->vcpus[v].admin_cpus = domain->vcpus[v].affinity = scene->world->snapshot->host->nodes[0].cpus;
+        domain->vcpus[v].admin_cpus = domain->vcpus[v].affinity =
+            scene->world->snapshot->host->nodes[0].cpus;
     }
     for (uint32_t i = 0; i < 40; i++) {
         g_autoptr(HnPlan) later = scene_plain(scene);
@@ -325,7 +371,8 @@ static void test_forced(void)
 static void test_swap_full_nodes(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 10 * GIB));
-    HnDomain *a = world_add(scene->world, 4, 9 * GIB, 4000, 1), *b = world_add(scene->world, 4, 9 * GIB, 4000, 0);
+    HnDomain *a = world_add(scene->world, 4, 9 * GIB, 4000, 1),
+             *b = world_add(scene->world, 4, 9 * GIB, 4000, 0);
 
     world_pin(scene->world, a, 0);
     world_pin(scene->world, b, 1);
@@ -339,9 +386,11 @@ static void test_swap_full_nodes(void)
     g_autoptr(HnPlan) plan = scene_after(scene, 3);
     g_assert_cmpuint(plan->actions->len, >, 10);
     for (guint i = 0; i < plan->actions->len; i++) {
-        g_assert_true(world_apply_action(scene->world, plan, &g_array_index(plan->actions, HnAction, i)));
+        g_assert_true(
+            world_apply_action(scene->world, plan, &g_array_index(plan->actions, HnAction, i)));
         for (uint32_t n = 0; n < 2; n++)
-            g_assert_cmpuint(scene->world->snapshot->host->nodes[n].mem_free_bytes, >=, 256 * MIB - 4096);
+            g_assert_cmpuint(scene->world->snapshot->host->nodes[n].mem_free_bytes, >=,
+                             256 * MIB - 4096);
     }
     g_assert_cmpuint(world_local_permille(scene->world, a), ==, 1000);
     g_assert_cmpuint(world_local_permille(scene->world, b), ==, 1000);
@@ -379,7 +428,8 @@ static void test_light_load(void)
     g_autoptr(HnPlan) plan = scene_after(scene, 3);
     g_assert_true(world_apply(scene->world, plan));
     for (uint32_t i = 0; i < 8; i++)
-        n_left += world_home(scene->world, g_ptr_array_index(scene->world->snapshot->domains, i)) == 1;
+        n_left +=
+            world_home(scene->world, g_ptr_array_index(scene->world->snapshot->domains, i)) == 1;
     g_assert_cmpuint(n_left, >=, 3);
     g_assert_cmpuint(n_left, <=, 4);
 }
@@ -439,7 +489,8 @@ static void test_company(void)
     world_pin(scene->world, device, 0);
     g_autoptr(HnPlan) plan = scene_after(scene, 3);
     g_assert_true(world_apply(scene->world, plan));
-    g_assert_cmpint(world_home(scene->world, together[0]), ==, world_home(scene->world, together[1]));
+    g_assert_cmpint(world_home(scene->world, together[0]), ==,
+                    world_home(scene->world, together[1]));
     g_assert_cmpint(world_home(scene->world, apart[0]), !=, world_home(scene->world, apart[1]));
     g_assert_cmpint(world_home(scene->world, device), ==, 3);
     assert_reason(plan, device, DEVICE_LOCALITY);
@@ -500,7 +551,8 @@ static void test_hugepages(void)
 static void test_in_flight(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 8 * GIB));
-    HnDomain *a = world_add(scene->world, 4, 3 * GIB, 4000, 0), *b = world_add(scene->world, 4, 3 * GIB, 4000, 0);
+    HnDomain *a = world_add(scene->world, 4, 3 * GIB, 4000, 0),
+             *b = world_add(scene->world, 4, 3 * GIB, 4000, 0);
     const char *names[] = {NULL, NULL};
 
     world_pin(scene->world, a, 0);
@@ -510,15 +562,16 @@ static void test_in_flight(void)
     HnDomain *mover = verdict_of(plan, a)->will_act ? a : b;
     names[0] = mover->uuid;
     /* Only the pin has happened so far. */
-    g_assert_true(world_apply_action(scene->world, plan, &g_array_index(plan->actions, HnAction, 0)));
+    g_assert_true(
+        world_apply_action(scene->world, plan, &g_array_index(plan->actions, HnAction, 0)));
     for (uint32_t i = 0; i < 5; i++) {
         g_autoptr(HnPlan) waiting = scene_round(scene, NULL, NULL, 0, names);
         assert_reason(waiting, mover, IN_PROGRESS);
         g_assert_cmpint(verdict_of(waiting, mover)->clients[0].home_wanted, ==, 1);
         g_assert_cmpuint(waiting->actions->len, ==, 0);
     }
-    /* The mover gave up in the middle: what is missing is asked for again, without a new confirmation of a
-     * home. */
+    /* The mover gave up in the middle: what is missing is asked for again, without a new
+     * confirmation of a home. */
     g_autoptr(HnPlan) again = scene_after(scene, 2);
     g_assert_cmpuint(count_actions(again, mover, HN_ACTION_PIN), ==, 0);
     g_assert_cmpuint(count_actions(again, mover, HN_ACTION_MOVE_MEMORY), ==, 1);
@@ -528,7 +581,8 @@ static void test_in_flight(void)
 static void test_residue(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 8 * GIB));
-    HnDomain *domain = world_add(scene->world, 2, 2 * GIB, 2000, 1), *busy = world_add(scene->world, 4, GIB, 4000, 1);
+    HnDomain *domain = world_add(scene->world, 2, 2 * GIB, 2000, 1),
+             *busy = world_add(scene->world, 4, GIB, 4000, 1);
 
     world_pin(scene->world, domain, 0);
     world_pin(scene->world, busy, 1);
@@ -537,8 +591,12 @@ static void test_residue(void)
     g_assert_true(world_apply(scene->world, plan));
     domain->resident_bytes[0] -= 300 * MIB;
     domain->resident_bytes[1] += 300 * MIB;
-    HnOutcome outcome = {.generation = plan->generation, .kind = HN_ACTION_MOVE_MEMORY, .reason = HN_REASON_DONE_WITH_RESIDUE,
-                         .bytes_moved = 1748 * MIB, .bytes_left = 300 * MIB, .to_node = 0};
+    HnOutcome outcome = {.generation = plan->generation,
+                         .kind = HN_ACTION_MOVE_MEMORY,
+                         .reason = HN_REASON_DONE_WITH_RESIDUE,
+                         .bytes_moved = 1748 * MIB,
+                         .bytes_left = 300 * MIB,
+                         .to_node = 0};
     g_strlcpy(outcome.uuid, domain->uuid, sizeof(outcome.uuid));
     g_autoptr(HnPlan) after = scene_round(scene, NULL, &outcome, 1, NULL);
     for (uint32_t i = 0; i < 60; i++) {
@@ -592,7 +650,8 @@ static void test_audit(void)
         g_autoptr(HnPlan) later = scene_plain(scene);
         /* Something invisible starves it there: nine tenths of its time are waiting. */
         for (uint32_t v = 0; v < 2; v++)
-            domain->vcpus[v].run_delay_ns += domain->vcpus[v].affinity.words[0] & 0xf0 ? 15 * SECOND_NS : 0;
+            domain->vcpus[v].run_delay_ns +=
+                domain->vcpus[v].affinity.words[0] & 0xf0 ? 15 * SECOND_NS : 0;
         n_undone += verdict_of(later, domain)->reason == HN_REASON_UNDO_WORSE;
         g_assert_true(world_apply(scene->world, later));
     }
@@ -602,7 +661,8 @@ static void test_audit(void)
     assert_reason(marked, domain, MARKED_WORSE);
 }
 
-/* The fence is off unless asked for, opened before a move and never set on a domain that may still grow. */
+/* The fence is off unless asked for, opened before a move and never set on a domain that may still
+ * grow. */
 static void test_fence(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 8 * GIB));
@@ -650,7 +710,8 @@ static void test_departures(void)
     g_autoptr(HnPlan) plan = scene_after(scene, 3);
     g_assert_true(plan->is_overfull);
     g_assert_cmpuint(plan->departures->len, ==, 3);
-    g_assert_cmpstr(g_ptr_array_index(plan->departures, 0), ==, "00000000-0000-0000-0000-000000000005");
+    g_assert_cmpstr(g_ptr_array_index(plan->departures, 0), ==,
+                    "00000000-0000-0000-0000-000000000005");
 }
 
 /* A snapshot that makes no sense is an error, not a plan. */
@@ -660,7 +721,8 @@ static void test_nonsense(void)
     g_autoptr(GError) error = NULL;
 
     scene->world->snapshot->host->distance[1] = 5;
-    g_assert_null(hn_decide(scene->world->snapshot, &scene->policy, scene->past, NULL, 0, NULL, 0, NULL, &error));
+    g_assert_null(hn_decide(scene->world->snapshot, &scene->policy, scene->past, NULL, 0, NULL, 0,
+                            NULL, &error));
     g_assert_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_RANGE);
     g_assert_nonnull(strstr(error->message, "is 5 (allowed: 10 to 254)"));
 }

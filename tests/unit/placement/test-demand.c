@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Demand: smoothing, waiting, restart and wrap of counters, the dead band; and the two locality numbers.
+ * Demand: smoothing, waiting, restart and wrap of counters, the dead band; and the two locality
+ * numbers.
  */
 #include "world.h"
 
@@ -26,7 +27,8 @@ static void run_steps(const Step *steps, unsigned n_steps)
     HnPastDomain *record = hn_past_domain(past, domain, 1);
     hn_demand_update(record, domain, 0, &policy);
     g_assert_cmpuint(record->n_samples, ==, 0);
-    g_assert_cmpuint(hn_demand_of_vcpu(record, domain, 0), ==, 1000); /* running and unknown: all of a CPU */
+    g_assert_cmpuint(hn_demand_of_vcpu(record, domain, 0), ==,
+                     1000); /* running and unknown: all of a CPU */
     for (unsigned i = 0; i < n_steps; i++) {
         vcpu->exec_ns += steps[i].exec_ms * 1000000;
         vcpu->run_delay_ns += steps[i].delay_ms * 1000000;
@@ -39,11 +41,14 @@ static void run_steps(const Step *steps, unsigned n_steps)
 static void test_smoothing(void)
 {
     static const Step busy[] = {{2000, 0, 1000, 1000}, {2000, 0, 1000, 1000}};
-    /* On an overcommitted node it runs half of the time and waits the other half: it wants all of it. */
-    static const Step waits[] = {{1000, 1000, 1000, 1000}, {500, 1500, 1000, 1000}, {500, 2500, 1000, 1000}};
+    /* On an overcommitted node it runs half of the time and waits the other half: it wants all of
+     * it. */
+    static const Step waits[] = {
+        {1000, 1000, 1000, 1000}, {500, 1500, 1000, 1000}, {500, 2500, 1000, 1000}};
     static const Step half[] = {{1000, 0, 500, 500}, {1000, 0, 500, 500}};
     /* From idle to busy: a third after one round, more than half after two. */
-    static const Step wakes[] = {{0, 0, 0, 0}, {2000, 0, 330, 380}, {2000, 0, 550, 610}, {2000, 0, 700, 780}};
+    static const Step wakes[] = {
+        {0, 0, 0, 0}, {2000, 0, 330, 380}, {2000, 0, 550, 610}, {2000, 0, 700, 780}};
 
     run_steps(busy, G_N_ELEMENTS(busy));
     run_steps(waits, G_N_ELEMENTS(waits));
@@ -51,7 +56,8 @@ static void test_smoothing(void)
     run_steps(wakes, G_N_ELEMENTS(wakes));
 }
 
-/* Counters that run backwards, and threads that are not the same any more, give no sample and no nonsense. */
+/* Counters that run backwards, and threads that are not the same any more, give no sample and no
+ * nonsense. */
 static void test_restart(void)
 {
     g_autoptr(HnPast) past = hn_past_new();
@@ -93,12 +99,14 @@ static void test_hold(void)
         uint64_t held, smoothed, want;
         bool is_held;
     } cases[] = {
-        {0, 700, 700, false}, {1000, 1124, 1000, true}, {1000, 876, 1000, true}, {1000, 1126, 1126, true},
-        {1000, 874, 874, true}, {10, 29, 10, true}, {10, 31, 31, true}, {0, 15, 0, true},
+        {0, 700, 700, false},     {1000, 1124, 1000, true}, {1000, 876, 1000, true},
+        {1000, 1126, 1126, true}, {1000, 874, 874, true},   {10, 29, 10, true},
+        {10, 31, 31, true},       {0, 15, 0, true},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++)
-        g_assert_cmpuint(hn_demand_hold(cases[i].held, cases[i].is_held, cases[i].smoothed), ==, cases[i].want);
+        g_assert_cmpuint(hn_demand_hold(cases[i].held, cases[i].is_held, cases[i].smoothed), ==,
+                         cases[i].want);
 }
 
 static void test_weight(void)
@@ -108,7 +116,8 @@ static void test_weight(void)
     g_assert_cmpuint(hn_demand_weight(3 * SECOND_NS, SECOND_NS), ==, 57344);
     g_assert_cmpuint(hn_demand_weight(100 * SECOND_NS, SECOND_NS), ==, 65536);
     for (uint64_t t = 0; t < 3000; t++)
-        g_assert_cmpuint(hn_demand_weight(t * 1000000, SECOND_NS), <=, hn_demand_weight((t + 1) * 1000000, SECOND_NS));
+        g_assert_cmpuint(hn_demand_weight(t * 1000000, SECOND_NS), <=,
+                         hn_demand_weight((t + 1) * 1000000, SECOND_NS));
 }
 
 /* Bytes and accesses are two numbers and may disagree. */
@@ -118,7 +127,10 @@ static void test_locality(void)
     HnDomain *domain = world_add(world, 2, UINT64_C(1) << 30, 2000, 0);
     HnCpuset both = {0};
     uint64_t movable[2] = {UINT64_C(950) << 20, UINT64_C(50) << 20}, stuck[2] = {0};
-    HnClient client = {.n_vcpus = 2, .home_now = 0, .movable_bytes = movable, .immovable_bytes = stuck,
+    HnClient client = {.n_vcpus = 2,
+                       .home_now = 0,
+                       .movable_bytes = movable,
+                       .immovable_bytes = stuck,
                        .resident_bytes = UINT64_C(1000) << 20};
     HnSplit split = {.domain = domain, .n_clients = 1, .clients = &client};
 
@@ -141,7 +153,8 @@ static void test_locality(void)
     client.home_now = HN_NODE_NONE;
     domain->vcpus[0].last_cpu = 0;
     domain->vcpus[1].last_cpu = 5;
-    g_assert_cmpuint(hn_evidence_locality(world->snapshot->host, &split).bytes_local_permille, ==, 500);
+    g_assert_cmpuint(hn_evidence_locality(world->snapshot->host, &split).bytes_local_permille, ==,
+                     500);
 }
 
 /* A toucher counts when it was seen twice in a row, not twice at all. */

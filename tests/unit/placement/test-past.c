@@ -15,14 +15,21 @@ static void test_round_trip(void)
     uint64_t seed = 3;
 
     for (uint32_t k = 0; k < 20; k++) {
-        WorldMix mix = {.min_nodes = 2, .max_nodes = 4, .n_domains = 6, .cpu_load_permille = 1500, .memory_fill_permille = 600,
-                        .pinned_permille = 500, .is_odd = true, .has_wishes = true};
+        WorldMix mix = {.min_nodes = 2,
+                        .max_nodes = 4,
+                        .n_domains = 6,
+                        .cpu_load_permille = 1500,
+                        .memory_fill_permille = 600,
+                        .pinned_permille = 500,
+                        .is_odd = true,
+                        .has_wishes = true};
         g_autoptr(World) world = world_new_random(&mix, &seed);
         g_autoptr(HnPast) past = hn_past_new();
         HnPolicy policy;
         hn_policy_init(&policy);
         for (uint32_t i = 0; i < 6; i++) {
-            g_autoptr(HnPlan) plan = hn_decide(world->snapshot, &policy, past, NULL, 0, NULL, 0, NULL, NULL);
+            g_autoptr(HnPlan) plan =
+                hn_decide(world->snapshot, &policy, past, NULL, 0, NULL, 0, NULL, NULL);
             world_apply(world, plan);
             world_step(world, 2 * SECOND_NS, 50, &seed);
         }
@@ -114,7 +121,8 @@ static void test_container(void)
     }
     g_assert_cmpuint(past->domains->len, ==, 10);
     for (uint32_t i = 1; i < 10; i++)
-        g_assert_cmpstr(((HnPastDomain *)past->domains->pdata[i - 1])->uuid, <, ((HnPastDomain *)past->domains->pdata[i])->uuid);
+        g_assert_cmpstr(((HnPastDomain *)past->domains->pdata[i - 1])->uuid, <,
+                        ((HnPastDomain *)past->domains->pdata[i])->uuid);
     hn_past_sweep(past, 7);
     g_assert_cmpuint(past->domains->len, ==, 5);
     g_assert_null(hn_past_find(past, "20000000-0000-0000-0000-000000000000"));

@@ -27,7 +27,8 @@ static void enumerate(HnAssignment *a, const HnAssignment *before, uint32_t item
         return;
     }
     for (uint32_t state = 0; state <= m->n_nodes; state++) {
-        if (state < m->n_nodes && (m->items[item].is_fixed || !(m->items[item].allowed >> state & 1)))
+        if (state < m->n_nodes &&
+            (m->items[item].is_fixed || !(m->items[item].allowed >> state & 1)))
             continue;
         uint32_t was = a->state[item];
         hn_assignment_move(a, item, state);
@@ -38,8 +39,14 @@ static void enumerate(HnAssignment *a, const HnAssignment *before, uint32_t item
 
 static WorldMix mix_number(uint32_t k, uint32_t n_domains)
 {
-    return (WorldMix){.min_nodes = 2, .max_nodes = 4, .n_domains = n_domains, .cpu_load_permille = 400 + k % 6 * 500,
-                      .memory_fill_permille = 200 + k % 5 * 190, .pinned_permille = k % 3 * 500, .is_odd = k % 2, .has_wishes = k % 4 == 3};
+    return (WorldMix){.min_nodes = 2,
+                      .max_nodes = 4,
+                      .n_domains = n_domains,
+                      .cpu_load_permille = 400 + k % 6 * 500,
+                      .memory_fill_permille = 200 + k % 5 * 190,
+                      .pinned_permille = k % 3 * 500,
+                      .is_odd = k % 2,
+                      .has_wishes = k % 4 == 3};
 }
 
 static void test_exact(void)
@@ -53,7 +60,9 @@ static void test_exact(void)
         g_autoptr(WorldModel) wm = world_model_new(world);
         if (state_space(wm->model) > 8000)
             continue;
-        g_autoptr(HnAssignment) a = hn_assignment_new(wm->model), before = hn_assignment_new(wm->model), found = hn_assignment_new(wm->model);
+        g_autoptr(HnAssignment) a = hn_assignment_new(wm->model),
+                                before = hn_assignment_new(wm->model),
+                                found = hn_assignment_new(wm->model);
         int64_t best = INT64_MAX;
         enumerate(a, before, 0, &best);
         g_assert_true(hn_search_exact(found, UINT64_MAX));
@@ -63,8 +72,8 @@ static void test_exact(void)
     g_assert_cmpuint(n_tried, >, 60);
 }
 
-/* Every result is valid, not worse than today, and repeatable; and the mean gap to the optimum stays below
- * one per cent where that can be known quickly. */
+/* Every result is valid, not worse than today, and repeatable; and the mean gap to the optimum
+ * stays below one per cent where that can be known quickly. */
 static void test_quality(void)
 {
     uint64_t seed = 11;
@@ -75,7 +84,9 @@ static void test_quality(void)
         WorldMix mix = mix_number(k, 6 + k % 9);
         g_autoptr(World) world = world_new_random(&mix, &seed);
         g_autoptr(WorldModel) wm = world_model_new(world);
-        g_autoptr(HnAssignment) before = hn_assignment_new(wm->model), a = hn_assignment_new(wm->model), again = hn_assignment_new(wm->model);
+        g_autoptr(HnAssignment) before = hn_assignment_new(wm->model),
+                                a = hn_assignment_new(wm->model),
+                                again = hn_assignment_new(wm->model);
         hn_search(a);
         hn_search(again);
         for (uint32_t i = 0; i < wm->model->n_items; i++) {
@@ -83,7 +94,8 @@ static void test_quality(void)
             if (wm->model->items[i].is_fixed)
                 g_assert_cmpuint(a->state[i], ==, before->state[i]);
             g_assert_true(hn_assignment_has_room(a, before, i));
-            g_assert_true(a->state[i] == wm->model->n_nodes || (wm->model->items[i].allowed >> a->state[i] & 1));
+            g_assert_true(a->state[i] == wm->model->n_nodes ||
+                          (wm->model->items[i].allowed >> a->state[i] & 1));
         }
         int64_t found = hn_assignment_total(a);
         g_assert_cmpint(found, <=, hn_assignment_total(before));
@@ -121,8 +133,8 @@ static void test_small_is_exact(void)
     g_assert_cmpuint(n_small, >, 30);
 }
 
-/* Single moves do not help here; exchanges and chains do. Three nodes full to the brim, each guest on its
- * neighbour's node. */
+/* Single moves do not help here; exchanges and chains do. Three nodes full to the brim, each guest
+ * on its neighbour's node. */
 static void test_ring(void)
 {
     g_autoptr(World) world = world_new(world_host(3, 4, 1, UINT64_C(10) << 30));

@@ -31,7 +31,8 @@ static void test_host(void)
 
 static void test_odd_host(void)
 {
-    const char *text = "mem=12G,6G,0 cpus=8,0,4 ids=0,4,9 free=1G,6G,0 dist=10,20,30/21,10,40/33,44,10 isolated=0-1 bw=40,20,0 huge2M=512,0,0";
+    const char *text = "mem=12G,6G,0 cpus=8,0,4 ids=0,4,9 free=1G,6G,0 "
+                       "dist=10,20,30/21,10,40/33,44,10 isolated=0-1 bw=40,20,0 huge2M=512,0,0";
     g_autoptr(GError) error = NULL;
     g_autoptr(HnHost) host = hn_topology_parse_host(text, strlen(text), &error);
 
@@ -84,7 +85,8 @@ static void test_bad_hosts(void)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(HnHost) host = hn_topology_parse_host(cases[i].text, strlen(cases[i].text), &error);
+        g_autoptr(HnHost) host =
+            hn_topology_parse_host(cases[i].text, strlen(cases[i].text), &error);
         g_assert_null(host);
         g_test_message("%s: %s", cases[i].text, error->message);
         g_assert_nonnull(strstr(error->message, cases[i].error));
@@ -93,7 +95,9 @@ static void test_bad_hosts(void)
 
 static void test_fleet(void)
 {
-    const char *host_text = "2n 8c 16G", *text = "3x 2v 1G load=1.5 on=1 ; 1v 512M home=0 mode=advise weight=300 group=web keep";
+    const char *host_text = "2n 8c 16G",
+               *text =
+                   "3x 2v 1G load=1.5 on=1 ; 1v 512M home=0 mode=advise weight=300 group=web keep";
     g_autoptr(GError) error = NULL;
     g_autoptr(HnHost) host = hn_topology_parse_host(host_text, strlen(host_text), &error);
     g_autoptr(GArray) fleet = hn_topology_parse_fleet(text, strlen(text), &error);
@@ -101,7 +105,8 @@ static void test_fleet(void)
     g_assert_no_error(error);
     g_assert_cmpuint(fleet->len, ==, 2);
     g_assert_cmpuint(g_array_index(fleet, HnFleetGroup, 0).load_mcpu, ==, 1500);
-    g_autoptr(HnSnapshot) snapshot = hn_topology_populate(host, fleet, 7200 * UINT64_C(1000000000), &error);
+    g_autoptr(HnSnapshot) snapshot =
+        hn_topology_populate(host, fleet, 7200 * UINT64_C(1000000000), &error);
     g_assert_no_error(error);
     g_assert_cmpuint(snapshot->domains->len, ==, 4);
     const HnDomain *last = hn_snapshot_find(snapshot, "g3");
@@ -110,8 +115,10 @@ static void test_fleet(void)
     g_assert_cmpstr(last->wish.group, ==, "web");
     g_assert_cmpuint(last->resident_bytes[0], ==, 256 << 20);
     g_assert_true(hn_cpuset_equal(&last->vcpus[0].affinity, &host->nodes[0].cpus));
-    g_assert_cmpuint(snapshot->host->nodes[1].mem_free_bytes, ==, 8 * GIB - 3 * GIB - (UINT64_C(256) << 20));
-    /* What-if: the three go home to their memory or spread; either way it is decided from this alone. */
+    g_assert_cmpuint(snapshot->host->nodes[1].mem_free_bytes, ==,
+                     8 * GIB - 3 * GIB - (UINT64_C(256) << 20));
+    /* What-if: the three go home to their memory or spread; either way it is decided from this
+     * alone. */
     g_autoptr(HnPast) past = hn_past_new();
     HnPolicy policy;
     uint32_t n_actions = 0;
@@ -146,7 +153,8 @@ static void test_bad_fleets(void)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(GArray) fleet = hn_topology_parse_fleet(cases[i].text, strlen(cases[i].text), &error);
+        g_autoptr(GArray) fleet =
+            hn_topology_parse_fleet(cases[i].text, strlen(cases[i].text), &error);
         g_assert_cmpint(fleet != NULL, ==, cases[i].error == NULL);
         if (cases[i].error)
             g_assert_nonnull(strstr(error->message, cases[i].error));
@@ -155,10 +163,13 @@ static void test_bad_fleets(void)
     g_autoptr(HnHost) host = hn_topology_parse_host(host_text, strlen(host_text), NULL);
     static const struct {
         const char *text, *error;
-    } misfits[] = {{"2v 9G on=0", "does not fit"}, {"2v 1G on=2", "names a node the host lacks"}, {"17x 2v 1G", "does not fit"}};
+    } misfits[] = {{"2v 9G on=0", "does not fit"},
+                   {"2v 1G on=2", "names a node the host lacks"},
+                   {"17x 2v 1G", "does not fit"}};
     for (unsigned i = 0; i < G_N_ELEMENTS(misfits); i++) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(GArray) fleet = hn_topology_parse_fleet(misfits[i].text, strlen(misfits[i].text), NULL);
+        g_autoptr(GArray) fleet =
+            hn_topology_parse_fleet(misfits[i].text, strlen(misfits[i].text), NULL);
         g_assert_null(hn_topology_populate(host, fleet, 1, &error));
         g_assert_nonnull(strstr(error->message, misfits[i].error));
     }

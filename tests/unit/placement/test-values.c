@@ -94,15 +94,43 @@ static HnHost *sane_host(void)
     return host;
 }
 
-static void no_nodes(HnHost *host) { host->n_nodes = 0; }
-static void short_distance(HnHost *host) { host->distance[1] = 9; }
-static void wrong_diagonal(HnHost *host) { host->distance[4] = 20; }
-static void double_id(HnHost *host) { host->nodes[2].id = 4; }
-static void wrong_count(HnHost *host) { host->nodes[1].n_cpus = 5; }
-static void no_cores(HnHost *host) { host->nodes[1].n_cores = 0; }
-static void shared_cpu(HnHost *host) { hn_cpuset_remove(&host->nodes[1].cpus, 4); hn_cpuset_add(&host->nodes[1].cpus, 0); }
-static void isolated_cpu(HnHost *host) { hn_cpuset_add(&host->isolated, 5); }
-static void too_free(HnHost *host) { host->nodes[0].mem_free_bytes = UINT64_C(1) << 33; }
+static void no_nodes(HnHost *host)
+{
+    host->n_nodes = 0;
+}
+static void short_distance(HnHost *host)
+{
+    host->distance[1] = 9;
+}
+static void wrong_diagonal(HnHost *host)
+{
+    host->distance[4] = 20;
+}
+static void double_id(HnHost *host)
+{
+    host->nodes[2].id = 4;
+}
+static void wrong_count(HnHost *host)
+{
+    host->nodes[1].n_cpus = 5;
+}
+static void no_cores(HnHost *host)
+{
+    host->nodes[1].n_cores = 0;
+}
+static void shared_cpu(HnHost *host)
+{
+    hn_cpuset_remove(&host->nodes[1].cpus, 4);
+    hn_cpuset_add(&host->nodes[1].cpus, 0);
+}
+static void isolated_cpu(HnHost *host)
+{
+    hn_cpuset_add(&host->isolated, 5);
+}
+static void too_free(HnHost *host)
+{
+    host->nodes[0].mem_free_bytes = UINT64_C(1) << 33;
+}
 
 static void no_memory(HnHost *host)
 {
@@ -124,11 +152,11 @@ static void test_host(void)
         void (*spoil)(HnHost *host);
         const char *message;
     } cases[] = {
-        {no_nodes, "allowed: 1 to 64"},     {short_distance, "is 9 (allowed: 10 to 254)"},
-        {wrong_diagonal, "allowed: 10)"},   {double_id, "does not ascend"},
-        {wrong_count, "n_cpus is 5"},       {no_cores, "0 cores for 4 CPUs"},
-        {shared_cpu, "share CPUs"},         {isolated_cpu, "isolated"},
-        {too_free, "bytes free of"},        {no_memory, "without memory"},
+        {no_nodes, "allowed: 1 to 64"},    {short_distance, "is 9 (allowed: 10 to 254)"},
+        {wrong_diagonal, "allowed: 10)"},  {double_id, "does not ascend"},
+        {wrong_count, "n_cpus is 5"},      {no_cores, "0 cores for 4 CPUs"},
+        {shared_cpu, "share CPUs"},        {isolated_cpu, "isolated"},
+        {too_free, "bytes free of"},       {no_memory, "without memory"},
         {no_cpus, "without a usable CPU"},
     };
     g_autoptr(HnHost) host = sane_host();
@@ -194,7 +222,8 @@ static void test_policy(void)
 static void test_containers(void)
 {
     g_autoptr(HnSnapshot) snapshot = hn_snapshot_new();
-    static const char *const uuids[] = {"c0000000-0000-0000-0000-000000000000", "a0000000-0000-0000-0000-000000000000",
+    static const char *const uuids[] = {"c0000000-0000-0000-0000-000000000000",
+                                        "a0000000-0000-0000-0000-000000000000",
                                         "b0000000-0000-0000-0000-000000000000"};
 
     for (unsigned i = 0; i < 3; i++) {

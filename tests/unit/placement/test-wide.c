@@ -28,7 +28,8 @@ static HnPlan *third_plan(World *world)
     return plan;
 }
 
-/* Two cells, each with its memory on the other's node: each cell gets one node, and its own memory. */
+/* Two cells, each with its memory on the other's node: each cell gets one node, and its own memory.
+ */
 static void test_cells(void)
 {
     g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
@@ -59,7 +60,8 @@ static void test_cells(void)
     g_assert_cmpint(v->clients[1].guest_cell, ==, 1);
     g_assert_true(world_apply(world, plan));
     for (uint32_t i = 0; i < 12; i++)
-        g_assert_true(hn_cpuset_is_subset(&domain->vcpus[i].affinity, &world->snapshot->host->nodes[i < 6].cpus));
+        g_assert_true(hn_cpuset_is_subset(&domain->vcpus[i].affinity,
+                                          &world->snapshot->host->nodes[i < 6].cpus));
 }
 
 /* Without cells or evidence: the fewest nodes that hold it, near each other. */
@@ -82,8 +84,8 @@ static void test_fewest_near(void)
     g_assert_cmpuint(v->n_chunk_maps, ==, 0);
 }
 
-/* vCPUs that touch the same chunks stay together even if their numbers say otherwise; chunks touched from
- * both sides are shared and not chased. */
+/* vCPUs that touch the same chunks stay together even if their numbers say otherwise; chunks
+ * touched from both sides are shared and not chased. */
 static void test_touch_matrix(void)
 {
     g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
@@ -101,7 +103,8 @@ static void test_touch_matrix(void)
         HnChunk *chunk = &region->chunks[i];
         chunk->node = i % 2 ? 0 : 1;
         chunk->heat = 10;
-        /* Even vCPUs share the first half, odd ones the second; ten chunks are everybody's, ten nobody's. */
+        /* Even vCPUs share the first half, odd ones the second; ten chunks are everybody's, ten
+         * nobody's. */
         chunk->touch_clients = i < 10 ? even | odd : i < 20 ? 0 : i < 138 ? even : odd;
     }
     g_autoptr(HnPlan) plan = third_plan(world);
@@ -118,7 +121,8 @@ static void test_touch_matrix(void)
     g_assert_cmpuint(v->chunk_maps[0].client[200], ==, 1 - side);
     g_assert_true(v->will_act);
     g_assert_cmpint(v->clients[0].home_wanted, !=, v->clients[1].home_wanted);
-    /* Each part's chunks lie half on either node: about a quarter of it all has to come over to each. */
+    /* Each part's chunks lie half on either node: about a quarter of it all has to come over to
+     * each. */
     g_assert_cmpuint(v->bytes_to_move, >, 7 * GIB);
     g_assert_cmpuint(v->bytes_to_move, <, 9 * GIB);
 }

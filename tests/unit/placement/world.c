@@ -56,7 +56,8 @@ static void take_free(HnNode *node, uint64_t bytes)
     node->mem_free_bytes -= MIN(bytes, node->mem_free_bytes);
 }
 
-HnDomain *world_add(World *world, uint32_t n_vcpus, uint64_t bytes, uint64_t load_mcpu, int32_t memory_node)
+HnDomain *world_add(World *world, uint32_t n_vcpus, uint64_t bytes, uint64_t load_mcpu,
+                    int32_t memory_node)
 {
     HnHost *host = world->snapshot->host;
     HnDomain *domain = hn_domain_new(host->n_nodes);
@@ -82,7 +83,9 @@ HnDomain *world_add(World *world, uint32_t n_vcpus, uint64_t bytes, uint64_t loa
         vcpu->last_cpu = -1;
     }
     for (uint32_t n = 0; n < host->n_nodes; n++) {
-        uint64_t part = memory_node == HN_NODE_NONE ? bytes / host->n_nodes : memory_node == (int32_t)n ? bytes : 0;
+        uint64_t part = memory_node == HN_NODE_NONE ? bytes / host->n_nodes
+                        : memory_node == (int32_t)n ? bytes
+                                                    : 0;
         domain->resident_bytes[n] = part;
         take_free(&host->nodes[n], part);
     }
@@ -103,8 +106,11 @@ void world_step(World *world, uint64_t elapsed_ns, uint32_t noise_permille, uint
     world->snapshot->taken_ns += elapsed_ns;
     for (guint d = 0; d < world->snapshot->domains->len; d++) {
         HnDomain *domain = g_ptr_array_index(world->snapshot->domains, d);
-        int64_t noise = noise_permille ? (int64_t)(world_random(seed) % (2 * noise_permille + 1)) - noise_permille : 0;
-        uint64_t load = world->load_mcpu[d] * (uint64_t)(1000 + noise) / 1000 / MAX(domain->n_vcpus, 1);
+        int64_t noise = noise_permille ? (int64_t)(world_random(seed) % (2 * noise_permille + 1)) -
+                                             noise_permille
+                                       : 0;
+        uint64_t load =
+            world->load_mcpu[d] * (uint64_t)(1000 + noise) / 1000 / MAX(domain->n_vcpus, 1);
         for (uint32_t v = 0; v < domain->n_vcpus; v++) {
             /* Half of it granted, half waited for: demand must come out the same. */
             uint64_t wanted_ns = elapsed_ns / 1000 * load;
@@ -116,7 +122,8 @@ void world_step(World *world, uint64_t elapsed_ns, uint32_t noise_permille, uint
 
 static const HnClientVerdict *client_of(const HnPlan *plan, const HnAction *action)
 {
-    const HnVerdict *verdict = g_ptr_array_index(plan->verdicts, (guint)g_ascii_strtoull(action->uuid + 24, NULL, 10));
+    const HnVerdict *verdict =
+        g_ptr_array_index(plan->verdicts, (guint)g_ascii_strtoull(action->uuid + 24, NULL, 10));
 
     return &verdict->clients[action->client];
 }
@@ -151,7 +158,8 @@ static bool apply_move(World *world, HnDomain *domain, const HnAction *action)
     for (uint32_t n = 0; n < host->n_nodes && left > 0; n++) {
         if (!(action->from_nodes >> n & 1) || n == to)
             continue;
-        uint64_t part = MIN(left, domain->resident_bytes[n] - MIN(domain->immovable_bytes[n], domain->resident_bytes[n]));
+        uint64_t part = MIN(left, domain->resident_bytes[n] -
+                                      MIN(domain->immovable_bytes[n], domain->resident_bytes[n]));
         domain->resident_bytes[n] -= part;
         domain->resident_bytes[to] += part;
         host->nodes[n].mem_free_bytes += part;
@@ -197,7 +205,8 @@ int32_t world_home(const World *world, const HnDomain *domain)
     for (uint32_t n = 0; n < world->snapshot->host->n_nodes; n++) {
         bool is_inside = true;
         for (uint32_t v = 0; v < domain->n_vcpus; v++)
-            is_inside &= hn_cpuset_is_subset(&domain->vcpus[v].affinity, &world->snapshot->host->nodes[n].cpus);
+            is_inside &= hn_cpuset_is_subset(&domain->vcpus[v].affinity,
+                                             &world->snapshot->host->nodes[n].cpus);
         if (is_inside)
             return (int32_t)n;
     }

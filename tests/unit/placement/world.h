@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A small world for tests of placement/: guests with a true load and true memory, a clock that is moved by
- * hand, snapshots of it, and plans applied to it perfectly or action by action.
+ * A small world for tests of placement/: guests with a true load and true memory, a clock that is
+ * moved by hand, snapshots of it, and plans applied to it perfectly or action by action.
  *
  * Must not contain a model of performance: that is the simulator's business.
  */
@@ -22,14 +22,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(World, world_free)
 /* A host of equal nodes, all memory free. */
 HnHost *world_host(uint32_t n_nodes, uint32_t cpus_per_node, uint32_t smt, uint64_t bytes_per_node);
 
-/* Adds an opted-in, long-running guest with unpinned vCPUs and memory on node `memory_node`, spread over
- * all nodes if that is HN_NODE_NONE; memory is taken from the nodes' free bytes. */
-HnDomain *world_add(World *world, uint32_t n_vcpus, uint64_t bytes, uint64_t load_mcpu, int32_t memory_node);
+/* Adds an opted-in, long-running guest with unpinned vCPUs and memory on node `memory_node`, spread
+ * over all nodes if that is HN_NODE_NONE; memory is taken from the nodes' free bytes. */
+HnDomain *world_add(World *world, uint32_t n_vcpus, uint64_t bytes, uint64_t load_mcpu,
+                    int32_t memory_node);
 /* Pins all vCPUs of a guest to a node, as homenode would have. */
 void world_pin(World *world, HnDomain *domain, int32_t node);
 
-/* Lets time pass: counters advance by the true loads, each multiplied by 1 + noise where |noise| is at most
- * noise_permille, drawn from *seed. */
+/* Lets time pass: counters advance by the true loads, each multiplied by 1 + noise where |noise| is
+ * at most noise_permille, drawn from *seed. */
 void world_step(World *world, uint64_t elapsed_ns, uint32_t noise_permille, uint64_t *seed);
 
 /* Carries out one action; returns false if it would take more memory than is free on a node. */
@@ -49,7 +50,7 @@ typedef struct {
     uint32_t cpu_load_permille;    /* of all capacity, that all domains together ask for */
     uint32_t memory_fill_permille; /* of all memory, that they take up */
     uint32_t pinned_permille;      /* of domains that have a home already */
-    bool is_odd;    /* unequal nodes, sparse ids, odd distances, nodes without CPUs or memory, SMT */
+    bool is_odd; /* unequal nodes, sparse ids, odd distances, nodes without CPUs or memory, SMT */
     bool has_wishes; /* nodesets, groups, pins, weights, modes, jobs, immovable memory */
 } WorldMix;
 

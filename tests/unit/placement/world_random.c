@@ -117,9 +117,11 @@ static void put_memory(World *world, HnDomain *domain, uint64_t bytes, uint64_t 
     uint32_t node = (uint32_t)between(seed, 0, host->n_nodes - 1);
     uint64_t left = bytes;
 
-    for (uint32_t tries = 0; tries < 2 * host->n_nodes && left > 0; tries++, node = (node + 1) % host->n_nodes) {
+    for (uint32_t tries = 0; tries < 2 * host->n_nodes && left > 0;
+         tries++, node = (node + 1) % host->n_nodes) {
         uint64_t keep = host->nodes[node].mem_total_bytes / 20;
-        uint64_t room = host->nodes[node].mem_free_bytes > keep ? host->nodes[node].mem_free_bytes - keep : 0;
+        uint64_t room =
+            host->nodes[node].mem_free_bytes > keep ? host->nodes[node].mem_free_bytes - keep : 0;
         uint64_t part = MIN(MIN(left, bytes / n_parts + 1), room) / MIB * MIB;
         domain->resident_bytes[node] += part;
         host->nodes[node].mem_free_bytes -= part;
@@ -133,7 +135,8 @@ World *world_new_random(const WorldMix *mix, uint64_t *seed)
     World *world = world_new(random_host(mix, seed));
     HnHost *host = world->snapshot->host;
     uint64_t all_cpus = 0, all_bytes = 0, load_sum = 0, bytes_sum = 0;
-    g_autofree uint64_t *load = g_new(uint64_t, mix->n_domains), *bytes = g_new(uint64_t, mix->n_domains);
+    g_autofree uint64_t *load = g_new(uint64_t, mix->n_domains),
+                        *bytes = g_new(uint64_t, mix->n_domains);
 
     for (uint32_t n = 0; n < host->n_nodes; n++) {
         all_cpus += host->nodes[n].n_cpus;
@@ -145,7 +148,8 @@ World *world_new_random(const WorldMix *mix, uint64_t *seed)
     }
     for (uint32_t d = 0; d < mix->n_domains; d++) {
         uint64_t mcpu = all_cpus * mix->cpu_load_permille * load[d] / load_sum;
-        uint64_t size = all_bytes / 1000 * mix->memory_fill_permille / bytes_sum * bytes[d] / MIB * MIB;
+        uint64_t size =
+            all_bytes / 1000 * mix->memory_fill_permille / bytes_sum * bytes[d] / MIB * MIB;
         uint32_t n_vcpus = (uint32_t)MIN(mcpu / 1000 + 1, 64);
         HnDomain *domain = world_add(world, n_vcpus, 0, MIN(mcpu, 1000 * n_vcpus), 0);
         put_memory(world, domain, size, seed);
