@@ -29,6 +29,13 @@ def points(stdout):
         yield match.group(1) is None, match.group(3).strip(), skip
 
 
+def whole_skip(stdout):
+    """Why a whole program was skipped: what stands behind "1..0 # SKIP", else its last line."""
+    match = re.search(r"^1\.\.0\s*#\s*SKIP\S*\s*(.*)$", stdout, re.M | re.I)
+    lines = [match.group(1)] if match else stdout.strip().splitlines()[-1:]
+    return (lines and lines[0].strip()) or "no reason given"
+
+
 def count(log_lines, is_ci):
     """Returns (passed, failures, skips); the last two are lists of sentences."""
     passed, failures, skips = 0, [], []
@@ -44,14 +51,13 @@ def count(log_lines, is_ci):
             else:
                 failures.append(f"{name}: {point}")
         if result == "SKIP" and not any(skip for _, _, skip in found):
-            skips.append((name, (test.get("stdout") or "").strip().splitlines()[-1:] or ["no reason given"]))
+            skips.append((name, whole_skip(test.get("stdout") or "")))
         elif not found and result in PROGRAM_PASSED:
             passed += 1
         elif result not in PROGRAM_PASSED and result != "SKIP" and all(ok for ok, _, _ in found):
             failures.append(f"{name}: ended with {result}, {test.get('returncode')}")
     texts = []
     for name, reason in skips:
-        reason = reason[0] if isinstance(reason, list) else reason
         if is_ci and not reason.startswith("machine:"):
             failures.append(f"{name}: skipped, though nothing in the machine forces it: {reason}")
         else:
