@@ -135,6 +135,10 @@ static void append_json_guest(GString *out, const HnSimScenario *scenario,
     else
         g_string_append_printf(out, ",\"node\":%d", scenario->host->nodes[guest->last_node].id);
     g_string_append_printf(out, ",\"re-homes\":%u", guest->n_rehomes);
+    if (guest->last_rehome_s >= 0)
+        append_number(out, ",\"last-re-home-s\":%.1f", guest->last_rehome_s);
+    else
+        g_string_append(out, ",\"last-re-home-s\":null");
     append_number(out, ",\"moved-bytes\":%.0f}", guest->moved_bytes);
 }
 

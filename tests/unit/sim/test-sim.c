@@ -168,6 +168,20 @@ static void test_sleeper_wakes(void)
         g_assert_cmpfloat(result->node_load[n], <=, 1.25);
 }
 
+/* Noise alone moves nothing, all day. */
+static void test_noise_moves_nothing(void)
+{
+    g_autoptr(HnSimResult) result = run("steady-24h", &hn_sim_policy_homenode);
+    assert_all_local(result, 0.98);
+    g_assert_cmpuint(result->series->len, >=, 8000);
+    for (guint i = 0; i < result->guests->len; i++) {
+        const HnSimGuestResult *guest = &g_array_index(result->guests, HnSimGuestResult, i);
+        g_test_message("%s: %u re-homes, the last after %.0f s", guest->name, guest->n_rehomes,
+                       guest->last_rehome_s);
+        g_assert_cmpfloat(guest->last_rehome_s, <=, 60);
+    }
+}
+
 static void test_same_input_same_result(void)
 {
     g_autoptr(HnSimResult) first = run("t3-chatty-device", &hn_sim_policy_homenode);
@@ -267,6 +281,7 @@ int main(int argc, char **argv)
     g_test_add_func("/sim/odd-topology", test_odd_topology);
     g_test_add_func("/sim/overcommit-on-four-nodes", test_overcommit_on_four_nodes);
     g_test_add_func("/sim/sleeper-wakes", test_sleeper_wakes);
+    g_test_add_func("/sim/noise-moves-nothing", test_noise_moves_nothing);
     g_test_add_func("/sim/same-input-same-result", test_same_input_same_result);
     g_test_add_func("/sim/bad-scenarios-are-named", test_bad_scenarios_are_named);
     g_test_add_func("/sim/formats", test_formats);
