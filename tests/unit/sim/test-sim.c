@@ -151,7 +151,8 @@ static void test_overcommit_on_four_nodes(void)
     assert_all_local(result, 0.98);
     for (int32_t node = 0; node < 4; node++)
         g_assert_cmpuint(guests_on(result, node), ==, 2);
-    g_assert_cmpfloat(result->run_s, <=, 1.07 * bind->run_s);
+    /* 24 GiB at the default cap of 1 GiB/s take 24 s of 200; hard bind pays nothing. */
+    g_assert_cmpfloat(result->run_s, <=, 1.035 * bind->run_s);
     /* AutoNUMA gathered 98 % in 30 s. */
     for (guint i = 0; i < result->series->len; i++) {
         const HnSimPoint *point = &g_array_index(result->series, HnSimPoint, i);
