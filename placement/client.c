@@ -466,6 +466,7 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
         split->residue_bytes = record->residue_bytes;
     split->loose_bytes = g_new0(uint64_t, host->n_nodes);
     split->stuck_bytes = g_new0(uint64_t, host->n_nodes);
+    split->shared_bytes = g_new0(uint64_t, host->n_nodes);
     split->huge_page_bytes = huge_pool_of(domain, &split->has_big_pages);
     for (uint32_t n = 0; n < host->n_nodes; n++)
         resident += domain->resident_bytes[n];
@@ -505,6 +506,7 @@ void hn_split_clear(HnSplit *split)
     g_free(split->clients);
     g_free(split->loose_bytes);
     g_free(split->stuck_bytes);
+    g_free(split->shared_bytes);
     for (uint32_t i = 0; i < split->n_chunk_maps; i++)
         g_free(split->chunk_maps[i].client);
     g_free(split->chunk_maps);

@@ -46,6 +46,8 @@ typedef struct {
     uint64_t residue_bytes;   /* found not to move lately; tolerated away from home */
     uint64_t *loose_bytes;    /* [n_nodes] movable memory that no client owns in particular */
     uint64_t *stuck_bytes;    /* [n_nodes] immovable memory, likewise */
+    uint64_t
+        *shared_bytes; /* [n_nodes] of the stuck: chunks touched from several parts; not chased */
     uint32_t n_chunk_maps;
     HnChunkMap *chunk_maps; /* moved into the verdict */
 } HnSplit;

@@ -27,6 +27,25 @@ static int32_t node_of_vcpu(const HnHost *host, const HnClient *client, const Hn
     return vcpu->last_cpu >= 0 ? hn_host_node_of_cpu(host, (uint32_t)vcpu->last_cpu) : HN_NODE_NONE;
 }
 
+/* A wide domain's memory is local on any of its homes: bytes are not anybody's there. */
+static bool local_on_homes(const HnSplit *split, __int128 *ret_bytes)
+{
+    HnNodemask homes = 0;
+
+    *ret_bytes = 0;
+    for (uint32_t c = 0; c < split->n_clients; c++) {
+        if (split->clients[c].home_now == HN_NODE_NONE)
+            return false;
+        homes |= UINT64_C(1) << split->clients[c].home_now;
+    }
+    for (uint32_t c = 0; c < split->n_clients; c++)
+        for (HnNodemask rest = homes; rest; rest &= rest - 1) {
+            uint32_t n = (uint32_t)__builtin_ctzll(rest);
+            *ret_bytes += split->clients[c].movable_bytes[n] + split->clients[c].immovable_bytes[n];
+        }
+    return split->n_clients > 1;
+}
+
 HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
 {
     const HnDomain *domain = split->domain;
@@ -56,6 +75,9 @@ HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
         all_bytes += client->resident_bytes;
         local_bytes += n_placed ? at_vcpus / n_placed : 0;
     }
+    __int128 on_homes = 0;
+    if (local_on_homes(split, &on_homes))
+        local_bytes = on_homes;
     result.bytes_local_permille = all_bytes ? (uint32_t)(local_bytes * 1000 / all_bytes) : 1000;
     result.n_touches = all_touches;
     result.has_accesses_local = all_touches >= MIN_TOUCHES;

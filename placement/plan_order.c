@@ -235,6 +235,45 @@ static bool lay_slice(Layout *l)
     return true;
 }
 
+/* Chunks touched from several parts of a wide domain stay where they are if that is one of its
+ * homes; what lies elsewhere is spread over the homes, where there is room for it. */
+static void spread_shared(Layout *l)
+{
+    const HnModel *m = l->round->model;
+
+    for (uint32_t k = 0; k < l->round->n_domains; k++) {
+        const HnStanding *s = &l->round->standings[l->round->order[k]];
+        HnNodemask homes = 0, from = 0;
+        uint64_t bytes = 0;
+        if (!will_act(s) || s->split->n_clients < 2 || s->domain->wish.memory == HN_MEMORY_KEEP)
+            continue;
+        for (uint32_t c = 0; c < s->split->n_clients; c++) {
+            int32_t home = hn_round_home(l->round, l->round->target, s, c);
+            homes |= home != HN_NODE_NONE ? UINT64_C(1) << home : 0;
+        }
+        for (uint32_t n = 0; n < m->n_nodes; n++)
+            if (!(homes >> n & 1) && s->split->shared_bytes[n] > 0) {
+                from |= UINT64_C(1) << n;
+                bytes += s->split->shared_bytes[n];
+            }
+        /* Parts of equal size, each a little more than its share for the rounding to whole pages.
+         */
+        uint32_t kind = m->items[s->first_item].kind,
+                 n_homes = (uint32_t)__builtin_popcountll(homes);
+        bool has_room = from != 0 && n_homes > 0;
+        for (HnNodemask rest = homes; rest; rest &= rest - 1)
+            has_room = has_room && l->room[kind][m->node_rank[__builtin_ctzll(rest)]] >=
+                                       (int64_t)(bytes / n_homes + HUGE_BYTES);
+        if (!has_room)
+            continue;
+        for (HnNodemask rest = homes; rest; rest &= rest - 1)
+            l->room[kind][m->node_rank[__builtin_ctzll(rest)]] -=
+                (int64_t)(bytes / n_homes + HUGE_BYTES);
+        add_action(l->round, l->plan, s, HN_ACTION_MOVE_MEMORY, l->step, 0, from, homes, bytes);
+        g_array_index(l->plan->actions, HnAction, l->plan->actions->len - 1).is_spread = true;
+    }
+}
+
 static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
 {
     const HnModel *m = round->model;
@@ -255,6 +294,9 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
         memset(l.freed, 0, sizeof(l.freed));
         l.step++;
     }
+    guint n_before = plan->actions->len;
+    spread_shared(&l);
+    l.step += plan->actions->len > n_before;
     *step = l.step;
     for (guint i = 0; i < transfers->len; i++)
         g_free(g_array_index(transfers, Transfer, i).left_bytes);

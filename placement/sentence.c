@@ -107,8 +107,8 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
                       after->cpu_ns_per_sec);
         break;
     case HN_REASON_CONSOLIDATE:
-        append_change(text, "spread over the host it loses more than at home: from",
-                      now->total_ns_per_sec, after->total_ns_per_sec - after->moving_ns_per_sec);
+        append_change(text, "gathered there, its stall falls from", now->total_ns_per_sec,
+                      after->total_ns_per_sec - after->moving_ns_per_sec);
         break;
     case HN_REASON_LOCALITY_GAIN:
         append_change(text, "remote access falls from", now->remote_ns_per_sec,

@@ -170,7 +170,8 @@ static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, ui
     }
 }
 
-/* Owned chunks go to their part, as found; the rest stays nobody's and is divided later. */
+/* Owned chunks go to their part, as found; shared ones are not chased and count as stuck; the rest
+ * stays nobody's and is divided later. */
 static void divide_memory(HnSplit *split, uint32_t n_nodes)
 {
     const HnDomain *domain = split->domain;
@@ -183,11 +184,16 @@ static void divide_memory(HnSplit *split, uint32_t n_nodes)
         for (uint32_t i = 0; i < split->chunk_maps[r].n_chunks; i++) {
             uint8_t owner = split->chunk_maps[r].client[i];
             int32_t node = region->chunks[i].node;
-            if (owner >= split->n_clients || node < 0 || (uint32_t)node >= n_nodes)
+            if (owner == HN_CHUNK_ANY || node < 0 || (uint32_t)node >= n_nodes)
                 continue;
             uint64_t bytes = MIN(region->chunk_bytes, split->loose_bytes[node]);
-            split->clients[owner].movable_bytes[node] += bytes;
             split->loose_bytes[node] -= bytes;
+            if (owner == HN_CHUNK_SHARED) {
+                split->stuck_bytes[node] += bytes;
+                split->shared_bytes[node] += bytes;
+            } else {
+                split->clients[owner].movable_bytes[node] += bytes;
+            }
         }
     }
 }

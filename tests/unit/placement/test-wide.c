@@ -127,6 +127,42 @@ static void test_touch_matrix(void)
     g_assert_cmpuint(v->bytes_to_move, <, 9 * GIB);
 }
 
+/* Shared chunks on a node that is nobody's home are spread over the homes; on a home they stay. */
+static void test_spread(void)
+{
+    g_autoptr(World) world = world_new(world_host(3, 8, 1, 32 * GIB));
+    HnHost *host = world->snapshot->host;
+    HnDomain *domain = world_add(world, 12, 16 * GIB, 12000, 2);
+    HnRegion *region = hn_domain_add_region(domain, 3);
+    uint32_t n_spread = 0;
+
+    region->length_bytes = 16 * GIB;
+    region->page_bytes = 4096;
+    region->resident_bytes[2] = 16 * GIB;
+    region->chunk_bytes = 64 * MIB;
+    region->n_chunks = 256;
+    region->chunks = g_new0(HnChunk, 256);
+    for (uint32_t i = 0; i < 256; i++) {
+        region->chunks[i].node = 2;
+        region->chunks[i].touch_clients = i < 32 ? 0xfff : i < 144 ? 0x03f : 0xfc0;
+    }
+    host->nodes[2].other_load_mcpu = 8000; /* not a place to be */
+    g_autoptr(HnPlan) plan = third_plan(world);
+    for (guint i = 0; i < plan->actions->len; i++) {
+        const HnAction *action = &g_array_index(plan->actions, HnAction, i);
+        if (!action->is_spread)
+            continue;
+        n_spread++;
+        g_assert_cmpuint(action->from_nodes, ==, 4);
+        g_assert_cmpuint(action->to_nodes, ==, 3);
+        g_assert_cmpuint(action->bytes, ==, 32 * 64 * MIB);
+    }
+    g_assert_cmpuint(n_spread, ==, 1);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    /* What belongs to one part goes with it, the rest is not counted as its. */
+    g_assert_cmpuint(v->bytes_to_move, ==, 14 * GIB);
+}
+
 /* One odd chunk among many does not make a chunk shared, nor one toucher an owner of all. */
 static void test_one_part_only(void)
 {
@@ -148,6 +184,7 @@ int main(int argc, char **argv)
     g_test_add_func("/wide/cells", test_cells);
     g_test_add_func("/wide/fewest-near", test_fewest_near);
     g_test_add_func("/wide/touch-matrix", test_touch_matrix);
+    g_test_add_func("/wide/spread", test_spread);
     g_test_add_func("/wide/one-part-only", test_one_part_only);
     return g_test_run();
 }
