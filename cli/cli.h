@@ -99,6 +99,7 @@ HnExit hn_verb_rebalance(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_release(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_pause(HnCli *cli, int argc, char **argv); /* also resume */
 HnExit hn_verb_mode(HnCli *cli, int argc, char **argv);  /* enable, advise, disable */
+HnExit hn_verb_attach(HnCli *cli, int argc, char **argv); /* attach, detach */
 HnExit hn_verb_history(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_doctor(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_snapshot(HnCli *cli, int argc, char **argv);

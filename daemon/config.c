@@ -46,6 +46,7 @@ HnConfig *hn_config_new(void)
     config->history_entries = 200;
     config->record_bytes = UINT64_C(8) << 20;
     config->metrics_file = g_strdup("");
+    config->qemu_sockets = g_strdup("/run/homenode/qemu");
     config->probe_max_age_ns = 10 * second;
     config->probe_ceiling_ns = 120 * second;
     config->n_probes = 1024;
@@ -63,6 +64,7 @@ HnConfig *hn_config_copy(const HnConfig *config)
     copy->connect = g_strdup(config->connect);
     copy->control_group = g_strdup(config->control_group);
     copy->metrics_file = g_strdup(config->metrics_file);
+    copy->qemu_sockets = g_strdup(config->qemu_sockets);
     return copy;
 }
 
@@ -73,6 +75,7 @@ void hn_config_free(HnConfig *config)
     g_free(config->connect);
     g_free(config->control_group);
     g_free(config->metrics_file);
+    g_free(config->qemu_sockets);
     g_free(config);
 }
 

@@ -44,6 +44,8 @@ typedef struct {
     uint32_t history_entries; /* per domain */
     uint64_t record_bytes;    /* of recorded rounds, compressed */
     char *metrics_file;       /* "": none */
+    /* [qemu] */
+    char *qemu_sockets; /* directory; "": none */
     /* [observe] */
     uint64_t probe_max_age_ns;
     uint64_t probe_ceiling_ns;

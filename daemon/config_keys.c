@@ -32,7 +32,7 @@ static const char *const on_stop_names[] = {"restore", "keep", NULL};
  * hn_limits_validate(). */
 const HnKey hn_config_keys[] = {
     {"daemon", "connect", HN_KEY_STRING, AT(connect), 0, 256, NULL, RESTART,
-     "Libvirt URI. The system instance only: a session instance has no cgroups."},
+     "Libvirt URI. The system instance only: a session instance has no cgroups. none: no libvirt."},
     {"daemon", "control-group", HN_KEY_STRING, AT(control_group), 0, 64, NULL, RESTART,
      "Group that may use the read-write control socket; empty: the group the daemon runs as."},
     {"daemon", "round-interval", HN_KEY_DURATION, AT(round_interval_ns), 100 * MS_NS,
@@ -61,6 +61,9 @@ const HnKey hn_config_keys[] = {
      "File that receives OpenMetrics text after each round, replaced atomically (node_exporter's "
      "textfile "
      "collector); empty: none."},
+
+    {"qemu", "sockets", HN_KEY_STRING, AT(qemu_sockets), 0, 4096, NULL, RESTART,
+     "Directory of QMP sockets: the guests behind them are managed without libvirt; empty: none."},
 
     {"observe", "probe-max-age", HN_KEY_DURATION, AT(probe_max_age_ns), 100 * MS_NS, DAY_NS, NULL,
      NO, "Guest memory is probed again when the last probes are this old."},

@@ -41,6 +41,10 @@ static const HnQmpArg set_args[] = {
     {"key", HN_QMP_ARG_STRING, TRUE, "Key as 'section.name', for instance placement.min-gain."},
     {"value", HN_QMP_ARG_STRING, TRUE, "Value as in homenode.conf(5)."},
     {NULL}};
+static const HnQmpArg attach_args[] = {
+    {"socket", HN_QMP_ARG_STRING, TRUE,
+     "Absolute path of a QMP socket of a QEMU that libvirt does not run."},
+    {NULL}};
 static const HnQmpArg history_args[] = {
     {"domain", HN_QMP_ARG_STRING, FALSE, "Name or UUID; all domains if absent."},
     {"limit", HN_QMP_ARG_INT, FALSE, "At most so many entries (20)."},
@@ -67,6 +71,10 @@ static const HnQmpCommand commands[] = {
     {"pause", TRUE, hn_verb_pause, domains_args, "Begins nothing new until resumed.", "object"},
     {"resume", TRUE, hn_verb_resume, domains_args, "Ends a pause.", "object"},
     {"set-mode", TRUE, hn_verb_set_mode, mode_args, "Writes the placement element's mode.",
+     "object"},
+    {"attach", TRUE, hn_verb_attach, attach_args,
+     "Manages the guest behind a QMP socket, without libvirt.", "object"},
+    {"detach", TRUE, hn_verb_detach, attach_args, "Lets go of the guest behind a QMP socket.",
      "object"},
     {"set", TRUE, hn_verb_set, set_args, "Changes the running configuration.", "object"},
     {"query-config", FALSE, hn_verb_query_config, NULL, "Every key with its value.", "object"},

@@ -67,6 +67,8 @@ void hn_verb_rebalance(HnQmpRequest *request, json_object *args, gpointer user_d
 void hn_verb_release(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_pause(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_resume(HnQmpRequest *request, json_object *args, gpointer user_data);
+void hn_verb_attach(HnQmpRequest *request, json_object *args, gpointer user_data);
+void hn_verb_detach(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_set_mode(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data);

@@ -41,7 +41,7 @@ int hn_daemon_parse(int *argc, char ***argv, HnDaemonOptions *ret_options)
     gboolean is_dry_run = FALSE, is_once = FALSE, is_foreground = FALSE;
     const GOptionEntry entries[] = {
         {"connect", 'c', 0, G_OPTION_ARG_STRING, &options.connect,
-         "Libvirt URI (default qemu:///system)", "URI"},
+         "Libvirt URI (default qemu:///system), or none", "URI"},
         {"config", 'C', 0, G_OPTION_ARG_FILENAME, &options.config_file,
          "Configuration file (default " HN_CONFIG_DEFAULT_FILE ")", "FILE"},
         {"runtime-dir", 'r', 0, G_OPTION_ARG_FILENAME, &options.runtime_dir,
@@ -264,8 +264,17 @@ int hn_daemon_run(const HnDaemonOptions *options, HnBackendFactory factory)
     if (root)
         lock = lock_runtime_dir(options->runtime_dir, &error);
     if (lock >= 0) {
-        HnBackend *backend = factory(config->connect, root, options->is_dry_run,
-                                     config->is_dirty_ring_allowed, &error);
+        g_autofree char *attached = g_build_filename(options->runtime_dir, "attached", NULL);
+        HnBackendNeeds needs = {
+            .uri = config->connect,
+            /* Whoever reads a captured machine talks to nobody of the real one. */
+            .sockets = options->sysroot ? "" : config->qemu_sockets,
+            .attached_file = options->sysroot ? NULL : attached,
+            .root = root,
+            .is_read_only = options->is_dry_run,
+            .is_dirty_ring_allowed = config->is_dirty_ring_allowed,
+        };
+        HnBackend *backend = factory(&needs, &error);
         if (backend)
             status = run_over(options, backend, g_steal_pointer(&root), g_steal_pointer(&config),
                               &error);

@@ -20,10 +20,18 @@ typedef struct {
     int log_level;
 } HnDaemonOptions;
 
-/* Makes the back end. `uri`: the configured or given one. NULL with an error if it cannot be had.
- */
-typedef HnBackend *(*HnBackendFactory)(const char *uri, const HnRoot *root, bool is_read_only,
-                                       bool is_dirty_ring_allowed, GError **error);
+/* What a back end is to be made of. */
+typedef struct {
+    const char *uri;           /* of libvirt, configured or given; "none": without it */
+    const char *sockets;       /* directory of bare QEMUs' monitors, "": none */
+    const char *attached_file; /* where attached monitors are remembered; NULL: nowhere */
+    const HnRoot *root;        /* outlives the back end */
+    bool is_read_only;
+    bool is_dirty_ring_allowed;
+} HnBackendNeeds;
+
+/* Makes the back end; NULL with an error if it cannot be had. */
+typedef HnBackend *(*HnBackendFactory)(const HnBackendNeeds *needs, GError **error);
 
 /* Exit statuses, documented in homenoded(8). */
 enum {

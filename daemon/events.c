@@ -69,7 +69,10 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
         return;
     switch (change->kind) {
     case HN_CHANGE_CONNECTED:
-        hn_log(LOG_NOTICE, HN_MSG_BACKEND_UP, "connected to %s", manager->config->connect);
+        if (strcmp(manager->config->connect, "none") == 0)
+            hn_log(LOG_NOTICE, HN_MSG_BACKEND_UP, "without libvirt: bare QEMU guests only");
+        else
+            hn_log(LOG_NOTICE, HN_MSG_BACKEND_UP, "connected to %s", manager->config->connect);
         emit_backend(manager, true);
         forget_failures(manager, "");
         hn_manager_request_round(manager);
@@ -86,6 +89,9 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
         break;
     case HN_CHANGE_STOPPED:
         on_stopped(manager, change);
+        break;
+    case HN_CHANGE_REMARK:
+        hn_log(LOG_WARNING, NULL, "%s", change->value);
         break;
     case HN_CHANGE_TUNABLE:
         on_tunable(manager, change);

@@ -1,20 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * homenoded over libvirt. Everything else is in the library this links (daemon.h).
+ * homenoded over libvirt and bare QEMUs. Everything else is in the library this links (daemon.h).
  */
+#include "backend/backend-composite.h"
 #include "backend/backend-libvirt.h"
+#include "backend/backend-qmp.h"
 #include "daemon.h"
 
-static HnBackend *libvirt_backend(const char *uri, const HnRoot *root, bool is_read_only,
-                                  bool is_dirty_ring_allowed, GError **error)
+#include <string.h>
+
+static HnBackend *make_backend(const HnBackendNeeds *needs, GError **error)
 {
-    HnLibvirtOptions options = {
-        .uri = uri,
-        .root = root,
-        .is_read_only = is_read_only,
-        .is_dirty_ring_allowed = is_dirty_ring_allowed,
+    HnLibvirtOptions libvirt = {
+        .uri = needs->uri,
+        .root = needs->root,
+        .is_read_only = needs->is_read_only,
+        .is_dirty_ring_allowed = needs->is_dirty_ring_allowed,
     };
-    return hn_backend_libvirt_new(&options);
+    HnQmpOptions qmp = {
+        .directory = needs->sockets,
+        .attached_file = needs->attached_file,
+        .root = needs->root,
+        .is_read_only = needs->is_read_only,
+        .is_dirty_ring_allowed = needs->is_dirty_ring_allowed,
+    };
+    if (strcmp(needs->uri, "none") == 0)
+        return hn_backend_qmp_new(&qmp);
+    return hn_backend_composite_new(hn_backend_libvirt_new(&libvirt), hn_backend_qmp_new(&qmp));
 }
 
 int main(int argc, char **argv)
@@ -22,7 +34,7 @@ int main(int argc, char **argv)
     HnDaemonOptions options;
     int status = hn_daemon_parse(&argc, &argv, &options);
     if (status < 0)
-        status = hn_daemon_run(&options, libvirt_backend);
+        status = hn_daemon_run(&options, make_backend);
     hn_daemon_options_clear(&options);
     return status;
 }

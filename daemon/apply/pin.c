@@ -88,7 +88,16 @@ static void consider(Work *work, HnPieceKind kind, uint32_t id, bool has_pin, co
     Wanted wanted = {.tid = thread ? thread->tid : 0};
     HnPiece old;
     const bool is_old = hn_journal_lookup(work->control->journal, uuid, kind, id, &old);
+    HnPiece creator;
     HnCpuset is;
+
+    if (!is_old && work->info->is_bare_qemu && kind != HN_PIECE_EMULATOR && has_pin &&
+        hn_journal_lookup(work->control->journal, uuid, HN_PIECE_EMULATOR, 0, &creator) &&
+        !creator.is_yielded && hn_piece_owns(&creator, pin)) {
+        /* It began since we pinned its creator, and has our pin from there: none of its own. */
+        has_pin = creator.has_original;
+        pin = &creator.original;
+    }
 
     if (is_old && !old.is_yielded && has_pin && !hn_piece_owns(&old, pin) &&
         !(old.has_original && hn_cpuset_equal(&old.original, pin))) {

@@ -121,6 +121,42 @@ static HnEnd restore_piece(const HnControl *control, const HnDomainInfo *info, c
     }
 }
 
+/* What began since we pinned its creator has our pin from there, and is in no journal. As a piece: *ret_piece. */
+static bool is_inherited(const HnJournalEntry *entry, HnPieceKind kind, uint32_t id, bool has_pin, const HnCpuset *pin,
+                         HnPiece *ret_piece)
+{
+    const HnPiece *creator = hn_journal_entry_piece(entry, HN_PIECE_EMULATOR, 0);
+
+    if (!has_pin || !creator || !creator->has_set || creator->is_yielded || !hn_piece_owns(creator, pin) ||
+        hn_journal_entry_piece(entry, kind, id))
+        return false;
+    *ret_piece = *creator;
+    ret_piece->kind = kind;
+    ret_piece->id = id;
+    return true;
+}
+
+/* Bare QEMUs only: libvirt pins what it plugs in. The first thing that went wrong. */
+static HnEnd restore_inherited(const HnControl *control, const HnDomainInfo *info, const HnJournalEntry *entry)
+{
+    HnEnd end = {.reason = HN_REASON_RELEASED};
+    HnPiece piece;
+
+    for (guint i = 0; info->is_bare_qemu && end.reason == HN_REASON_RELEASED && i < info->vcpus->len; i++) {
+        const HnVcpuInfo *vcpu = &g_array_index(info->vcpus, HnVcpuInfo, i);
+
+        if (is_inherited(entry, HN_PIECE_VCPU, vcpu->id, vcpu->has_pin, &vcpu->pin, &piece))
+            end = restore_piece(control, info, entry, &piece);
+    }
+    for (guint i = 0; info->is_bare_qemu && end.reason == HN_REASON_RELEASED && i < info->iothreads->len; i++) {
+        const HnIothreadInfo *iothread = &g_array_index(info->iothreads, HnIothreadInfo, i);
+
+        if (is_inherited(entry, HN_PIECE_IOTHREAD, iothread->id, iothread->has_pin, &iothread->pin, &piece))
+            end = restore_piece(control, info, entry, &piece);
+    }
+    return end;
+}
+
 static HnEnd forget(const HnControl *control, const char *uuid, HnReason reason, const char *sentence)
 {
     g_autoptr(GError) error = NULL;
@@ -156,6 +192,7 @@ HnEnd hn_restore(const HnControl *control, const char *uuid)
     }
     if (!is_same(control, entry, info))
         return forget(control, uuid, HN_REASON_VANISHED, "the domain was restarted: nothing to restore");
+    first = restore_inherited(control, info, entry);
     for (guint i = 0; i < entry->pieces->len; i++) {
         const HnPiece *piece = &g_array_index(entry->pieces, HnPiece, i);
         HnEnd end = restore_piece(control, info, entry, piece);

@@ -53,6 +53,7 @@ HnDomainInfo *hn_domain_info_copy(const HnDomainInfo *info)
 {
     HnDomainInfo *copy = g_memdup2(info, sizeof *info);
     copy->name = g_strdup(info->name);
+    copy->monitor = g_strdup(info->monitor);
     copy->machine_type = g_strdup(info->machine_type);
     copy->placement_xml = g_strdup(info->placement_xml);
     copy->unobservable = g_strdup(info->unobservable);
@@ -69,6 +70,7 @@ void hn_domain_info_free(HnDomainInfo *info)
     if (!info)
         return;
     g_free(info->name);
+    g_free(info->monitor);
     g_free(info->machine_type);
     g_free(info->placement_xml);
     g_free(info->unobservable);

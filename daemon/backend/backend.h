@@ -63,6 +63,7 @@ typedef struct {
     char uuid[HN_UUID_LEN + 1];
     char *name;
     bool is_bare_qemu;
+    char *monitor; /* path of the QMP socket it is managed through; NULL: libvirt manages it */
     bool is_kvm;
     int64_t pid; /* verified: the process' command line names this domain; 0 unknown */
     HnDomainState state;
@@ -112,13 +113,14 @@ typedef enum {
     HN_CHANGE_METADATA, /* of the placement namespace */
     HN_CHANGE_TUNABLE,  /* pins; `key` and `value` tell which (ours or the admin's) */
     HN_CHANGE_MEMORY,   /* device added, removed, resized */
+    HN_CHANGE_REMARK,   /* nothing changed, but `value` is a sentence for the log: each is told once */
 } HnChangeKind;
 
 typedef struct {
     HnChangeKind kind;
     char uuid[HN_UUID_LEN + 1]; /* "" for (dis)connected */
     const char *key;            /* "cputune.vcpupin0"; NULL if not TUNABLE */
-    const char *value;          /* "0-1"; DISCONNECTED: a sentence; NULL otherwise */
+    const char *value;          /* "0-1"; DISCONNECTED, REMARK: a sentence; NULL otherwise */
 } HnChange;
 
 typedef void (*HnChangeFunc)(const HnChange *change, void *user_data);
@@ -168,6 +170,13 @@ typedef struct {
                              uint32_t seconds, GError **error);
     bool (*get_dirty_rate)(HnBackend *backend, const char *uuid, HnDirtyRate *ret_rate,
                            GError **error);
+    /* NULL where monitors cannot be attached. Manages the guest behind a QMP socket (absolute path),
+     * and remembers it for the next start; *ret_uuid is its. Waits for its first answer. */
+    bool (*attach)(HnBackend *backend, const char *socket, char ret_uuid[HN_UUID_LEN + 1],
+                   GError **error);
+    /* Lets go of it (its pins stay as they are: restore them first), also if the socket lies in the
+     * watched directory. NULL where attach is. */
+    bool (*detach)(HnBackend *backend, const char *socket, GError **error);
 } HnBackendOps;
 
 struct HnBackend {

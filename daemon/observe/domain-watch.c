@@ -188,6 +188,9 @@ static void read_pin(HnDomainWatch *watch, const HnDomainInfo *info, const HnTas
         state->has_pin = true;
         state->pin = state->affinity;
     }
+    /* A thread that began since then has its creator's affinity: ours, not the admin's. */
+    if (info->is_bare_qemu && (kind == HN_OWNED_VCPU || kind == HN_OWNED_IOTHREAD))
+        hn_pin_disinherit(&watch->context->ownership, info->uuid, kind, id, state);
     *ret_is_admin = hn_pin_judge(&watch->context->ownership, info->uuid, kind, id, state,
                                  everything, ret_admin_cpus);
 }

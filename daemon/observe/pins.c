@@ -37,6 +37,20 @@ bool hn_pin_judge(const HnOwnership *ownership, const char *uuid, HnOwnedKind ki
     return true;
 }
 
+void hn_pin_disinherit(const HnOwnership *ownership, const char *uuid, HnOwnedKind kind, uint32_t id,
+                       HnPinState *state)
+{
+    HnOwned own, creator;
+
+    if (!state->has_pin || lookup(ownership, uuid, kind, id, &own) ||
+        !lookup(ownership, uuid, HN_OWNED_EMULATOR, 0, &creator) ||
+        !hn_cpuset_equal(&state->pin, &creator.ours))
+        return;
+    state->has_pin = creator.has_original;
+    state->pin = creator.original;
+    state->has_affinity = false; /* it tells nothing else */
+}
+
 static HnNodemask mask_of_ids(const HnHost *host, const HnCpuset *ids)
 {
     HnNodemask mask = 0;

@@ -21,6 +21,12 @@ typedef struct {
     HnCpuset affinity;
 } HnPinState;
 
+/* A thread that QEMU began after we pinned the emulator has our pin from its creator, although we never
+ * touched it: then *state becomes what it would be without us. For threads whose affinity is their pin
+ * (bare QEMU). */
+void hn_pin_disinherit(const HnOwnership *ownership, const char *uuid, HnOwnedKind kind, uint32_t id,
+                       HnPinState *state);
+
 /* `everything`: all usable CPUs (or nodes) of the host. True if the admin constrains it, to
  * *ret_allowed. */
 bool hn_pin_judge(const HnOwnership *ownership, const char *uuid, HnOwnedKind kind, uint32_t id,

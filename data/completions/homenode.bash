@@ -60,7 +60,7 @@ _homenode()
         status|plan|explain|rebalance|release|pause|resume|enable|advise|disable|history)
             mapfile -t COMPREPLY < <(_homenode_domains "$word" "${socket[@]}")
             ;;
-        replay|simulate)
+        replay|simulate|attach|detach)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             ;;
         set)

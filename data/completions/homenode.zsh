@@ -59,7 +59,7 @@ _homenode()
         ('') _homenode_verbs; compadd -- help ;;
         (help) _homenode_verbs ;;
         (status|plan|explain|rebalance|release|pause|resume|enable|advise|disable|history) _homenode_domains $socket ;;
-        (replay|simulate) _files ;;
+        (replay|simulate|attach|detach) _files ;;
         (set) _homenode_keys $socket ;;
     esac
 }

@@ -119,9 +119,9 @@ static gboolean on_reload(gpointer unused)
     return G_SOURCE_CONTINUE;
 }
 
-static HnBackend *fake_backend(const char *uri, const HnRoot *root, bool is_read_only,
-                               bool is_dirty_ring_allowed, GError **error)
+static HnBackend *fake_backend(const HnBackendNeeds *needs, GError **error)
 {
+    const char *uri = needs->uri;
     if (!g_str_has_prefix(uri, "fake:")) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                     "--connect must be fake:FILE here");
