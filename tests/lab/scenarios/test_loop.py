@@ -47,8 +47,7 @@ def pins(lab, name):
 def is_home(lab, guest, node):
     """All RAM on the node, and every vCPU thread restricted to its CPUs."""
     cpus = set(lab.topology.nodes[node].cpus)
-    return guest.share_on(node) >= 0.98 and all(thread.allowed <= cpus if isinstance(thread.allowed, set)
-                                                else set(thread.allowed) <= cpus for thread in guest.vcpus())
+    return guest.share_on(node) >= 0.98 and all(thread.affinity <= cpus for thread in guest.vcpus())
 
 
 def test_rebalance_there_and_back_and_nobody_else(lab):
