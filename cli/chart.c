@@ -17,10 +17,13 @@
 #define RIGHT 10
 #define N_TIMES 4 /* labelled instants but the first */
 
+/* A clock that was set back in between must not draw outside the frame. */
 static double x_of(const HnChart *chart, int64_t unix_ms)
 {
     int64_t first = chart->unix_ms[0], last = chart->unix_ms[chart->n_points - 1];
-    return LEFT + (last > first ? (double)(unix_ms - first) / (double)(last - first) * WIDTH : 0);
+    if (last <= first)
+        return LEFT;
+    return LEFT + WIDTH * CLAMP((double)(unix_ms - first) / (double)(last - first), 0, 1);
 }
 
 /* 1, 2 or 5 times a power of ten, at least the value: axis labels are read, not measured. */
