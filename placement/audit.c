@@ -15,15 +15,16 @@
 /* Long enough for memory to follow and averages to settle. */
 #define AUDIT_DELAY_NS (20 * SECOND_NS)
 #define MARK_NS (3600 * SECOND_NS)
-/* Worse only if by a tenth of its demand: other guests' load varies, too. */
-#define WORSE_PERMILLE 100
+/* Worse only if by a fifth of its demand: measurements vary, and a move back costs as much as the
+ * move. */
+#define WORSE_PERMILLE 200
 
 static void take_outcome(HnPastDomain *record, const HnOutcome *outcome, uint64_t now_ns)
 {
     bool is_done =
         outcome->reason == HN_REASON_DONE || outcome->reason == HN_REASON_DONE_WITH_RESIDUE;
 
-    if (outcome->kind == HN_ACTION_MOVE_MEMORY && outcome->reason == HN_REASON_DONE_WITH_RESIDUE) {
+    if (outcome->kind == HN_ACTION_MOVE_MEMORY && is_done) {
         record->residue_bytes = outcome->bytes_left;
         record->residue_ns = now_ns;
     }
@@ -53,9 +54,38 @@ static bool is_where_asked(const HnStanding *s)
     return true;
 }
 
-/* Share of the domain's memory-bound time lost to memory away from its vCPUs, plus time spent
+/* Share of its time a thread waits on a node loaded beyond its capacity. */
+static int64_t waits_permille(const HnRound *round, uint32_t rank)
+{
+    int64_t load = round->before->load_mcpu[rank],
+            capacity = round->model->nodes[rank].capacity_mcpu;
+
+    return load > capacity ? (load - capacity) * 1000 / load : 0;
+}
+
+/* The waiting that the known load of the domain's nodes explains. Without taking it off, any guest
+ * that starts beside one that has just moved would make the move look like a mistake. */
+static int64_t explained_permille(const HnRound *round, const HnStanding *s)
+{
+    const HnModel *m = round->model;
+    int64_t sum = 0;
+
+    for (uint32_t c = 0; c < s->split->n_clients; c++) {
+        const HnItem *it = &m->items[s->first_item + c];
+        if (!it->is_floating) {
+            sum += waits_permille(round, (uint32_t)it->home_now);
+            continue;
+        }
+        for (uint32_t r = 0; r < m->n_nodes; r++)
+            sum += waits_permille(round, r) *
+                   m->share[(size_t)(s->first_item + c) * m->n_nodes + r] / 1000;
+    }
+    return sum / s->split->n_clients;
+}
+
+/* Share of the domain's memory-bound time lost to memory away from its vCPUs, plus unexplained
  * waiting. */
-static uint32_t measured_stall(const HnRound *round, const HnStanding *s)
+static int32_t measured_stall(const HnRound *round, const HnStanding *s)
 {
     __int128 remote = 0;
     int64_t demand = 0;
@@ -64,8 +94,9 @@ static uint32_t measured_stall(const HnRound *round, const HnStanding *s)
         remote += hn_model_terms(round->model, s->first_item + c, round->model->n_nodes).remote_ns;
         demand += round->model->items[s->first_item + c].weighted_mcpu;
     }
-    uint64_t remote_permille = demand > 0 ? (uint64_t)(remote / demand / 1000) : 0;
-    return (uint32_t)MIN(remote_permille + s->record->delay_permille, 100000);
+    int64_t remote_permille = demand > 0 ? (int64_t)(remote / demand / 1000) : 0;
+    int64_t unexplained = (int64_t)s->record->delay_permille - explained_permille(round, s);
+    return (int32_t)(MIN(remote_permille, 100000) + MAX(unexplained, 0));
 }
 
 static void judge(const HnRound *round, HnPastDomain *record, const HnStanding *s)
@@ -91,7 +122,7 @@ void hn_audit_measure(HnRound *round)
             hn_past_domain_add_move(record, round->now_ns);
             record->asked_ns = 0;
             record->is_undoing = false;
-            record->is_audited = true;
+            record->is_audited = record->has_baseline;
             record->audit_due_ns = round->now_ns + AUDIT_DELAY_NS;
         }
         if (record->is_audited && !s->is_in_flight && round->now_ns >= record->audit_due_ns)

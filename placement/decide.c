@@ -15,6 +15,8 @@
 
 /* Unmanaged load of a node is smoothed over this, and held like demand. */
 #define OTHER_LOAD_HALFLIFE_NS (10 * UINT64_C(1000000000))
+/* Rounds measured before a re-home that make a baseline for its audit. */
+#define MIN_BASELINE_SAMPLES 2
 /* A forced domain leaves where it is at almost any cost, if it can go where it was told to. */
 #define FORCE_NS_PER_SEC (INT64_C(1) << 46)
 
@@ -145,6 +147,7 @@ static void remember(HnRound *round)
         if (is_rehome) {
             s->record->asked_ns = round->now_ns;
             s->record->stall_before_permille = s->record->stall_permille;
+            s->record->has_baseline = s->record->n_samples >= MIN_BASELINE_SAMPLES;
         }
     }
 }
@@ -196,9 +199,9 @@ HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *pa
     read_domains(&round);
     hn_standing_read(&round, forces, n_forces, in_flight);
     build_model(&round);
+    round.before = hn_assignment_new(round.model);
     hn_audit_measure(&round);
 
-    round.before = hn_assignment_new(round.model);
     push_forced(&round);
     round.wished = hn_assignment_new(round.model);
     if (snapshot->host->n_nodes > 1)

@@ -64,10 +64,13 @@ typedef struct {
     bool is_audited; /* a re-home waits for judgement */
     uint64_t audit_due_ns;
     uint32_t delay_permille; /* smoothed: of the time its vCPUs wanted, how much they waited */
-    uint32_t stall_permille; /* measured now: waiting and remote access, of demand */
-    uint32_t stall_before_permille;
-    bool is_undoing;         /* the next change takes the last one back */
-    HnNodemask marked_worse; /* homes (host indices) the audit found worse */
+    /* Waiting and remote access measured, of demand, less the waiting that the load of its nodes
+     * explains. */
+    int32_t stall_permille;
+    int32_t stall_before_permille; /* when the re-home was asked for */
+    bool has_baseline;             /* stall_before_permille is a measurement */
+    bool is_undoing;               /* the next change takes the last one back */
+    HnNodemask marked_worse;       /* homes (host indices) the audit found worse */
     uint64_t marked_until_ns;
 } HnPastDomain;
 

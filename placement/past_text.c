@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* clang-format off */
 /*
  * The past as text and back: one `key value…` line each, so that a restarted daemon and a replayed
  * recording decide alike.
@@ -6,15 +7,18 @@
  *   homenode-past 1
  *   host GENERATION LAST_NS N_NODES
  *   other NODE SMOOTHED_MCPU HELD_MCPU
- *   domain UUID PID START_TICKS FIRST_SEEN_NS LAST_SEEN_NS N_SAMPLES N_CONFIRMED LAST_REHOME_NS
- * ASKED_NS residue BYTES AT_NS audit IS_AUDITED DUE_NS DELAY STALL STALL_BEFORE IS_UNDOING MARKED
- * MARKED_UNTIL_NS move AT_NS thread TID START_TICKS EXEC_NS RUN_DELAY_NS SMOOTHED_UCPU HAS_RATE
+ *   domain UUID PID START_TICKS FIRST_SEEN_NS LAST_SEEN_NS N_SAMPLES N_CONFIRMED LAST_REHOME_NS ASKED_NS
+ *   residue BYTES AT_NS
+ *   audit IS_AUDITED DUE_NS DELAY STALL STALL_BEFORE HAS_BASELINE IS_UNDOING MARKED MARKED_UNTIL_NS
+ *   move AT_NS
+ *   thread TID START_TICKS EXEC_NS RUN_DELAY_NS SMOOTHED_UCPU HAS_RATE
  *   client HELD_MCPU IS_HELD PROPOSED WANTED CAME_FROM
  *   seen NODE SEEN_PERMILLE HELD_PERMILLE
  *
- * Lines from `residue` on belong to the last domain, `seen` to the last client. Unknown keys are
- * skipped; known ones that are malformed are errors naming the line.
+ * Lines from `residue` on belong to the last domain, `seen` to the last client. Unknown keys are skipped;
+ * known ones that are malformed are errors naming the line.
  */
+/* clang-format on */
 #include "past.h"
 
 #include <string.h>
@@ -39,10 +43,10 @@ char *hn_past_format(const HnPast *past)
             r->uuid, r->pid, r->start_ticks, r->first_seen_ns, r->last_seen_ns, r->n_samples,
             r->n_confirmed, r->last_rehome_ns, r->asked_ns);
         g_string_append_printf(text, "residue " U64 " " U64 "\n", r->residue_bytes, r->residue_ns);
-        g_string_append_printf(text, "audit %d " U64 " %u %u %u %d " U64 " " U64 "\n",
+        g_string_append_printf(text, "audit %d " U64 " %u %d %d %d %d " U64 " " U64 "\n",
                                r->is_audited, r->audit_due_ns, r->delay_permille, r->stall_permille,
-                               r->stall_before_permille, r->is_undoing, r->marked_worse,
-                               r->marked_until_ns);
+                               r->stall_before_permille, r->has_baseline, r->is_undoing,
+                               r->marked_worse, r->marked_until_ns);
         for (uint32_t k = 0; k < r->n_moves; k++)
             g_string_append_printf(text, "move " U64 "\n", r->moves_ns[k]);
         for (uint32_t k = 0; k < r->n_threads; k++) {
@@ -160,16 +164,17 @@ static bool read_audit(Reader *reader, GError **error)
     HnNodemask all =
         reader->past->n_nodes == 64 ? ~UINT64_C(0) : (UINT64_C(1) << reader->past->n_nodes) - 1;
 
-    if (reader->field[6] & ~all)
+    if (reader->field[7] & ~all)
         return line_error(reader, error, "marked nodes outside the host");
     r->is_audited = reader->field[0] != 0;
     r->audit_due_ns = reader->field[1];
     r->delay_permille = (uint32_t)MIN(reader->field[2], 1000);
-    r->stall_permille = (uint32_t)MIN(reader->field[3], 1000000);
-    r->stall_before_permille = (uint32_t)MIN(reader->field[4], 1000000);
-    r->is_undoing = reader->field[5] != 0;
-    r->marked_worse = reader->field[6];
-    r->marked_until_ns = reader->field[7];
+    r->stall_permille = (int32_t)CLAMP((int64_t)reader->field[3], -1000000, 1000000);
+    r->stall_before_permille = (int32_t)CLAMP((int64_t)reader->field[4], -1000000, 1000000);
+    r->has_baseline = reader->field[5] != 0;
+    r->is_undoing = reader->field[6] != 0;
+    r->marked_worse = reader->field[7];
+    r->marked_until_ns = reader->field[8];
     return true;
 }
 
@@ -263,7 +268,7 @@ static const struct {
     {"other", 3, false, OWNER_NONE, read_other},
     {"domain", 8, true, OWNER_NONE, read_domain},
     {"residue", 2, false, OWNER_DOMAIN, read_residue},
-    {"audit", 8, false, OWNER_DOMAIN, read_audit},
+    {"audit", 9, false, OWNER_DOMAIN, read_audit},
     {"move", 1, false, OWNER_DOMAIN, read_move},
     {"thread", 6, false, OWNER_DOMAIN, read_thread},
     {"client", 5, false, OWNER_DOMAIN, read_client},

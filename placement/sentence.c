@@ -140,9 +140,10 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, "asked for by the administrator");
         break;
     case HN_REASON_UNDO_WORSE:
-        g_string_append_printf(
-            text, "the last move made it worse (stall %u permille of demand before, %u after)",
-            s->record->stall_before_permille, s->record->stall_permille);
+        g_string_append_printf(text,
+                               "the last move made it worse (unexplained stall %d permille of its "
+                               "demand before, %d after)",
+                               s->record->stall_before_permille, s->record->stall_permille);
         break;
     case HN_REASON_INITIAL_PLACEMENT:
         g_string_append(text, "first home of a starting domain, counted at its configured size");

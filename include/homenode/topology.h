@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* clang-format off */
 /*
  * Synthetic hosts and fleets on one line, for tests, scenarios and what-ifs.
  *
@@ -7,15 +8,17 @@
  *   4n               nodes (1 to 64)
  *   16c              CPUs (hardware threads) of the whole host, evenly over the nodes
  *   smt2             threads per core (1, 2, 4, 8; default 1)
- *   64G              memory of the whole host, evenly over the nodes (suffix M, G or T: powers of
- * 1024) cpus=8,4,0       CPUs per node instead; with a total, they must add up to it mem=12G,6G,0
- * memory per node instead; with a total, they must add up to it free=4G,5G,0     free memory per
- * node (default: all of it) ids=0,1,8        the kernel's node ids (default 0, 1, 2, …)
- *   dist=10,21,31    distance to oneself, to the next node, to the one after it, …: nodes stand in
- * a line, the last value holds for all farther ones (default 10,20) dist=10,21/17,10 or the whole
- * matrix, rows separated by '/', row = from isolated=0-1,8   CPUs that are never used bw=40,40
- * memory bandwidth per node in GiB/s (default: unknown) huge2M=512,0     free hugepages of 2 MiB
- * per node; huge1G likewise
+ *   64G              memory of the whole host, evenly over the nodes (suffix M, G or T: powers of 1024)
+ *   cpus=8,4,0       CPUs per node instead; with a total, they must add up to it
+ *   mem=12G,6G,0     memory per node instead; with a total, they must add up to it
+ *   free=4G,5G,0     free memory per node (default: all of it)
+ *   ids=0,1,8        the kernel's node ids (default 0, 1, 2, …)
+ *   dist=10,21,31    distance to oneself, to the next node, to the one after it, …: nodes stand in a line,
+ *                    the last value holds for all farther ones (default 10,20)
+ *   dist=10,21/17,10 or the whole matrix, rows separated by '/', row = from
+ *   isolated=0-1,8   CPUs that are never used
+ *   bw=40,40         memory bandwidth per node in GiB/s (default: unknown)
+ *   huge2M=512,0     free hugepages of 2 MiB per node; huge1G likewise
  *
  * A fleet is groups of guests separated by ';', each of words:
  *
@@ -33,6 +36,7 @@
  *
  * Errors: HN_MODEL_ERROR, naming the word and what is allowed.
  */
+/* clang-format on */
 #pragma once
 
 #include <homenode/snapshot.h>
@@ -56,10 +60,8 @@ typedef struct {
 /* The groups (HnFleetGroup; free with g_array_unref(), which releases the names). */
 GArray *hn_topology_parse_fleet(const char *text, size_t len, GError **error);
 
-/* A snapshot of that fleet on a copy of the host at `now_ns`: guests named g0, g1, … that have run
- * for an hour, with zero counters. Fails if memory does not fit or a node index is not the host's.
- */
-HnSnapshot *hn_topology_populate(const HnHost *host, const GArray *fleet, uint64_t now_ns,
-                                 GError **error);
+/* A snapshot of that fleet on a copy of the host at `now_ns`: guests named g0, g1, … that have run for an
+ * hour, with zero counters. Fails if memory does not fit or a node index is not the host's. */
+HnSnapshot *hn_topology_populate(const HnHost *host, const GArray *fleet, uint64_t now_ns, GError **error);
 /* Lets time pass for such a snapshot: counters grow by each guest's load, evenly over its vCPUs. */
 void hn_topology_advance(HnSnapshot *snapshot, const GArray *fleet, uint64_t elapsed_ns);

@@ -71,7 +71,7 @@ static void test_text(void)
         {DOMAIN "thread x 1 1 1 1 1\n", "something that is not one"},
         {DOMAIN "thread 1 99999999999999999999999 1 1 1 1\n", "something that is not one"},
         {DOMAIN "move 50\nmove 40\n", "must ascend"},
-        {DOMAIN "audit 0 0 0 0 0 0 4 0\n", "marked nodes outside"},
+        {DOMAIN "audit 0 0 0 0 0 0 0 4 0\n", "marked nodes outside"},
         {HEAD "domain short 10 20 0 1000 1 0 0 0\n", "uuid of 36"},
         {DOMAIN "domain " UUID " 10 20 0 1000 1 0 0 0\n", "did not occur before"},
     };
