@@ -18,6 +18,8 @@
 /* Worse only if by a fifth of its demand: measurements vary, and a move back costs as much as the
  * move. */
 #define WORSE_PERMILLE 200
+/* Rounds in a row that must agree. */
+#define AUDIT_ROUNDS 3
 
 static void take_outcome(HnPastDomain *record, const HnOutcome *outcome, uint64_t now_ns)
 {
@@ -54,11 +56,18 @@ static bool is_where_asked(const HnStanding *s)
     return true;
 }
 
-/* Share of its time a thread waits on a node loaded beyond its capacity. */
+/* Share of its time a thread waits on a node loaded beyond its capacity. Decisions see load that is
+ * not ours smoothed and held; waiting is measured at once, so the largest of what is known of it
+ * explains. */
 static int64_t waits_permille(const HnRound *round, uint32_t rank)
 {
-    int64_t load = round->before->load_mcpu[rank],
-            capacity = round->model->nodes[rank].capacity_mcpu;
+    uint32_t node = round->model->node_index[rank];
+    uint64_t held = round->past->other_load_held_mcpu[node];
+    uint64_t most =
+        MAX(round->past->other_load_mcpu[node], round->snapshot->host->nodes[node].other_load_mcpu);
+    int64_t extra = most > held ? (int64_t)MIN(most - held, (uint64_t)INT32_MAX) : 0;
+    int64_t load = round->before->load_mcpu[rank];
+    int64_t capacity = MAX(round->model->nodes[rank].capacity_mcpu - extra, 1);
 
     return load > capacity ? (load - capacity) * 1000 / load : 0;
 }
@@ -101,8 +110,11 @@ static int32_t measured_stall(const HnRound *round, const HnStanding *s)
 
 static void judge(const HnRound *round, HnPastDomain *record, const HnStanding *s)
 {
-    record->is_audited = false;
-    if (record->stall_permille <= record->stall_before_permille + WORSE_PERMILLE)
+    if (record->stall_permille <= record->stall_before_permille + WORSE_PERMILLE) {
+        record->audit_left = 0;
+        return;
+    }
+    if (--record->audit_left > 0)
         return;
     for (uint32_t c = 0; c < s->split->n_clients; c++)
         if (s->split->clients[c].home_now != HN_NODE_NONE)
@@ -122,10 +134,10 @@ void hn_audit_measure(HnRound *round)
             hn_past_domain_add_move(record, round->now_ns);
             record->asked_ns = 0;
             record->is_undoing = false;
-            record->is_audited = record->has_baseline;
+            record->audit_left = record->has_baseline ? AUDIT_ROUNDS : 0;
             record->audit_due_ns = round->now_ns + AUDIT_DELAY_NS;
         }
-        if (record->is_audited && !s->is_in_flight && round->now_ns >= record->audit_due_ns)
+        if (record->audit_left > 0 && !s->is_in_flight && round->now_ns >= record->audit_due_ns)
             judge(round, record, s);
         if (record->marked_worse && round->now_ns >= record->marked_until_ns)
             record->marked_worse = 0;

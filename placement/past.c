@@ -137,7 +137,7 @@ void hn_past_begin(HnPast *past, uint32_t n_nodes)
         HnPastDomain *record = g_ptr_array_index(past->domains, i);
         clear_clients(record);
         record->marked_worse = 0;
-        record->is_audited = false;
+        record->audit_left = 0;
         record->n_confirmed = 0;
     }
 }

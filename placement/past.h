@@ -61,7 +61,7 @@ typedef struct {
         asked_ns; /* a plan asked for a re-home then, and it is not seen yet; 0: none pending */
 
     /* Audit: measured stall before a re-home is kept, and compared some rounds after it. */
-    bool is_audited; /* a re-home waits for judgement */
+    uint32_t audit_left; /* rounds that must still find it worse; 0: nothing to judge */
     uint64_t audit_due_ns;
     uint32_t delay_permille; /* smoothed: of the time its vCPUs wanted, how much they waited */
     /* Waiting and remote access measured, of demand, less the waiting that the load of its nodes

@@ -9,7 +9,7 @@
  *   other NODE SMOOTHED_MCPU HELD_MCPU
  *   domain UUID PID START_TICKS FIRST_SEEN_NS LAST_SEEN_NS N_SAMPLES N_CONFIRMED LAST_REHOME_NS ASKED_NS
  *   residue BYTES AT_NS
- *   audit IS_AUDITED DUE_NS DELAY STALL STALL_BEFORE HAS_BASELINE IS_UNDOING MARKED MARKED_UNTIL_NS
+ *   audit ROUNDS_LEFT DUE_NS DELAY STALL STALL_BEFORE HAS_BASELINE IS_UNDOING MARKED MARKED_UNTIL_NS
  *   move AT_NS
  *   thread TID START_TICKS EXEC_NS RUN_DELAY_NS SMOOTHED_UCPU HAS_RATE
  *   client HELD_MCPU IS_HELD PROPOSED WANTED CAME_FROM
@@ -43,8 +43,8 @@ char *hn_past_format(const HnPast *past)
             r->uuid, r->pid, r->start_ticks, r->first_seen_ns, r->last_seen_ns, r->n_samples,
             r->n_confirmed, r->last_rehome_ns, r->asked_ns);
         g_string_append_printf(text, "residue " U64 " " U64 "\n", r->residue_bytes, r->residue_ns);
-        g_string_append_printf(text, "audit %d " U64 " %u %d %d %d %d " U64 " " U64 "\n",
-                               r->is_audited, r->audit_due_ns, r->delay_permille, r->stall_permille,
+        g_string_append_printf(text, "audit %u " U64 " %u %d %d %d %d " U64 " " U64 "\n",
+                               r->audit_left, r->audit_due_ns, r->delay_permille, r->stall_permille,
                                r->stall_before_permille, r->has_baseline, r->is_undoing,
                                r->marked_worse, r->marked_until_ns);
         for (uint32_t k = 0; k < r->n_moves; k++)
@@ -166,7 +166,7 @@ static bool read_audit(Reader *reader, GError **error)
 
     if (reader->field[7] & ~all)
         return line_error(reader, error, "marked nodes outside the host");
-    r->is_audited = reader->field[0] != 0;
+    r->audit_left = (uint32_t)MIN(reader->field[0], 100);
     r->audit_due_ns = reader->field[1];
     r->delay_permille = (uint32_t)MIN(reader->field[2], 1000);
     r->stall_permille = (int32_t)CLAMP((int64_t)reader->field[3], -1000000, 1000000);
