@@ -3,8 +3,8 @@
  * Bare QEMUs behind the contract of backend.h.
  *
  * Theory of operation. One thread with a main context of its own runs all connections and the
- * watched directory; guests (qmp-guest.h) belong to it. An operation is an errand (qmp-errand part
- * below): a function that is run in that thread and may end later, while its caller waits, with a
+ * watched directory; guests (qmp-guest.h) belong to it. An operation is an errand:
+ * a function that is run in that thread and may end later, while its caller waits, with a
  * limit. What leaves the thread is a copy of a guest's view; pins, iothreads and the opt-in element
  * are added to it by the caller from /proc and the file beside the socket, and pins are set by the
  * caller itself: that takes no monitor, so a guest can be given back its affinities even when its

@@ -1,39 +1,55 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One set of expectations, held against every back end: the fake, and libvirt through its own
- * in-process test driver (test:///default). What the fake promises here is what the manager's tests
- * rely on.
+ * One set of expectations, held against every back end: the fake, libvirt through its own
+ * in-process test driver (test:///default), and QMP with a QEMU played by the test and with the
+ * machine's own. What the fake promises here is what the manager's tests rely on.
  */
+#include "backend/backend-composite.h"
 #include "backend/backend-fake.h"
 #include "backend/backend-libvirt.h"
 #include "backend/wish.h"
+#include "fake-qemu.h"
 
 #include <libvirt/libvirt.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define WAIT_LIMIT_US (5 * G_USEC_PER_SEC)
 #define UNKNOWN_UUID "00000000-0000-4000-8000-000000000000"
 
 /* A back end with one running domain "test": 2 vCPUs, iothread 1, no KVM, no pins, no metadata. */
 typedef struct {
+    bool is_open;
     HnBackend *backend;
-    HnRoot *root;        /* libvirt only */
+    HnRoot *root;        /* libvirt and real QEMU only */
     virConnectPtr admin; /* libvirt only: somebody else's connection */
+    FakeQemu *fake_qemu; /* QMP with a fake only */
+    RealQemu *real_qemu; /* QMP with a real one only */
     char uuid[HN_UUID_LEN + 1];
-    GPtrArray *changes; /* "kind uuid key value" */
+    uint64_t memory_bytes;
+    const char *some, *others; /* lists of CPUs to pin to; NULL: this machine has too few */
+    GPtrArray *changes;        /* "kind uuid key value" */
 } Fixture;
 
 typedef struct {
     const char *name;
-    void (*open)(Fixture *fixture);       /* connected */
+    bool (*open)(Fixture *fixture);       /* connected; false: skipped, and said so */
     HnBackend *(*open_unconnected)(void); /* not connected, watch() not called */
     void (*stop_domain)(Fixture *fixture);
     void (*close)(Fixture *fixture);
+    bool has_nodesets;
 } Kind;
 
-/* ---- the two kinds ---- */
+/* One expectation of one kind. */
+typedef struct {
+    const Kind *kind;
+    void (*func)(Fixture *fixture, gconstpointer kind);
+} Case;
 
-static void fake_open(Fixture *fixture)
+/* ---- the kinds ---- */
+
+static bool fake_open(Fixture *fixture)
 {
     static const char uuid[] = "6695eb01-f6a4-8304-79aa-97f2502e193f";
     g_strlcpy(fixture->uuid, uuid, sizeof fixture->uuid);
@@ -44,6 +60,7 @@ static void fake_open(Fixture *fixture)
     g_array_append_vals(info->iothreads, &(HnIothreadInfo){.id = 1}, 1);
     info->is_kvm = false;
     hn_fake_put_domain(fixture->backend, info);
+    return true;
 }
 
 static HnBackend *fake_open_unconnected(void)
@@ -69,7 +86,7 @@ static HnBackend *libvirt_new(const HnRoot *root)
     return hn_backend_libvirt_new(&options);
 }
 
-static void libvirt_open(Fixture *fixture)
+static bool libvirt_open(Fixture *fixture)
 {
     g_autoptr(GError) error = NULL;
     fixture->root = hn_root_open("/", &error);
@@ -84,6 +101,7 @@ static void libvirt_open(Fixture *fixture)
     virDomainFree(domain);
     hn_backend_libvirt_connect(fixture->backend, &error);
     g_assert_no_error(error);
+    return true;
 }
 
 static HnBackend *libvirt_open_unconnected(void)
@@ -105,22 +123,85 @@ static void libvirt_close(Fixture *fixture)
     hn_root_free(fixture->root);
 }
 
+/* QMP with a QEMU that the test plays, below a root of its own and with affinities in a table. */
+static bool qmp_open(Fixture *fixture)
+{
+    fixture->fake_qemu = fake_qemu_start("test", fixture->memory_bytes);
+    fixture->backend = fake_qemu_backend(fixture->fake_qemu);
+    hn_backend_qmp_start(fixture->backend, WAIT_LIMIT_US / 1000);
+    g_strlcpy(fixture->uuid, FAKE_QEMU_UUID, sizeof fixture->uuid);
+    return true;
+}
+
+static HnBackend *qmp_open_unconnected(void)
+{
+    HnQmpOptions options = {.directory = NULL};
+    return hn_backend_qmp_new(&options);
+}
+
+static void qmp_stop_domain(Fixture *fixture)
+{
+    fake_qemu_quit(fixture->fake_qemu);
+}
+
+static void qmp_close(Fixture *fixture)
+{
+    hn_backend_free(fixture->backend);
+    fake_qemu_free(fixture->fake_qemu);
+}
+
+/* QMP with the machine's own QEMU under TCG, stopped before its first instruction and continued. */
+static bool qemu_open(Fixture *fixture)
+{
+    fixture->memory_bytes = UINT64_C(64) << 20;
+    fixture->some = g_get_num_processors() > 1 ? "1" : NULL;
+    fixture->others = "0";
+    fixture->real_qemu = real_qemu_start("test", fixture->memory_bytes, fixture->uuid);
+    if (!fixture->real_qemu) {
+        g_test_skip("machine: no qemu-system-x86_64");
+        return false;
+    }
+    fixture->root = hn_root_open("/", NULL);
+    HnQmpOptions options = {.directory = real_qemu_dir(fixture->real_qemu), .root = fixture->root};
+    fixture->backend = hn_backend_qmp_new(&options);
+    hn_backend_qmp_start(fixture->backend, WAIT_LIMIT_US / 1000);
+    return true;
+}
+
+static void qemu_stop_domain(Fixture *fixture)
+{
+    real_qemu_quit(fixture->real_qemu);
+}
+
+static void qemu_close(Fixture *fixture)
+{
+    hn_backend_free(fixture->backend);
+    hn_root_free(fixture->root);
+    real_qemu_free(fixture->real_qemu);
+}
+
 static const Kind kinds[] = {
-    {"fake", fake_open, fake_open_unconnected, fake_stop_domain, fake_close},
-    {"libvirt", libvirt_open, libvirt_open_unconnected, libvirt_stop_domain, libvirt_close},
+    {"fake", fake_open, fake_open_unconnected, fake_stop_domain, fake_close, true},
+    {"libvirt", libvirt_open, libvirt_open_unconnected, libvirt_stop_domain, libvirt_close, true},
+    {"qmp", qmp_open, qmp_open_unconnected, qmp_stop_domain, qmp_close, false},
+    {"qmp-real", qemu_open, qmp_open_unconnected, qemu_stop_domain, qemu_close, false},
 };
 
 /* ---- help ---- */
 
-static void set_up(Fixture *fixture, gconstpointer kind)
+static void set_up(Fixture *fixture, gconstpointer data)
 {
     fixture->changes = g_ptr_array_new_with_free_func(g_free);
-    ((const Kind *)kind)->open(fixture);
+    fixture->memory_bytes = UINT64_C(8) << 30;
+    fixture->some = "2-3";
+    fixture->others = "0,7";
+    fixture->is_open = ((const Case *)data)->kind->open(fixture);
 }
 
-static void tear_down(Fixture *fixture, gconstpointer kind)
+static void tear_down(Fixture *fixture, gconstpointer data)
 {
-    ((const Kind *)kind)->close(fixture);
+    if (fixture->is_open)
+        ((const Case *)data)->kind->close(fixture);
     g_ptr_array_unref(fixture->changes);
 }
 
@@ -148,8 +229,9 @@ static HnDomainInfo *get(Fixture *fixture)
 
 static void record_change(const HnChange *change, void *user_data)
 {
-    static const char *const kind_names[] = {"connected", "disconnected", "started", "stopped",
-                                             "state",     "metadata",     "tunable", "memory"};
+    static const char *const kind_names[] = {"connected", "disconnected", "started",
+                                             "stopped",   "state",        "metadata",
+                                             "tunable",   "memory",       "remark"};
     Fixture *fixture = user_data;
     g_ptr_array_add(fixture->changes,
                     g_strdup_printf("%s %s", kind_names[change->kind], change->uuid));
@@ -206,7 +288,7 @@ static void test_list(Fixture *fixture, gconstpointer kind)
     g_assert_cmpuint(info->iothreads->len, ==, 1);
     g_assert_false(info->has_emulator_pin);
     g_assert_cmpint(info->numatune_mode, ==, HN_NUMATUNE_NONE);
-    g_assert_cmpuint(info->configured_bytes, ==, UINT64_C(8) << 30);
+    g_assert_cmpuint(info->configured_bytes, ==, fixture->memory_bytes);
     g_assert_cmpuint(info->memory->len, ==, 1);
 }
 
@@ -214,7 +296,11 @@ static void test_pins(Fixture *fixture, gconstpointer kind)
 {
     const HnBackendOps *ops = fixture->backend->ops;
     g_autoptr(GError) error = NULL;
-    HnCpuset cpus = set_of("2-3"), others = set_of("0,7"), none = set_of("");
+    if (!fixture->some) {
+        g_test_skip("machine: one CPU, where everything is pinned already");
+        return;
+    }
+    HnCpuset cpus = set_of(fixture->some), others = set_of(fixture->others), none = set_of("");
 
     ops->pin_vcpu(fixture->backend, fixture->uuid, 1, &cpus, &error);
     g_assert_no_error(error);
@@ -236,11 +322,11 @@ static void test_pins(Fixture *fixture, gconstpointer kind)
     g_autoptr(HnDomainInfo) info = get(fixture);
     g_assert_false(g_array_index(info->vcpus, HnVcpuInfo, 0).has_pin);
     g_assert_true(g_array_index(info->vcpus, HnVcpuInfo, 1).has_pin);
-    assert_set(&g_array_index(info->vcpus, HnVcpuInfo, 1).pin, "2-3");
+    assert_set(&g_array_index(info->vcpus, HnVcpuInfo, 1).pin, fixture->some);
     g_assert_true(info->has_emulator_pin);
-    assert_set(&info->emulator_pin, "0,7");
+    assert_set(&info->emulator_pin, fixture->others);
     g_assert_true(g_array_index(info->iothreads, HnIothreadInfo, 0).has_pin);
-    assert_set(&g_array_index(info->iothreads, HnIothreadInfo, 0).pin, "2-3");
+    assert_set(&g_array_index(info->iothreads, HnIothreadInfo, 0).pin, fixture->some);
 }
 
 /* Set repeatedly: the mode goes with it, or libvirt would refuse the second time. */
@@ -248,7 +334,7 @@ static void test_nodeset(Fixture *fixture, gconstpointer kind)
 {
     static const char *const lists[] = {"0", "0-1", "1"};
     g_autoptr(GError) error = NULL;
-    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+    for (size_t i = 0; i < G_N_ELEMENTS(lists) && ((const Kind *)kind)->has_nodesets; i++) {
         HnCpuset nodes = set_of(lists[i]);
         fixture->backend->ops->set_nodeset(fixture->backend, fixture->uuid, &nodes, &error);
         g_assert_no_error(error);
@@ -475,6 +561,179 @@ static void test_fake_tunable(void)
     g_ptr_array_unref(fixture.changes);
 }
 
+/* A socket of no directory: attached, remembered, detached. libvirt's are refused. */
+static void test_qmp_attach(void)
+{
+    g_autoptr(GError) error = NULL;
+    FakeQemu *qemu = fake_qemu_start("test", 1 << 20);
+    g_autofree char *file = g_build_filename(fake_qemu_dir(qemu), "attached", NULL);
+    HnQmpOptions options = fake_qemu_options(qemu);
+    options.directory = NULL;
+    options.attached_file = file;
+    char uuid[HN_UUID_LEN + 1];
+    for (int restart = 0; restart < 2; restart++) {
+        g_autoptr(HnBackend) backend = hn_backend_qmp_new(&options);
+        g_autoptr(GPtrArray) infos = NULL;
+        hn_backend_qmp_start(backend, WAIT_LIMIT_US / 1000);
+        if (restart == 0) {
+            g_assert_false(backend->ops->attach(backend, "/run/libvirt/x.sock", uuid, &error));
+            assert_error(&error, HN_BACKEND_ERROR_FAILED);
+            g_assert_false(backend->ops->attach(backend, "/nonexistent/a/b", uuid, &error));
+            assert_error(&error, HN_BACKEND_ERROR_FAILED);
+            g_assert_false(backend->ops->detach(backend, fake_qemu_socket(qemu), &error));
+            assert_error(&error, HN_BACKEND_ERROR_FAILED);
+            backend->ops->attach(backend, fake_qemu_socket(qemu), uuid, &error);
+            g_assert_no_error(error);
+            g_assert_cmpstr(uuid, ==, FAKE_QEMU_UUID);
+        }
+        g_assert_true(backend->ops->list(backend, &infos, NULL));
+        g_assert_cmpuint(infos->len, ==, 1);
+        const HnDomainInfo *info = g_ptr_array_index(infos, 0);
+        g_assert_cmpstr(info->monitor, ==, fake_qemu_socket(qemu));
+        if (restart == 1) {
+            g_autoptr(GPtrArray) rest = NULL;
+            backend->ops->detach(backend, fake_qemu_socket(qemu), &error);
+            g_assert_no_error(error);
+            g_assert_true(backend->ops->list(backend, &rest, NULL));
+            g_assert_cmpuint(rest->len, ==, 0);
+        }
+    }
+    fake_qemu_free(qemu);
+}
+
+/* The monitor goes away, the process does not: the guest stays, unobservable, and can be given back
+ * its affinities. */
+static void test_qmp_mute(void)
+{
+    g_autoptr(GError) error = NULL;
+    FakeQemu *qemu = fake_qemu_start("test", 1 << 20);
+    g_autoptr(HnBackend) backend = fake_qemu_backend(qemu);
+    HnCpuset cpus = set_of("3"), everywhere = set_of("0-7");
+    HnDomainInfo *info = NULL;
+    hn_backend_qmp_start(backend, WAIT_LIMIT_US / 1000);
+    g_assert_true(backend->ops->pin_vcpu(backend, FAKE_QEMU_UUID, 0, &cpus, NULL));
+    fake_qemu_hang_up(qemu);
+    for (int i = 0; i < 100 && (!info || !info->unobservable); i++) {
+        g_clear_pointer(&info, hn_domain_info_free);
+        backend->ops->get(backend, FAKE_QEMU_UUID, &info, &error);
+        g_assert_no_error(error);
+        g_usleep(20 * 1000);
+    }
+    g_assert_nonnull(info->unobservable);
+    g_assert_true(g_array_index(info->vcpus, HnVcpuInfo, 0).has_pin);
+    g_clear_pointer(&info, hn_domain_info_free);
+    g_assert_true(backend->ops->pin_vcpu(backend, FAKE_QEMU_UUID, 0, &everywhere, NULL));
+    g_assert_true(backend->ops->get(backend, FAKE_QEMU_UUID, &info, NULL));
+    g_assert_false(g_array_index(info->vcpus, HnVcpuInfo, 0).has_pin);
+    hn_domain_info_free(info);
+    fake_qemu_free(qemu);
+}
+
+/* What lies beside the socket: links and other surprises are not followed, statistics are there. */
+static void test_qmp_files(void)
+{
+    g_autoptr(HnHost) host = hn_host_new(1);
+    FakeQemu *qemu = fake_qemu_start("test", 1 << 20);
+    g_autoptr(HnBackend) backend = fake_qemu_backend(qemu);
+    g_autofree char *element = g_strconcat(fake_qemu_socket(qemu), ".homenode", NULL);
+    g_autofree char *stats = g_strconcat(fake_qemu_socket(qemu), ".stats.xml", NULL);
+    g_autofree char *text = NULL;
+    hn_backend_qmp_start(backend, WAIT_LIMIT_US / 1000);
+    for (int i = 0; i < 3; i++) {
+        HnDomainInfo *info = NULL;
+        HnWish wish;
+        if (i == 0)
+            g_assert_cmpint(symlink("/etc/hostname", element), ==, 0);
+        else if (i == 1)
+            g_assert_cmpint(mkfifo(element, 0600), ==, 0);
+        else
+            g_assert_true(g_file_set_contents(element, "<placement mode='yes'/>", -1, NULL));
+        g_assert_true(backend->ops->get(backend, FAKE_QEMU_UUID, &info, NULL));
+        g_assert_false(hn_wish_parse(info->placement_xml, host, &wish));
+        g_assert_nonnull(wish.invalid);
+        g_assert_cmpint(wish.mode, ==, HN_MODE_OFF);
+        hn_wish_clear(&wish);
+        hn_domain_info_free(info);
+        g_assert_cmpint(unlink(element), ==, 0);
+    }
+    g_assert_cmpint(symlink("/nonexistent/elsewhere", stats), ==, 0);
+    g_assert_true(backend->ops->set_stats(backend, FAKE_QEMU_UUID, "<stats home='1'/>", NULL));
+    g_assert_false(g_file_test(stats, G_FILE_TEST_IS_SYMLINK));
+    g_assert_true(g_file_get_contents(stats, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "<stats home='1'/>\n");
+    fake_qemu_quit(qemu);
+    HnDomainInfo *info = NULL;
+    for (int i = 0; i < 100 && backend->ops->get(backend, FAKE_QEMU_UUID, &info, NULL); i++) {
+        g_clear_pointer(&info, hn_domain_info_free);
+        g_usleep(20 * 1000);
+    }
+    g_assert_null(info);
+    g_assert_false(g_file_test(stats, G_FILE_TEST_EXISTS));
+    fake_qemu_free(qemu);
+}
+
+/* Two fakes as one: whose a domain is, whose word counts, and what is said of a uuid both have. */
+static void test_composite(void)
+{
+    static const char one[] = "11111111-1111-4111-8111-111111111111";
+    static const char two[] = "22222222-2222-4222-8222-222222222222";
+    static const char both[] = "33333333-3333-4333-8333-333333333333";
+    Fixture fixture = {.changes = g_ptr_array_new_with_free_func(g_free)};
+    HnBackend *first = hn_backend_fake_new(), *second = hn_backend_fake_new();
+    g_autoptr(GError) error = NULL;
+    GPtrArray *infos = NULL;
+    HnCpuset cpus = set_of("1");
+    hn_fake_add_domain(first, one, "one", 1, 1 << 20);
+    hn_fake_add_domain(first, both, "first", 1, 1 << 20);
+    hn_fake_add_domain(second, two, "two", 1, 1 << 20);
+    hn_fake_add_domain(second, both, "second", 1, 1 << 20);
+    fixture.backend = hn_backend_composite_new(first, second);
+    const HnBackendOps *ops = fixture.backend->ops;
+    g_assert_cmpstr(ops->name, ==, first->ops->name);
+    g_assert_null(ops->attach);
+    ops->watch(fixture.backend, record_change, &fixture);
+
+    /* Not listed yet: found all the same, the first one asked first. */
+    g_assert_true(ops->pin_vcpu(fixture.backend, two, 0, &cpus, NULL));
+    g_assert_true(ops->pin_vcpu(fixture.backend, both, 0, &cpus, NULL));
+    g_assert_cmpuint(hn_fake_calls(second, HN_FAKE_PIN_VCPU), ==, 1);
+    g_assert_false(ops->pin_vcpu(fixture.backend, UNKNOWN_UUID, 0, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_GONE);
+    for (int i = 0; i < 2; i++) {
+        g_assert_true(ops->list(fixture.backend, &infos, NULL));
+        g_assert_cmpuint(infos->len, ==, 3);
+        g_assert_cmpstr(((HnDomainInfo *)g_ptr_array_index(infos, 0))->name, ==, "one");
+        g_assert_cmpstr(((HnDomainInfo *)g_ptr_array_index(infos, 1))->name, ==, "two");
+        g_assert_cmpstr(((HnDomainInfo *)g_ptr_array_index(infos, 2))->name, ==, "first");
+        g_ptr_array_unref(infos);
+    }
+    g_assert_true(wait_for(&fixture, "remark", "", WAIT_LIMIT_US));
+    hn_fake_remove_domain(second, both); /* not the one that is managed */
+    g_assert_false(wait_for(&fixture, "stopped", both, 100 * 1000));
+    guint n_remarks = 0;
+    for (guint i = 0; i < fixture.changes->len; i++)
+        n_remarks += strcmp(g_ptr_array_index(fixture.changes, i), "remark ") == 0;
+    g_assert_cmpuint(n_remarks, ==, 1);
+
+    /* The first one is lost: nothing is decided about half of the guests, nor asked of the other.
+     */
+    hn_fake_set_connected(first, false);
+    g_assert_false(ops->list(fixture.backend, &infos, &error));
+    assert_error(&error, HN_BACKEND_ERROR_DISCONNECTED);
+    g_assert_false(ops->pin_vcpu(fixture.backend, one, 0, &cpus, &error));
+    assert_error(&error, HN_BACKEND_ERROR_DISCONNECTED);
+    g_assert_true(ops->pin_vcpu(fixture.backend, two, 0, &cpus, NULL));
+    hn_backend_free(fixture.backend);
+    g_ptr_array_unref(fixture.changes);
+}
+
+static void run_case(Fixture *fixture, gconstpointer data)
+{
+    const Case *each = data;
+    if (fixture->is_open)
+        each->func(fixture, each->kind);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -486,11 +745,15 @@ int main(int argc, char **argv)
         {"stats", test_stats},     {"stopped", test_stopped},
         {"unknown", test_unknown}, {"dirty-rate-guards", test_dirty_rate_guards},
     };
+    g_autoptr(GPtrArray) cases = g_ptr_array_new_with_free_func(g_free);
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
         for (size_t j = 0; j < G_N_ELEMENTS(tests); j++) {
             g_autofree char *path = g_strdup_printf("/backend/%s/%s", kinds[i].name, tests[j].name);
-            g_test_add(path, Fixture, &kinds[i], set_up, tests[j].func, tear_down);
+            Case *each = g_new(Case, 1);
+            *each = (Case){&kinds[i], tests[j].func};
+            g_ptr_array_add(cases, each);
+            g_test_add(path, Fixture, each, set_up, run_case, tear_down);
         }
         g_autofree char *path = g_strdup_printf("/backend/%s/unconnected", kinds[i].name);
         g_test_add_data_func(path, &kinds[i], test_unconnected);
@@ -499,5 +762,9 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/libvirt/unreachable", test_libvirt_unreachable);
     g_test_add_func("/backend/fake/failures", test_fake_failures);
     g_test_add_func("/backend/fake/tunable", test_fake_tunable);
+    g_test_add_func("/backend/qmp/attach", test_qmp_attach);
+    g_test_add_func("/backend/qmp/mute", test_qmp_mute);
+    g_test_add_func("/backend/qmp/files", test_qmp_files);
+    g_test_add_func("/backend/composite/routes", test_composite);
     return g_test_run();
 }

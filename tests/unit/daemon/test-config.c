@@ -69,7 +69,7 @@ static const struct {
     {"[daemon]\nround-interval = fast\n",
      "F:2: daemon.round-interval is 'fast', allowed: 100ms to 1h"},
     {"# c\n\n[daemon]\nround = 2s\n", "F:4: section [daemon] has no key 'round'"},
-    {"[demon]\n", "F:1: no section [demon]; there are [daemon], [observe], [placement], [apply]"},
+    {"[demon]\n", "F:1: no section [demon]; there are [daemon], [qemu], [observe], [placement], [apply]"},
     {"[daemon\n", "F:1: '[daemon' lacks the closing ]"},
     {"[daemon]\nround-interval\n", "F:2: 'round-interval' is neither"},
     {"round-interval = 2s\n", "F:1: 'round-interval = 2s' stands before any [section]"},
