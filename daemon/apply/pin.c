@@ -106,7 +106,9 @@ static void consider(Work *work, HnPieceKind kind, uint32_t id, bool has_pin, co
         old.is_yielded = true;
     }
     if (is_old && old.is_yielded) {
-        if (is_known)
+        /* One the plan did not know of stops it only if it leads away from the wanted CPUs: a pin that merely
+         * says less than ours, or a piece that ended since, is no reason to leave the others without a home. */
+        if (is_known || !has_pin || hn_cpuset_intersects(pin, &work->request->cpus))
             work->n_admin++;
         else
             add_conflict(work, kind, id, pin);

@@ -151,6 +151,20 @@ static void test_admin_overrides(void)
     world_free(world);
 }
 
+/* What he sets allows the wanted CPUs and more, or he unpins it: his, but no reason to leave the others where they are. */
+static void test_admin_widens(void)
+{
+    World *world = world_new();
+
+    assert_end(pin_to(world, 2), HN_REASON_DONE, NULL);
+    world_admin_pins(world, 3, "0-7");
+    assert_end(pin_to(world, 4), HN_REASON_DONE, "the admin's left alone");
+    assert_pins(world, "0:4-5 1:4-5 2:4-5 3:0-7 emulator:4-5 io1:4-5 nodeset:-");
+    assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
+    assert_pins(world, ALL_CPUS);
+    world_free(world);
+}
+
 /* He does it between our last look and the release. */
 static void test_admin_overrides_unseen(void)
 {
@@ -512,6 +526,7 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/pin/default-cpuset", test_default_cpuset);
     g_test_add_func("/apply/pin/isolated-cpus", test_isolated_cpus);
     g_test_add_func("/apply/pin/admin-overrides", test_admin_overrides);
+    g_test_add_func("/apply/pin/admin-widens", test_admin_widens);
     g_test_add_func("/apply/pin/admin-overrides-unseen", test_admin_overrides_unseen);
     g_test_add_func("/apply/pin/hotplugged-vcpu", test_hotplugged_vcpu);
     g_test_add_func("/apply/pin/not-in-force", test_not_in_force);
