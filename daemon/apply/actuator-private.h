@@ -18,6 +18,7 @@ typedef struct {
     bool is_stopped;      /* forget it when idle */
     bool wants_release;   /* restore when idle; until then nothing starts */
     bool is_control_busy; /* a control thread works for it: one at a time */
+    bool is_job_asked;    /* a control thread asks for its job; beside is_control_busy, for it changes nothing */
     guint n_running;      /* works in state RUNNING */
 } HnActDomain;
 
@@ -32,6 +33,7 @@ typedef enum {
     HN_RESULT_CONTROL, /* `end` of `work` */
     HN_RESULT_OPENED,  /* `end` of opening a fence for `work`, whose memory may now move */
     HN_RESULT_RESTORE, /* `end` for `uuid` */
+    HN_RESULT_DOMAIN_JOB, /* `domain_job` of `uuid`, asked for while its memory moves */
     HN_RESULT_OUTCOME, /* to be told */
 } HnResultKind;
 
@@ -41,13 +43,14 @@ typedef struct {
     HnWork *work;
     char uuid[HN_UUID_LEN + 1];
     HnEnd end; /* sentence owned */
+    HnJob domain_job;
     HnOutcome outcome;
 } HnResult;
 
 /* For a control thread. */
 typedef struct {
-    HnResultKind result; /* CONTROL, OPENED or RESTORE */
-    HnWork *work;        /* not for RESTORE; its requests are not changed while it runs */
+    HnResultKind result; /* CONTROL, OPENED, RESTORE or DOMAIN_JOB */
+    HnWork *work;        /* CONTROL, OPENED; its requests are not changed while it runs */
     char uuid[HN_UUID_LEN + 1];
 } HnControlTask;
 
@@ -64,8 +67,17 @@ struct HnActuator {
     GThreadPool *pool;
     GAsyncQueue *results; /* HnResult * */
     GSource *source;      /* wakes the actuator's thread when there are results */
+    GSource *job_watch;   /* ticks while memory moves, else NULL */
     GError *first_error;  /* of restores, while hn_actuator_release_wait() listens */
 };
+
+/* job-watch.c: memory begins to move; a domain's job is looked at once a second from now on, until nothing moves. */
+void hn_job_watch_start(HnActuator *actuator);
+void hn_job_watch_stop(HnActuator *actuator);
+/* In a control thread: NONE also if nobody can tell. */
+HnJob hn_job_watch_ask(const HnControl *control, const char *uuid);
+/* In the actuator's thread: what was found. */
+void hn_job_watch_take(HnActuator *actuator, const HnResult *result);
 
 /* Starts whatever may start, frees what is over. */
 void hn_schedule_advance(HnActuator *actuator);

@@ -87,7 +87,10 @@ static void control_main(gpointer data, gpointer user_data)
     result->kind = task->result;
     result->work = task->work;
     g_strlcpy(result->uuid, task->uuid, sizeof(result->uuid));
-    result->end = run_task(&actuator->control, task);
+    if (task->result == HN_RESULT_DOMAIN_JOB)
+        result->domain_job = hn_job_watch_ask(&actuator->control, task->uuid);
+    else
+        result->end = run_task(&actuator->control, task);
     hn_actuator_post(actuator, result);
 }
 
@@ -154,6 +157,7 @@ void hn_actuator_free(HnActuator *actuator)
 
     if (!actuator)
         return;
+    hn_job_watch_stop(actuator);
     hn_movers_free(actuator->movers);
     g_thread_pool_free(actuator->pool, FALSE, TRUE);
     while ((result = g_async_queue_try_pop(actuator->results)))

@@ -136,6 +136,7 @@ static void push_jobs(HnActuator *actuator, HnActDomain *domain, HnWork *work)
     for (guint i = 0; i < work->jobs->len; i++)
         hn_movers_push(actuator->movers, work->jobs->pdata[i]);
     g_ptr_array_set_size(work->jobs, 0);
+    hn_job_watch_start(actuator);
 }
 
 /* Is a fence of ours in the way of memory that shall move? */
@@ -323,6 +324,9 @@ void hn_schedule_handle(HnActuator *actuator, HnResult *result)
         break;
     case HN_RESULT_RESTORE:
         take_restore(actuator, result);
+        break;
+    case HN_RESULT_DOMAIN_JOB:
+        hn_job_watch_take(actuator, result);
         break;
     case HN_RESULT_OUTCOME:
         if (actuator->func)

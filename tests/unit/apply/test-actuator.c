@@ -364,6 +364,28 @@ static void test_job(Fixture *f, gconstpointer data)
     assert_told(f, 4, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 3);
 }
 
+/* A job that nobody told of: found by asking, while memory moves. */
+static void test_job_unseen(Fixture *f, gconstpointer data)
+{
+    const HnJob job = (HnJob)GPOINTER_TO_INT(data);
+    HnLimits slow = f->limits;
+
+    slow.host_bytes_per_sec = ALL_MIB / 16; /* outlasts the patience of wait_for() */
+    hn_actuator_set_limits(f->actuator, &slow);
+    submit_move(f, 1, 2);
+    wait_for_moves(f, 2);
+    hn_fake_set_job(f->world->inner, WORLD_UUID, job);
+    wait_for(f, 1);
+    assert_told(f, 0, HN_ACTION_MOVE_MEMORY,
+                job == HN_JOB_MIGRATION ? HN_REASON_MIGRATING : HN_REASON_DOMAIN_BUSY, 1);
+    /* It is remembered by nobody: after it, work goes on as if it had not been. */
+    hn_fake_set_job(f->world->inner, WORLD_UUID, HN_JOB_NONE);
+    hn_actuator_set_limits(f->actuator, &f->limits);
+    submit_home(f, 2, 2);
+    wait_for(f, 3);
+    assert_told(f, 2, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 2);
+}
+
 /* ---- ends ---- */
 
 static void test_guest_dies(Fixture *f, gconstpointer data)
@@ -822,6 +844,8 @@ int main(int argc, char **argv)
     ADD("pause-domain", WORLD_UUID, test_pause);
     ADD("migration", GINT_TO_POINTER(HN_JOB_MIGRATION), test_job);
     ADD("dump", GINT_TO_POINTER(HN_JOB_OTHER), test_job);
+    ADD("migration-unseen", GINT_TO_POINTER(HN_JOB_MIGRATION), test_job_unseen);
+    ADD("dump-unseen", GINT_TO_POINTER(HN_JOB_OTHER), test_job_unseen);
     ADD("guest-dies", NULL, test_guest_dies);
     ADD("guest-dying", NULL, test_guest_dying);
     ADD("reused-pid", NULL, test_reused_pid);
