@@ -125,6 +125,7 @@ static void on_release_ended(HnManager *manager, HnGuest *guest, const HnOutcome
 {
     bool is_good = outcome->reason == HN_REASON_RELEASED || outcome->reason == HN_REASON_VANISHED;
     guest->is_releasing = false;
+    guest->is_left_over = guest->is_left_over && !is_good;
     guest->release_retry_ns = is_good ? 0 : hn_manager_now_ns() + RELEASE_RETRY_NS;
     hn_log(is_good ? LOG_NOTICE : LOG_WARNING, HN_MSG_RELEASED, "%s: %s: %s",
            guest->name ? guest->name : guest->uuid, hn_reason_name(outcome->reason), sentence);
@@ -229,12 +230,13 @@ static void note_complaint(HnManager *manager, HnGuest *guest, const HnDomain *d
                         0);
 }
 
-/* A domain that no longer asks for placement gets back what it had. One whose element is wrong is
- * left as it is: neither taken further nor torn down because of a typing error. */
-static void note_opt_out(HnManager *manager, HnGuest *guest, const HnDomain *domain,
+/* A domain that no longer asks for placement gets back what it had, and so does, with
+ * on-start = restore, what an earlier run left. One whose element is wrong is left as it is: neither
+ * taken further nor torn down because of a typing error. */
+static void note_unwanted(HnManager *manager, HnGuest *guest, const HnDomain *domain,
                          bool is_journalled)
 {
-    bool is_wanted = domain->wish.mode == HN_MODE_AUTO || domain->wish.invalid;
+    bool is_wanted = (domain->wish.mode == HN_MODE_AUTO || domain->wish.invalid) && !guest->is_left_over;
     if (is_journalled && !is_wanted && !manager->is_dry_run && !guest->is_releasing &&
         manager->snapshot->taken_ns >= guest->release_retry_ns)
         hn_manager_release(manager, guest);
@@ -263,7 +265,7 @@ void hn_manager_note_domains(HnManager *manager)
         HnGuest *guest = hn_guests_want(manager->guests, domain->uuid, domain->name);
         note_job(manager, guest, domain);
         note_complaint(manager, guest, domain);
-        note_opt_out(manager, guest, domain, g_hash_table_contains(journalled, domain->uuid));
+        note_unwanted(manager, guest, domain, g_hash_table_contains(journalled, domain->uuid));
     }
     for (guint i = 0; uuids[i]; i++)
         if (!hn_snapshot_find(manager->snapshot, uuids[i]))

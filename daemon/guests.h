@@ -27,6 +27,7 @@ typedef struct {
     char *invalid; /* the complaint about its metadata that was last logged */
 
     /* Release under way: asked for, not answered; asked again not before retry_ns. */
+    bool is_left_over; /* pinned by an earlier run, to be restored (config on-start) */
     bool is_releasing;
     uint64_t release_retry_ns;
 

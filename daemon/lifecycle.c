@@ -66,6 +66,7 @@ static bool load_journal(HnManager *manager, GError **error)
         bool is_adopted = manager->config->on_start == HN_ON_START_ADOPT;
         hn_log(LOG_NOTICE, HN_MSG_ADOPTED, "%s was pinned by an earlier run: %s", entry->name,
                is_adopted ? "adopted" : "to be restored");
+        guest->is_left_over = !is_adopted; /* by the first round: only then is there a connection */
         hn_manager_remember(manager, guest, HN_HISTORY_DAEMON, HN_REASON_IN_PROGRESS,
                             is_adopted ? "Adopted from an earlier run of the daemon."
                                        : "Restored, left over from an earlier run of the daemon.",
@@ -143,8 +144,6 @@ void hn_manager_start(HnManager *manager)
 {
     manager->is_started = true;
     manager->backend->ops->watch(manager->backend, hn_manager_on_change, manager);
-    if (manager->config->on_start == HN_ON_START_RESTORE && !manager->is_dry_run)
-        hn_actuator_release_all(manager->actuator);
     hn_manager_begin_round(manager);
 }
 

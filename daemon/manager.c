@@ -218,6 +218,7 @@ static void note_decision(HnManager *manager, const HnVerdict *verdict)
 static void apply(HnManager *manager)
 {
     HnPlan *plan = manager->plan;
+    hn_actuator_observe(manager->actuator, manager->snapshot); /* run delay while nothing moves */
     if (!manager->is_dry_run && plan->actions->len > 0) {
         for (guint i = 0; i < plan->verdicts->len; i++) {
             const HnVerdict *verdict = g_ptr_array_index(plan->verdicts, i);
