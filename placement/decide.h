@@ -19,6 +19,7 @@ typedef struct {
     bool is_forced;
     int32_t forced_node; /* host index or HN_NODE_NONE */
     bool is_initial;     /* first home of a young domain: neither gain nor confirmation is asked */
+    bool is_torn_by_admin; /* without a home because a pin of the admin holds some vCPUs elsewhere */
     bool is_frozen;      /* nothing may change; `reason` says why */
     bool
         is_home_frozen; /* memory may still come home, the home may not change; `reason` says why */

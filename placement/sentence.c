@@ -268,6 +268,10 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
                 text,
                 "Node %d would be better, but the administrator has pinned its vCPUs elsewhere.",
                 better_id);
+        else if (s->split->clients[0].allowed)
+            g_string_append(text, "The administrator's pin holds some of its vCPUs where the others "
+                                  "are not; it is respected, and the others follow as soon as the "
+                                  "domain may be moved again.");
         else
             g_string_append(
                 text, "The administrator's vCPU pins leave no single node; they are respected.");

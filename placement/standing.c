@@ -93,6 +93,16 @@ static bool is_impossible(HnStanding *s)
     return false;
 }
 
+/* An admin's pin holds some of its vCPUs where the others are not. */
+static bool is_torn_by_admin(const HnSplit *split)
+{
+    for (uint32_t c = 0; c < split->n_clients; c++)
+        if (split->clients[c].home_now == HN_NODE_NONE &&
+            split->clients[c].constraint == HN_REASON_PINNED_BY_ADMIN)
+            return true;
+    return false;
+}
+
 static void read_pace(const HnRound *round, HnStanding *s)
 {
     const HnPolicy *policy = round->policy;
@@ -115,8 +125,8 @@ static void read_pace(const HnRound *round, HnStanding *s)
     } else if (is_young && is_homed) {
         freeze_home(s, HN_REASON_BOOTING);
     }
-    if (s->is_home_frozen && !is_homed)
-        freeze(s, s->reason);
+    if (s->is_home_frozen && !is_homed) /* what keeps it from a home says more than that it waits */
+        freeze(s, s->is_torn_by_admin ? HN_REASON_PINNED_BY_ADMIN : s->reason);
 }
 
 static void read_one(const HnRound *round, HnStanding *s, const HnForce *force,
@@ -125,6 +135,7 @@ static void read_one(const HnRound *round, HnStanding *s, const HnForce *force,
     s->reason = HN_REASON_CONVERGED;
     s->forced_node = HN_NODE_NONE;
     s->is_in_flight = is_listed(in_flight, s->domain->uuid);
+    s->is_torn_by_admin = is_torn_by_admin(s->split);
     if (is_off_limits(s))
         return;
     if (s->is_in_flight) {

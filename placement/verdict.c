@@ -246,9 +246,6 @@ static HnReason reason_of_rest(const HnRound *round, const HnStanding *s,
     if (s->is_forced && s->forced_node != HN_NODE_NONE &&
         s->split->clients[0].home_now != s->forced_node)
         return reason_of_refusal(round, s, ret_better);
-    /* Asked for the home it has: done, whatever would be better. */
-    if (s->is_forced && s->forced_node != HN_NODE_NONE && is_converged_now)
-        return HN_REASON_CONVERGED;
     if (s->split->n_clients > 1)
         return is_converged_now ? HN_REASON_CONVERGED : HN_REASON_NO_SINGLE_NODE_FITS;
     if (s->split->is_wide && !is_converged_now)
@@ -314,7 +311,7 @@ static void fill_reason(const HnRound *round, HnStanding *s, const HnNodemask *g
         v->reason = s->is_advised ? HN_REASON_ADVISE_ONLY : s->reason;
         v->will_act = !s->is_advised;
     } else if (s->is_changed) {
-        v->reason = HN_REASON_UNCONFIRMED;
+        v->reason = s->is_torn_by_admin ? HN_REASON_PINNED_BY_ADMIN : HN_REASON_UNCONFIRMED;
     } else {
         v->reason = reason_of_rest(round, s, locality, &better);
         s->reason = v->reason;
