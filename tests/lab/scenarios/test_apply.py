@@ -15,7 +15,7 @@ from homelab import parse_cpu_list
 
 TOPOLOGY = "n2c4"
 NEEDS_BUILD = True
-TIMEOUT_S = 420
+TIMEOUT_S = 900  # 50 starts of the daemon on a slow machine
 
 GUEST_TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../demo-vms/guest")
 KERNEL = "/usr/local/share/homenode/homenode-guest.elf"
@@ -38,12 +38,16 @@ def settled(lab, guest):
 
 
 @contextlib.contextmanager
-def daemon(lab, **keys):
-    """homenoded as its service runs it, with these keys of section [apply]; stopped at the end."""
+def daemon(lab, placement=None, **keys):
+    """homenoded as its service runs it, with these keys of section [apply]; stopped at the end.
+
+    @placement: keys of section [placement].
+    """
     lines = "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in keys.items())
+    planning = "".join(f"{key} = {value}\n" for key, value in (placement or {}).items())
     # A busy emulator is no pressure that should stop a test of something else.
     lab.sh(f"mkdir -p /etc/homenode; test ! -e {CONF} || cp {CONF} /run/homenode.conf.before; "
-           f"printf '%s' '[apply]\nback-off = no\n{lines}' > {CONF}; "
+           f"printf '%s' '[apply]\nback-off = no\n{lines}[placement]\n{planning}' > {CONF}; "
            "systemctl daemon-reload; systemctl start homenoded", timeout_s=90)
     try:
         # The first round has been made: before it, it knows no nodes and says so.
@@ -79,9 +83,38 @@ def move(lab, guest, node, timeout_s=150):
 
 
 def begin_move(lab, guest, node):
-    """Starts a rebalance and returns when some, but not all, of the memory has moved."""
+    """Starts a rebalance and returns when some, but not all, of what lay elsewhere has moved."""
+    before = guest.share_on(node)
     lab.sh(f"homenode rebalance {guest.name} --node {node}")
-    lab.wait_until(lambda: 0.05 < guest.share_on(node) < 0.9, 60, f"{guest.name} to be in the middle of its move", 0.3)
+    lab.wait_until(lambda: before + 0.03 < guest.share_on(node) < 0.95, 60, f"{guest.name} to be in the middle of its move",
+                   0.3)
+
+
+@contextlib.contextmanager
+def filled(lab, **leave_mib):
+    """Takes memory of nodes ('node0=56') until so many MiB above their high watermarks are free; gives it back at the end.
+
+    Reserved huge pages, because they are neither zeroed nor reclaimed; a file for what fragmentation leaves.
+    """
+    script = r"""
+        fill() {
+            high=$(awk -v n=$1 '/^Node/ { here = $2 == n "," } here && $1 == "high" { s += $2 } END { print s * 4 }' /proc/zoneinfo)
+            left() { awk -v h=$high -v l=$2 '/MemFree/ { n = int(($4 - h) / 1024 - l); print n > 0 ? n : 0 }' $dir/meminfo; }
+            dir=/sys/devices/system/node/node$1
+            echo $(($(left $*) / 2)) > $dir/hugepages/hugepages-2048kB/nr_hugepages
+            mkdir -p /run/hog$1 && mount -t tmpfs -o size=4g,mpol=bind:$1 hog /run/hog$1
+            dd if=/dev/zero of=/run/hog$1/f bs=1M count=$(left $*) status=none
+        }
+        sync; echo 3 > /proc/sys/vm/drop_caches
+        """
+    nodes = {name.removeprefix("node"): mib for name, mib in leave_mib.items()}
+    try:
+        lab.sh(script + "".join(f"fill {node} {mib}\n" for node, mib in nodes.items()), timeout_s=180)
+        yield
+    finally:
+        for node in nodes:
+            lab.run(f"umount /run/hog{node}; echo 0 > /sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages",
+                    timeout_s=60)
 
 
 def assert_quiet_kernel(lab):
@@ -119,15 +152,20 @@ def test_stopping_restores_what_the_admin_had(lab):
 
 
 def test_admin_wins(lab):
-    """field.md T10: a pin by virsh while it is ours."""
+    """field.md T10: a pin by virsh while it is ours. It stays, is given as the reason, and the others come to it."""
     guest = settled(lab, define(lab, "g", vcpus=2).start())
     with daemon(lab):
         move(lab, guest, 1)
         lab.sh("virsh vcpupin g 1 0 --live")
-        lab.wait_until(lambda: "admin" in lab.sh("homenode history g --json").lower(), 30, "the yielding to be told")
-        lab.run("homenode rebalance g --node 1 --wait", timeout_s=90)
+        lab.wait_until(lambda: "pinned-by-admin" in lab.sh("homenode history g --json"), 30, "the yielding to be told")
+        # Its cooldown has just begun; what is told is the pin, not the waiting.
+        lab.wait_until(lambda: "pinned-by-admin" in lab.sh("homenode list --json"), 30, "the pin to be the reason")
+        refused = lab.run("homenode rebalance g --node 1 --wait", timeout_s=90)
+        assert refused.status != 0 and "pinned" in refused.out + refused.err, refused
         assert pins(lab, guest)[1] == {0}, pins(lab, guest)
-        assert pins(lab, guest)[0] == cpus_of(lab, 1), pins(lab, guest)
+        lab.sh("homenode rebalance g --wait", timeout_s=150)
+        assert pins(lab, guest) == {0: cpus_of(lab, 0), 1: frozenset({0}), "emulator": cpus_of(lab, 0)}, pins(lab, guest)
+        assert guest.share_on(0) >= 0.98, guest.ram_bytes_per_node()
     assert pins(lab, guest) == {0: all_cpus(lab), 1: frozenset({0}), "emulator": all_cpus(lab)}, pins(lab, guest)
 
 
@@ -156,21 +194,22 @@ def test_huge_pages_stay_huge(lab):
 
 
 def test_rate_is_held(lab):
-    """field.md T11: over 10 s, while the guest writes."""
-    guest = settled(lab, define(lab, "g", mib=96).start())
+    """field.md T11: over 10 s, while the guest writes as fast as it can."""
+    guest = settled(lab, define(lab, "g", "duty=100", mib=128).start())
+    node = 0 if guest.share_on(0) < 0.5 else 1
+    # Reading takes time on a busy machine: the true span lies between the inner and the outer one.
     script = f"""
-        bytes() {{ awk -v n=N1 '/anon=/ {{ for (i = 2; i <= NF; i++) if ($i ~ "^" n "=") s += substr($i, 4) }}
-                   END {{ printf "%d\\n", s * 4096 }}' /proc/{guest.pid()}/numa_maps; }}
+        bytes() {{ awk '/anon=/ {{ for (i = 2; i <= NF; i++) if ($i ~ /^N{node}=/) s += substr($i, 4) }}
+                   END {{ printf "%d\n", s * 4096 }}' /proc/{guest.pid()}/numa_maps; }}
         now() {{ cut -d' ' -f1 /proc/uptime; }}
-        a=$(now) x=$(bytes); sleep 10; b=$(now) y=$(bytes); echo $a $x $b $y"""
-    home = 0 if guest.share_on(0) < 0.5 else 1
+        a=$(now) x=$(bytes) b=$(now); sleep 10; c=$(now) y=$(bytes) d=$(now); echo $a $b $c $d $x $y"""
     with daemon(lab, host_rate="4MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
-        if home == 0:
-            script = script.replace("n=N1", "n=N0")
-        begin_move(lab, guest, home)
-        start_s, start, end_s, end = map(float, lab.sh(script).split())
-        rate = (end - start) / (end_s - start_s) / (4 * MIB)
-        assert 0.95 <= rate <= 1.05, f"{rate:.3f} of the limit"
+        begin_move(lab, guest, node)
+        outer_from_s, inner_from_s, inner_to_s, outer_to_s, start, end = map(float, lab.sh(script).split())
+        assert guest.share_on(node) < 0.98, "the move had ended before: this shows nothing"
+        at_least = (end - start) / (outer_to_s - outer_from_s) / (4 * MIB)
+        at_most = (end - start) / (inner_to_s - inner_from_s) / (4 * MIB)
+        assert at_most >= 0.95 and at_least <= 1.05, f"{at_least:.3f} to {at_most:.3f} of the limit"
 
 
 def test_start_is_not_delayed(lab):
@@ -188,44 +227,27 @@ def test_dump_in_mid_move(lab):
     """field.md T16: the dump succeeds, the move steps aside, and is taken up again afterwards."""
     guest = settled(lab, define(lab, "g").start())
     node = 1 if guest.share_on(1) < 0.5 else 0
-    with daemon(lab, host_rate="2MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
+    with daemon(lab, host_rate="1MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
         begin_move(lab, guest, node)
-        lab.sh("virsh dump g /var/tmp/g.core --memory-only --live && rm /var/tmp/g.core", timeout_s=120)
+        # Into a pipe that nobody empties yet: the dump lasts until the move has stepped aside.
+        lab.sh("mkfifo /run/dump; (exec < /run/dump; until test -e /run/dump.go; do sleep 0.2; done; cat > /dev/null) "
+               "> /dev/null 2>&1 & ")
+        lab.spawn("dump", "virsh dump g /run/dump --memory-only --live")
+        try:
+            lab.wait_until(lambda: "domain-busy" in lab.sh("homenode history g --json"), 60, "the move to step aside")
+            share = guest.share_on(node)
+            assert share < 0.98, "the move had ended before: this shows nothing"
+            time.sleep(3)
+            assert guest.share_on(node) == share, "it went on moving"
+            lab.sh("touch /run/dump.go")
+            lab.wait_until(lambda: "dump" not in lab.sh("systemctl list-units --plain --no-legend dump.service"), 90,
+                           "the dump to end")
+            assert "Success" not in lab.sh("journalctl -u dump -o cat | grep -i error || true")
+        finally:
+            lab.run("touch /run/dump.go; sleep 1; rm -f /run/dump /run/dump.go")
         lab.sh("homenode set apply.host-rate 1GiB/s")
         move(lab, guest, node)
         assert guest.share_on(node) >= 0.98
-
-
-def test_guest_killed_in_mid_move(lab):
-    guest = settled(lab, define(lab, "g").start())
-    other = settled(lab, define(lab, "h").start())
-    node = 1 if guest.share_on(1) < 0.5 else 0
-    with daemon(lab, host_rate="2MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
-        begin_move(lab, guest, node)
-        lab.sh(f"kill -9 {guest.pid()}")
-        lab.wait_until(lambda: guest.state() == "shut off", 60, "the guest to be gone")
-        uuid = lab.sh("virsh domuuid g").strip()
-        lab.wait_until(lambda: uuid not in lab.sh(f"ls {JOURNAL}"), 30, "its journal entry to be gone")
-        lab.sh("homenode set apply.host-rate 1GiB/s")
-        move(lab, other, node)
-        # Under the same name and uuid again: a new domain, whose pins nobody has touched yet.
-        lab.sh("homenode pause")
-        guest.start()
-        assert pins(lab, guest)[0] == all_cpus(lab)
-
-
-def test_libvirtd_restarted_in_mid_move(lab):
-    guest = settled(lab, define(lab, "g").start())
-    before = pins(lab, guest)
-    node = 1 if guest.share_on(1) < 0.5 else 0
-    with daemon(lab, host_rate="4MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
-        begin_move(lab, guest, node)
-        lab.sh("systemctl restart libvirtd", timeout_s=90)
-        lab.wait_until(lambda: guest.share_on(node) >= 0.98, 120, "the move to end", 1)
-        lab.wait_until(lambda: lab.run("virsh list").status == 0, 60, "libvirtd")
-        lab.wait_until(lambda: lab.run("homenode host --json | grep -q '\"is-connected\": *true'").status == 0, 60,
-                       "homenoded to be connected again")
-    assert pins(lab, guest) == before, pins(lab, guest)
 
 
 def test_node_fills_up_in_mid_move(lab):
@@ -233,47 +255,74 @@ def test_node_fills_up_in_mid_move(lab):
     guest = settled(lab, define(lab, "g", mib=96).start())
     node = 1 if guest.share_on(1) < 0.5 else 0
     lab.sh("dmesg -C")
-    with daemon(lab, host_rate="2MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
+    with daemon(lab, host_rate="1MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
         begin_move(lab, guest, node)
-        free_kib = int(lab.sh(f"awk '/MemFree/ {{ print $4 }}' /sys/devices/system/node/node{node}/meminfo"))
-        lab.sh(f"mount -t tmpfs -o size=4g,mpol=bind:{node} hog /mnt && "
-               f"dd if=/dev/zero of=/mnt/hog bs=1M count={free_kib // 1024 - 64} status=none", timeout_s=180)
-        try:
+        with filled(lab, **{f"node{node}": 48}):  # less than the headroom of 64 MiB
             lab.sh("homenode set apply.host-rate 1GiB/s")
             lab.wait_until(lambda: "node-full" in lab.sh("homenode history g --json; homenode explain g --json"), 60,
                            "the reason node-full")
             assert guest.share_on(node) < 0.95
             assert guest.state() == "running"
-        finally:
-            lab.sh("umount /mnt")
+    assert_quiet_kernel(lab)
+
+
+def test_two_swap_places_on_full_nodes(lab):
+    """Neither fits beside the other: they change places in pieces, through the little room there is."""
+    a, b = (settled(lab, define(lab, name, vcpus=1).start()) for name in "ab")
+    lab.sh("dmesg -C; rm -f /run/homenode/past")
+    with daemon(lab):
+        move(lab, a, 0)
+        move(lab, b, 1)
+    # Stopped: the pins are back, the memory stays.
+    lab.sh("""
+        rm -f /run/homenode/past
+        for x in a:1 b:0; do
+            virsh metadata ${x%:*} --uri urn:homenode:placement:1 --key homenode \\
+                --set "<placement mode='auto' nodeset='${x#*:}'/>" --live
+        done""")
+    with filled(lab, node0=40, node1=40):  # 24 MiB above the headroom; each guest has twice as much
+        with daemon(lab, placement={"reserve": "0%", "reserve-min": "0"}, headroom="16MiB"):
+            lab.wait_until(lambda: a.share_on(1) >= 0.98 and b.share_on(0) >= 0.98, 180, "both to have changed places", 1)
+            assert a.state() == b.state() == "running"
     assert_quiet_kernel(lab)
 
 
 def test_killed_at_any_instant(lab):
-    """field.md T9: kill -9 at 50 random instants while it moves; stopped then, everything is as before."""
+    """field.md T9: kill -9 at 50 random instants of pinning and moving; stopped then, everything is as before."""
     guest = settled(lab, define(lab, "g").start())
     lab.sh("virsh vcpupin g 1 0-2 --live")
-    before, sysctls = pins(lab, guest), lab.sh("cat /proc/sys/kernel/numa_balancing")
-    nodesets = lab.sh("virsh numatune g")
-    with daemon(lab, host_rate="64MiB/s"):
-        script = r"""
-            RANDOM=4711 moved=0
-            for i in $(seq 50); do
-                homenode rebalance g --node $((i % 2)) >/dev/null 2>&1 && moved=$((moved + 1))
-                sleep 0.$((RANDOM % 1000))
-                systemctl kill -s KILL homenoded
-                systemctl reset-failed homenoded 2>/dev/null
-                systemctl start homenoded || exit 1
-                for k in $(seq 100); do homenode list >/dev/null 2>&1 && break; sleep 0.1; done
-            done
-            echo $moved; ls /run/homenode/journal/corrupt"""
-        moved, *corrupt = lab.sh(script, timeout_s=380).split()
-        assert int(moved) >= 45, f"only {moved} of 50 moves were begun"
-        assert not corrupt, corrupt
-    assert pins(lab, guest) == before, (before, pins(lab, guest))
-    assert lab.sh("cat /proc/sys/kernel/numa_balancing") == sysctls
-    assert lab.sh("virsh numatune g") == nodesets
-    assert lab.sh(f"ls {JOURNAL} 2>/dev/null || echo corrupt").split() == ["corrupt"]
+
+    def state():
+        return pins(lab, guest), lab.sh("virsh numatune g"), lab.sh("sysctl -a --pattern '^kernel.numa_balancing|^vm'")
+
+    before = state()
+    lab.sh("mkdir -p /run/systemd/system/homenoded.service.d; printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\n"
+           "Restart=no\n' > /run/systemd/system/homenoded.service.d/often.conf")
+    try:
+        with daemon(lab, host_rate="64MiB/s"):
+            # The order goes out as soon as the daemon answers; the kill follows within the second or two that its work takes.
+            script = r"""
+                RANDOM=4711 begun=0
+                for i in $(seq 50); do
+                    homenode rebalance g --node $((i % 2)) >/dev/null 2>&1 && begun=$((begun + 1))
+                    ms=$((RANDOM % 1500)); sleep $((ms / 1000)).$(printf %03d $((ms % 1000)))
+                    kill -9 $(systemctl show -p MainPID --value homenoded)
+                    while systemctl is-active -q homenoded; do sleep 0.02; done
+                    systemctl start homenoded || exit 1
+                done
+                echo $begun; ls /run/homenode/journal/corrupt"""
+            begun, *corrupt = lab.sh(script, timeout_s=800).split()
+            assert int(begun) == 50, f"only {begun} of 50 orders were taken"
+            assert not corrupt, corrupt
+            # One start more that takes nothing over, but puts back what the killed one left.
+            move(lab, guest, 1)
+            lab.sh(f"printf '[daemon]\\non-start = restore\\n' >> {CONF}; systemctl kill -s KILL homenoded; "
+                   "while systemctl is-active -q homenoded; do sleep 0.1; done; systemctl start homenoded")
+            lab.wait_until(lambda: '"released"' in lab.run("homenode history g --json").out, 60, "the restoring at the start")
+    finally:
+        lab.run("rm -r /run/systemd/system/homenoded.service.d; systemctl daemon-reload", timeout_s=60)
+    assert state() == before, (before, state())
+    assert lab.sh(f"ls {JOURNAL}").split() == ["corrupt"]
     assert_quiet_kernel(lab)
 
 
@@ -291,12 +340,13 @@ def test_only_the_needed_privileges(lab):
 def test_begins_again_after_a_pause(lab):
     guest = settled(lab, define(lab, "g").start())
     node = 1 if guest.share_on(1) < 0.5 else 0
-    with daemon(lab, host_rate="4MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
+    with daemon(lab, host_rate="1MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
         begin_move(lab, guest, node)
         lab.sh("homenode pause")
         time.sleep(1)
         share = guest.share_on(node)
         time.sleep(4)
         assert guest.share_on(node) == share, (share, guest.share_on(node))
+        lab.sh("homenode set apply.host-rate 1GiB/s")
         lab.sh("homenode resume")
         lab.wait_until(lambda: guest.share_on(node) >= 0.98, 60, "the move to end", 1)
