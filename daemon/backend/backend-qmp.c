@@ -16,380 +16,23 @@
  */
 #include "backend-qmp.h"
 
-#include "change-queue.h"
 #include "observe/process.h"
-#include "qmp-directory.h"
-#include "qmp-guest.h"
+#include "qmp-private.h"
 #include "qmp-sidecar.h"
-#include "qmp/qemu.h"
 
 #include <string.h>
 
-#define LIST_WAIT_MS 1500               /* more than a guest may be overdue (qmp-guest.c) */
-#define ASK_WAIT_MS 5000                /* connecting, greeting and the first answers */
-#define DIRTY_SPACING_US G_USEC_PER_SEC /* two at a time crash QEMU 7.2 (qmp/qemu.h) */
-#define MIB UINT64_C(1048576)
-#define MAX_ATTACHED 4096
-
-typedef struct {
-    HnBackend base;
-    char *directory_path, *attached_file;
-    const HnRoot *root;
-    const HnQmpAffinity *affinity;
-    bool is_read_only, is_dirty_ring_allowed;
-    HnChangeQueue *changes;
-    GThread *thread;
-    GMainContext *context;
-    GMainLoop *loop;
-    /* The rest belongs to the thread. */
-    HnQmpDirectory *directory;
-    GHashTable *guests;     /* socket → Entry */
-    GHashTable *attached;   /* set of sockets */
-    GHashTable *let_go;     /* sockets of the directory that were detached → identity then */
-    char *directory_remark; /* said last */
-} HnQmp;
-
-/* A guest and what is remembered beside it. */
-typedef struct {
-    HnQmp *qmp;
-    HnQmpGuest *guest;
-    char *identity; /* of the socket's file when the connection was begun; NULL: there was none */
-    char *element;  /* the opt-in element seen last */
-    char *shadow_remark; /* why it is not used although it answers, said last */
-    gint64 dirty_us;     /* when its dirty rate was last asked to be measured; 0: never */
-} Entry;
-
-/* ---- errands ---- */
-
-typedef struct Errand Errand;
-typedef void (*ErrandFunc)(Errand *errand);
-
-/* Waits in the caller's thread for what happens in ours. Whoever leaves last frees it: a caller
- * that has waited long enough does not stay for the answer. Derived structs begin with it;
- * everything in them must be owned. */
-struct Errand {
-    HnQmp *qmp;
-    ErrandFunc run;
-    void (*clear)(Errand *errand);
-    gint n_refs;
-    GMutex lock;
-    GCond cond;
-    bool is_done;
-    guint n_waiting; /* used by errands that ask several guests */
-};
-
-static void errand_unref(gpointer data)
-{
-    Errand *errand = data;
-    if (!g_atomic_int_dec_and_test(&errand->n_refs))
-        return;
-    if (errand->clear)
-        errand->clear(errand);
-    g_mutex_clear(&errand->lock);
-    g_cond_clear(&errand->cond);
-    g_free(errand);
-}
-
-static gboolean errand_run(gpointer data)
-{
-    Errand *errand = data;
-    errand->run(errand);
-    return G_SOURCE_REMOVE;
-}
-
-static void errand_done(Errand *errand)
-{
-    g_mutex_lock(&errand->lock);
-    errand->is_done = true;
-    g_cond_signal(&errand->cond);
-    g_mutex_unlock(&errand->lock);
-}
-
-static gpointer errand_new(HnQmp *qmp, gsize size, ErrandFunc run, void (*clear)(Errand *errand))
-{
-    Errand *errand = g_malloc0(size);
-    errand->qmp = qmp;
-    errand->run = run;
-    errand->clear = clear;
-    errand->n_refs = 1;
-    g_mutex_init(&errand->lock);
-    g_cond_init(&errand->cond);
-    return errand;
-}
-
-/* False: the time is up, and the errand goes on without its caller, who must look at nothing in it.
- */
-static bool errand_wait(Errand *errand, guint limit_ms)
-{
-    gint64 until = g_get_monotonic_time() + (gint64)limit_ms * 1000;
-    GSource *source = g_idle_source_new();
-    bool is_done;
-    g_source_set_priority(source, G_PRIORITY_DEFAULT);
-    g_atomic_int_inc(&errand->n_refs);
-    g_source_set_callback(source, errand_run, errand, errand_unref);
-    g_source_attach(source, errand->qmp->context);
-    g_source_unref(source);
-    g_mutex_lock(&errand->lock);
-    while (!errand->is_done && g_cond_wait_until(&errand->cond, &errand->lock, until))
-        ;
-    is_done = errand->is_done;
-    g_mutex_unlock(&errand->lock);
-    return is_done;
-}
-
-/* ---- guests (in the thread) ---- */
-
-static void remark(HnQmp *qmp, const char *sentence)
-{
-    hn_change_queue_push(qmp->changes, HN_CHANGE_REMARK, NULL, sentence);
-}
-
-/* Entries in the order of their sockets: the same one wins whenever two are the same guest. */
-static GList *sorted_entries(HnQmp *qmp)
-{
-    GList *sockets = g_list_sort(g_hash_table_get_keys(qmp->guests), (GCompareFunc)strcmp);
-    for (GList *link = sockets; link; link = link->next)
-        link->data = g_hash_table_lookup(qmp->guests, link->data);
-    return sockets;
-}
-
-/* Is another socket's guest the same one, and before it? */
-static const Entry *find_shadow(const GList *entries, const Entry *entry)
-{
-    const HnQmpView *view = hn_qmp_guest_view(entry->guest);
-    for (; entries && entries->data != entry; entries = entries->next) {
-        const Entry *other = entries->data;
-        const HnQmpView *theirs = hn_qmp_guest_view(other->guest);
-        if (theirs && (theirs->info->pid == view->info->pid ||
-                       strcmp(theirs->info->uuid, view->info->uuid) == 0))
-            return other;
-    }
-    return NULL;
-}
-
-/* Entries that count: those with a view that no other one stands before. GPtrArray of Entry *. */
-static GPtrArray *list_entries(HnQmp *qmp)
-{
-    GPtrArray *list = g_ptr_array_new();
-    g_autoptr(GList) entries = sorted_entries(qmp);
-    for (GList *link = entries; link; link = link->next) {
-        Entry *entry = link->data;
-        if (!hn_qmp_guest_view(entry->guest))
-            continue;
-        const Entry *shadow = find_shadow(entries, entry);
-        if (!shadow) {
-            g_ptr_array_add(list, entry);
-            continue;
-        }
-        g_autofree char *sentence = g_strdup_printf(
-            "'%s' is left alone: its guest has the process or the uuid of that behind '%s'",
-            hn_qmp_guest_socket(entry->guest), hn_qmp_guest_socket(shadow->guest));
-        if (g_strcmp0(sentence, entry->shadow_remark) != 0)
-            remark(qmp, sentence);
-        g_free(entry->shadow_remark);
-        entry->shadow_remark = g_steal_pointer(&sentence);
-    }
-    return list;
-}
-
-static Entry *find_entry(HnQmp *qmp, const char *uuid)
-{
-    g_autoptr(GPtrArray) entries = list_entries(qmp);
-    for (guint i = 0; i < entries->len; i++) {
-        Entry *entry = g_ptr_array_index(entries, i);
-        if (strcmp(hn_qmp_guest_view(entry->guest)->info->uuid, uuid) == 0)
-            return entry;
-    }
-    return NULL;
-}
-
-static void on_guest_changed(HnQmpGuest *guest, bool is_new, void *user_data)
-{
-    Entry *entry = user_data;
-    const HnQmpView *view = hn_qmp_guest_view(guest);
-    if (!is_new)
-        return;
-    g_free(entry->element);
-    entry->element = hn_qmp_sidecar_read(hn_qmp_guest_socket(guest));
-    hn_change_queue_push(entry->qmp->changes, HN_CHANGE_STARTED, view->info->uuid, NULL);
-}
-
-static void on_guest_gone(HnQmpGuest *guest, const char *uuid, void *user_data)
-{
-    Entry *entry = user_data;
-    if (!entry->qmp->is_read_only)
-        hn_qmp_stats_write(hn_qmp_guest_socket(guest), NULL, NULL); /* of a guest that is no more */
-    hn_change_queue_push(entry->qmp->changes, HN_CHANGE_STOPPED, uuid, NULL);
-}
-
-static void on_guest_event(HnQmpGuest *guest, HnChangeKind kind, void *user_data)
-{
-    Entry *entry = user_data;
-    hn_change_queue_push(entry->qmp->changes, kind, hn_qmp_guest_view(guest)->info->uuid, NULL);
-}
-
-static void on_guest_remark(HnQmpGuest *guest, const char *sentence, void *user_data)
-{
-    remark(((Entry *)user_data)->qmp, sentence);
-}
-
-static void entry_free(gpointer data)
-{
-    Entry *entry = data;
-    hn_qmp_guest_free(entry->guest);
-    g_free(entry->identity);
-    g_free(entry->element);
-    g_free(entry->shadow_remark);
-    g_free(entry);
-}
-
-static Entry *begin(HnQmp *qmp, const char *socket)
-{
-    static const HnQmpGuestCallbacks callbacks = {.changed = on_guest_changed,
-                                                  .gone = on_guest_gone,
-                                                  .event = on_guest_event,
-                                                  .remark = on_guest_remark};
-    Entry *entry = g_new0(Entry, 1);
-    entry->qmp = qmp;
-    entry->identity = hn_qmp_socket_identity(socket);
-    entry->guest = hn_qmp_guest_new(socket, qmp->root, &callbacks, entry);
-    g_hash_table_insert(qmp->guests, g_strdup(socket), entry);
-    return entry;
-}
-
-/* Stops looking at a socket; says that its guest is gone, for nobody manages it any more. */
-static void end(HnQmp *qmp, const char *socket)
-{
-    const Entry *entry = g_hash_table_lookup(qmp->guests, socket);
-    const HnQmpView *view = entry ? hn_qmp_guest_view(entry->guest) : NULL;
-    if (view)
-        on_guest_gone(entry->guest, view->info->uuid, (void *)entry);
-    g_hash_table_remove(qmp->guests, socket);
-}
-
-/* ---- the directory (in the thread) ---- */
-
-static bool is_wanted(HnQmp *qmp, const char *socket)
-{
-    if (g_hash_table_contains(qmp->attached, socket))
-        return true;
-    const char *identity = g_hash_table_lookup(hn_qmp_directory_sockets(qmp->directory), socket);
-    return identity && g_strcmp0(identity, g_hash_table_lookup(qmp->let_go, socket)) != 0;
-}
-
-static void drop_ended(HnQmp *qmp)
-{
-    g_autoptr(GList) entries = sorted_entries(qmp);
-    for (GList *link = entries; link; link = link->next) {
-        Entry *entry = link->data;
-        g_autofree char *socket = g_strdup(hn_qmp_guest_socket(entry->guest));
-        g_autofree char *identity = hn_qmp_socket_identity(socket);
-        hn_qmp_guest_check_alive(entry->guest);
-        /* While the connection stands it does not matter what became of the file. */
-        if (hn_qmp_guest_is_connected(entry->guest) || hn_qmp_guest_view(entry->guest))
-            continue;
-        if (!is_wanted(qmp, socket))
-            end(qmp, socket);
-        else if (g_strcmp0(identity, entry->identity) != 0)
-            end(qmp, socket); /* made anew: not to wait for the back-off of the old one */
-    }
-}
-
-static void begin_wanted(HnQmp *qmp, GHashTable *sockets)
-{
-    GHashTableIter iter;
-    gpointer socket;
-    g_hash_table_iter_init(&iter, sockets);
-    while (g_hash_table_iter_next(&iter, &socket, NULL)) {
-        if (g_hash_table_contains(qmp->guests, socket) || !is_wanted(qmp, socket))
-            continue;
-        g_autofree char *problem = hn_qmp_socket_problem(socket);
-        if (problem)
-            remark(qmp, problem);
-        else
-            begin(qmp, socket);
-    }
-}
-
-static void note_elements(HnQmp *qmp)
-{
-    g_autoptr(GPtrArray) entries = list_entries(qmp);
-    for (guint i = 0; i < entries->len; i++) {
-        Entry *entry = g_ptr_array_index(entries, i);
-        char *element = hn_qmp_sidecar_read(hn_qmp_guest_socket(entry->guest));
-        if (g_strcmp0(element, entry->element) != 0)
-            hn_change_queue_push(qmp->changes, HN_CHANGE_METADATA,
-                                 hn_qmp_guest_view(entry->guest)->info->uuid, NULL);
-        g_free(entry->element);
-        entry->element = element;
-    }
-}
-
-static void on_directory(void *user_data)
-{
-    HnQmp *qmp = user_data;
-    const char *problem = hn_qmp_directory_problem(qmp->directory);
-    if (problem && g_strcmp0(problem, qmp->directory_remark) != 0)
-        remark(qmp, problem);
-    g_free(qmp->directory_remark);
-    qmp->directory_remark = g_strdup(problem);
-    drop_ended(qmp);
-    begin_wanted(qmp, hn_qmp_directory_sockets(qmp->directory));
-    begin_wanted(qmp, qmp->attached);
-    note_elements(qmp);
-}
-
-static void load_attached(HnQmp *qmp)
-{
-    g_autofree char *text = NULL;
-    if (!qmp->attached_file || !g_file_get_contents(qmp->attached_file, &text, NULL, NULL))
-        return;
-    g_auto(GStrv) lines = g_strsplit(text, "\n", MAX_ATTACHED);
-    for (guint i = 0; lines[i]; i++)
-        if (g_path_is_absolute(lines[i]))
-            g_hash_table_add(qmp->attached, g_strdup(lines[i]));
-}
-
-static void save_attached(HnQmp *qmp)
-{
-    g_autoptr(GString) text = g_string_new(NULL);
-    g_autoptr(GList) sockets =
-        g_list_sort(g_hash_table_get_keys(qmp->attached), (GCompareFunc)strcmp);
-    g_autoptr(GError) error = NULL;
-    for (GList *link = sockets; link; link = link->next)
-        g_string_append_printf(text, "%s\n", (const char *)link->data);
-    if (qmp->attached_file && !g_file_set_contents(qmp->attached_file, text->str, -1, &error))
-        remark(qmp, error->message);
-}
-
-static gpointer thread_main(gpointer data)
-{
-    HnQmp *qmp = data;
-    g_main_context_push_thread_default(qmp->context);
-    qmp->directory = hn_qmp_directory_new(qmp->directory_path, on_directory, qmp);
-    load_attached(qmp);
-    hn_qmp_directory_scan(qmp->directory);
-    on_directory(qmp);
-    hn_change_queue_push(qmp->changes, HN_CHANGE_CONNECTED, NULL, NULL);
-    g_main_loop_run(qmp->loop);
-    g_hash_table_remove_all(qmp->guests);
-    hn_qmp_directory_free(qmp->directory);
-    /* Sources of clients that were closed just now. */
-    while (g_main_context_iteration(qmp->context, FALSE))
-        ;
-    g_main_context_pop_thread_default(qmp->context);
-    return NULL;
-}
+#define LIST_WAIT_MS 1500 /* more than a guest may be overdue (qmp-guest.c) */
 
 /* ---- looking at guests ---- */
 
 typedef struct {
-    Errand errand;
+    HnQmpErrand errand;
     char *uuid;       /* NULL: all */
     GPtrArray *views; /* HnQmpView *, owned */
 } Look;
 
-static void look_clear(Errand *errand)
+static void look_clear(HnQmpErrand *errand)
 {
     Look *look = (Look *)errand;
     g_free(look->uuid);
@@ -398,13 +41,14 @@ static void look_clear(Errand *errand)
 
 static void look_collect(Look *look)
 {
-    g_autoptr(GPtrArray) entries = list_entries(look->errand.qmp);
+    g_autoptr(GPtrArray) entries = hn_qmp_keeper_list(look->errand.qmp);
     for (guint i = 0; i < entries->len; i++) {
-        const HnQmpView *view = hn_qmp_guest_view(((Entry *)g_ptr_array_index(entries, i))->guest);
+        const HnQmpView *view =
+            hn_qmp_guest_view(((HnQmpEntry *)g_ptr_array_index(entries, i))->guest);
         if (!look->uuid || strcmp(view->info->uuid, look->uuid) == 0)
             g_ptr_array_add(look->views, hn_qmp_view_copy(view));
     }
-    errand_done(&look->errand);
+    hn_qmp_errand_done(&look->errand);
 }
 
 static void on_looked(void *user_data)
@@ -412,18 +56,18 @@ static void on_looked(void *user_data)
     Look *look = user_data;
     if (--look->errand.n_waiting == 0)
         look_collect(look);
-    errand_unref(&look->errand);
+    hn_qmp_errand_unref(&look->errand);
 }
 
 /* Asks the guests that answer, and takes what is known of the others. */
-static void look_run(Errand *errand)
+static void look_run(HnQmpErrand *errand)
 {
     Look *look = (Look *)errand;
     gint64 now_us = g_get_monotonic_time();
-    g_autoptr(GList) entries = sorted_entries(errand->qmp);
+    g_autoptr(GList) entries = hn_qmp_keeper_sorted(errand->qmp);
     errand->n_waiting = 1; /* ours, so that the last answer cannot come before the last question */
     for (GList *link = entries; link; link = link->next) {
-        HnQmpGuest *guest = ((Entry *)link->data)->guest;
+        HnQmpGuest *guest = ((HnQmpEntry *)link->data)->guest;
         const HnQmpView *view = hn_qmp_guest_view(guest);
         hn_qmp_guest_check_alive(guest);
         if (hn_qmp_guest_is_overdue(guest, now_us) ||
@@ -438,7 +82,7 @@ static void look_run(Errand *errand)
 }
 
 /* Without asking. */
-static void glance_run(Errand *errand)
+static void glance_run(HnQmpErrand *errand)
 {
     look_collect((Look *)errand);
 }
@@ -452,7 +96,7 @@ static HnDomainInfo *complete(const HnQmp *qmp, HnQmpView *view)
     return g_steal_pointer(&view->info);
 }
 
-static bool check_started(const HnQmp *qmp, GError **error)
+bool hn_qmp_check_started(const HnQmp *qmp, GError **error)
 {
     if (qmp->thread)
         return true;
@@ -462,17 +106,17 @@ static bool check_started(const HnQmp *qmp, GError **error)
 
 /* HnQmpView *, owned. uuid NULL: all, else that one or none. NULL with an error: no answer in time.
  */
-static GPtrArray *look(HnQmp *qmp, const char *uuid, ErrandFunc run, GError **error)
+static GPtrArray *look(HnQmp *qmp, const char *uuid, HnQmpErrandFunc run, GError **error)
 {
-    if (!check_started(qmp, error))
+    if (!hn_qmp_check_started(qmp, error))
         return NULL;
-    Look *errand = errand_new(qmp, sizeof *errand, run, look_clear);
+    Look *errand = hn_qmp_errand_new(qmp, sizeof *errand, run, look_clear);
     errand->uuid = g_strdup(uuid);
     errand->views = g_ptr_array_new_with_free_func((GDestroyNotify)hn_qmp_view_free);
     GPtrArray *views = NULL;
-    if (errand_wait(&errand->errand, LIST_WAIT_MS))
+    if (hn_qmp_errand_wait(&errand->errand, LIST_WAIT_MS))
         views = g_ptr_array_ref(errand->views);
-    errand_unref(&errand->errand);
+    hn_qmp_errand_unref(&errand->errand);
     /* A guest that is silent for the first time: what is known of it, and next time it is overdue.
      */
     if (!views && run != glance_run)
@@ -502,10 +146,9 @@ static bool qmp_list(HnBackend *backend, GPtrArray **ret_infos, GError **error)
     return true;
 }
 
-/* The view of one guest, of a process that is still the same. GONE if there is none. */
-static HnQmpView *find_view(HnQmp *qmp, const char *uuid, ErrandFunc run, GError **error)
+HnQmpView *hn_qmp_find_view(HnQmp *qmp, const char *uuid, bool is_asked, GError **error)
 {
-    g_autoptr(GPtrArray) views = look(qmp, uuid, run, error);
+    g_autoptr(GPtrArray) views = look(qmp, uuid, is_asked ? look_run : glance_run, error);
     if (!views)
         return NULL;
     HnQmpView *view = views->len ? g_ptr_array_index(views, 0) : NULL;
@@ -521,7 +164,7 @@ static HnQmpView *find_view(HnQmp *qmp, const char *uuid, ErrandFunc run, GError
 static bool qmp_get(HnBackend *backend, const char *uuid, HnDomainInfo **ret_info, GError **error)
 {
     HnQmp *qmp = (HnQmp *)backend;
-    g_autoptr(HnQmpView) view = find_view(qmp, uuid, look_run, error);
+    g_autoptr(HnQmpView) view = hn_qmp_find_view(qmp, uuid, true, error);
     if (!view)
         return false;
     *ret_info = complete(qmp, view);
@@ -534,7 +177,7 @@ static bool qmp_get(HnBackend *backend, const char *uuid, HnDomainInfo **ret_inf
 static HnQmpView *find_writable(HnBackend *backend, const char *uuid, GError **error)
 {
     HnQmp *qmp = (HnQmp *)backend;
-    HnQmpView *view = find_view(qmp, uuid, glance_run, error);
+    HnQmpView *view = hn_qmp_find_view(qmp, uuid, false, error);
     if (view && qmp->is_read_only) {
         g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_DENIED,
                     "domain %s: nothing is changed in a dry run", view->info->name);
@@ -579,7 +222,7 @@ static bool qmp_pin_iothread(HnBackend *backend, const char *uuid, uint32_t ioth
     return hn_qmp_threads_pin_iothread(&threads, view->info, iothread, cpus, error);
 }
 
-static bool refuse(const HnQmpView *view, GError **error, const char *sentence)
+bool hn_qmp_refuse(const HnQmpView *view, GError **error, const char *sentence)
 {
     g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_UNSUPPORTED, "domain %s: %s",
                 view->info->name, sentence);
@@ -590,8 +233,8 @@ static bool qmp_set_nodeset(HnBackend *backend, const char *uuid, const HnCpuset
                             GError **error)
 {
     g_autoptr(HnQmpView) view = find_writable(backend, uuid, error);
-    return view &&
-           refuse(view, error, "a nodeset needs a control group of its own, which libvirt makes");
+    return view && hn_qmp_refuse(view, error,
+                                 "a nodeset needs a control group of its own, which libvirt makes");
 }
 
 /* ---- files beside the socket ---- */
@@ -616,13 +259,13 @@ static bool qmp_set_stats(HnBackend *backend, const char *uuid, const char *xml,
 }
 
 typedef struct {
-    Errand errand;
+    HnQmpErrand errand;
 } Nudge;
 
-static void nudge_run(Errand *errand)
+static void nudge_run(HnQmpErrand *errand)
 {
-    note_elements(errand->qmp);
-    errand_done(errand);
+    hn_qmp_keeper_note_elements(errand->qmp);
+    hn_qmp_errand_done(errand);
 }
 
 static bool qmp_set_placement(HnBackend *backend, const char *uuid, const char *xml,
@@ -635,286 +278,10 @@ static bool qmp_set_placement(HnBackend *backend, const char *uuid, const char *
         return false;
     if (!hn_qmp_sidecar_write(view->info->monitor, xml, &cause))
         return fail_file(view, cause, error);
-    Nudge *nudge = errand_new(qmp, sizeof *nudge, nudge_run, NULL);
-    errand_wait(&nudge->errand, LIST_WAIT_MS);
-    errand_unref(&nudge->errand);
+    Nudge *nudge = hn_qmp_errand_new(qmp, sizeof *nudge, nudge_run, NULL);
+    hn_qmp_errand_wait(&nudge->errand, LIST_WAIT_MS);
+    hn_qmp_errand_unref(&nudge->errand);
     return true;
-}
-
-/* ---- dirty rate ---- */
-
-typedef struct {
-    Errand errand;
-    char *uuid;
-    bool is_start;
-    HnDirtyMode mode;
-    uint32_t seconds;
-    HnQemuDirtyRate rate; /* answer */
-    int code;             /* HnBackendError; -1: none */
-    char *failure;
-} Dirty;
-
-static void dirty_clear(Errand *errand)
-{
-    Dirty *dirty = (Dirty *)errand;
-    g_free(dirty->uuid);
-    g_free(dirty->failure);
-    if (dirty->rate.vcpus)
-        hn_qemu_dirty_rate_clear(&dirty->rate);
-}
-
-static void dirty_end(Dirty *dirty, HnBackendError code, const char *failure)
-{
-    if (failure) {
-        dirty->code = (int)code;
-        dirty->failure = g_strdup(failure);
-    }
-    errand_done(&dirty->errand);
-    errand_unref(&dirty->errand);
-}
-
-static void on_dirty_started(HnQmpClient *client, json_object *value, const GError *error,
-                             gpointer data)
-{
-    dirty_end(data, HN_BACKEND_ERROR_FAILED, error ? error->message : NULL);
-}
-
-static void on_dirty_state(HnQmpClient *client, json_object *value, const GError *error,
-                           gpointer data)
-{
-    static const HnQemuDirtyMode modes[] = {[HN_DIRTY_PAGE_SAMPLING] = HN_QEMU_DIRTY_PAGE_SAMPLING,
-                                            [HN_DIRTY_BITMAP] = HN_QEMU_DIRTY_BITMAP,
-                                            [HN_DIRTY_RING] = HN_QEMU_DIRTY_RING};
-    Dirty *dirty = data;
-    g_autoptr(GError) own = NULL;
-    gint64 now_us = g_get_monotonic_time();
-    if (!error && !hn_qemu_dirty_rate_decode(value, &dirty->rate, &own))
-        error = own;
-    if (error || !dirty->is_start) {
-        dirty_end(dirty, HN_BACKEND_ERROR_FAILED, error ? error->message : NULL);
-        return;
-    }
-    Entry *entry = find_entry(dirty->errand.qmp, dirty->uuid);
-    if (!entry) {
-        dirty_end(dirty, HN_BACKEND_ERROR_GONE, "no such domain");
-    } else if (dirty->rate.status == HN_QEMU_DIRTY_MEASURING ||
-               (entry->dirty_us && now_us - entry->dirty_us < DIRTY_SPACING_US)) {
-        dirty_end(dirty, HN_BACKEND_ERROR_BUSY, "its dirty rate is being measured already");
-    } else {
-        entry->dirty_us = now_us;
-        hn_qmp_guest_call(entry->guest, HN_QEMU_CALC_DIRTY_RATE,
-                          hn_qemu_calc_dirty_rate_build(dirty->seconds, modes[dirty->mode], 0),
-                          on_dirty_started, dirty);
-    }
-}
-
-static void dirty_run(Errand *errand)
-{
-    Dirty *dirty = (Dirty *)errand;
-    const Entry *entry = find_entry(errand->qmp, dirty->uuid);
-    g_atomic_int_inc(&errand->n_refs);
-    if (!entry)
-        dirty_end(dirty, HN_BACKEND_ERROR_GONE, "no such domain");
-    else
-        hn_qmp_guest_call(entry->guest, HN_QEMU_QUERY_DIRTY_RATE, NULL, on_dirty_state, dirty);
-}
-
-/* True: answered, *ret_rate is filled for a question. */
-static bool ask_dirty(HnQmp *qmp, const HnQmpView *view, bool is_start, HnDirtyMode mode,
-                      uint32_t seconds, HnDirtyRate *ret_rate, GError **error)
-{
-    Dirty *dirty = errand_new(qmp, sizeof *dirty, dirty_run, dirty_clear);
-    dirty->uuid = g_strdup(view->info->uuid);
-    dirty->is_start = is_start;
-    dirty->mode = mode;
-    dirty->seconds = seconds;
-    dirty->code = -1;
-    bool is_done = errand_wait(&dirty->errand, ASK_WAIT_MS);
-    if (!is_done)
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_BUSY,
-                    "domain %s: its monitor does not answer within %d ms", view->info->name,
-                    ASK_WAIT_MS);
-    else if (dirty->code >= 0)
-        g_set_error(error, HN_BACKEND_ERROR, dirty->code, "domain %s: %s", view->info->name,
-                    dirty->failure);
-    bool is_good = is_done && dirty->code < 0;
-    if (is_good && ret_rate) {
-        const HnQemuDirtyRate *from = &dirty->rate;
-        HnDirtyRate rate = {.calc_seconds = (double)from->calc_time_ms / 1000,
-                            .is_measured = from->has_rate,
-                            .bytes_per_sec = from->has_rate ? from->rate_mib_per_s * MIB : 0};
-        for (guint i = 0; from->has_rate && i < from->vcpus->len; i++) {
-            const HnQemuVcpuDirtyRate *vcpu = &g_array_index(from->vcpus, HnQemuVcpuDirtyRate, i);
-            if (vcpu->vcpu >= HN_MAX_CPUS)
-                continue;
-            if (!rate.vcpu_bytes_per_sec)
-                rate.vcpu_bytes_per_sec = g_array_new(FALSE, TRUE, sizeof(uint64_t));
-            if (vcpu->vcpu >= rate.vcpu_bytes_per_sec->len)
-                g_array_set_size(rate.vcpu_bytes_per_sec, vcpu->vcpu + 1);
-            g_array_index(rate.vcpu_bytes_per_sec, uint64_t, vcpu->vcpu) =
-                vcpu->rate_mib_per_s * MIB;
-        }
-        *ret_rate = rate;
-    }
-    errand_unref(&dirty->errand);
-    return is_good;
-}
-
-static bool qmp_start_dirty_rate(HnBackend *backend, const char *uuid, HnDirtyMode mode,
-                                 uint32_t seconds, GError **error)
-{
-    HnQmp *qmp = (HnQmp *)backend;
-    g_autoptr(HnQmpView) view = find_view(qmp, uuid, look_run, error);
-    if (!view)
-        return false;
-    const HnDomainInfo *info = view->info;
-    if (seconds < 1 || seconds > 60)
-        return refuse(view, error, "a dirty rate takes 1 to 60 seconds to measure");
-    if (mode == HN_DIRTY_BITMAP && !info->is_kvm)
-        return refuse(view, error, "the dirty bitmap needs KVM");
-    if (mode == HN_DIRTY_BITMAP && info->has_dirty_ring)
-        return refuse(view, error, "it uses the dirty ring, so it has no dirty bitmap");
-    if (mode == HN_DIRTY_RING && !qmp->is_dirty_ring_allowed)
-        return refuse(view, error, "measuring by dirty ring is not allowed in the configuration");
-    if (mode == HN_DIRTY_RING && (!info->is_kvm || !info->has_dirty_ring))
-        return refuse(view, error, "it was started without a dirty ring");
-    if (info->job != HN_JOB_NONE) {
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_BUSY,
-                    "domain %s: it is being migrated or saved", info->name);
-        return false;
-    }
-    return ask_dirty(qmp, view, true, mode, seconds, NULL, error);
-}
-
-static bool qmp_get_dirty_rate(HnBackend *backend, const char *uuid, HnDirtyRate *ret_rate,
-                               GError **error)
-{
-    HnQmp *qmp = (HnQmp *)backend;
-    g_autoptr(HnQmpView) view = find_view(qmp, uuid, glance_run, error);
-    return view && ask_dirty(qmp, view, false, HN_DIRTY_PAGE_SAMPLING, 0, ret_rate, error);
-}
-
-/* ---- attach and detach ---- */
-
-typedef struct {
-    Errand errand;
-    char *socket;
-    char uuid[HN_UUID_LEN + 1];
-    char *failure;
-} Attach;
-
-static void attach_clear(Errand *errand)
-{
-    g_free(((Attach *)errand)->socket);
-    g_free(((Attach *)errand)->failure);
-}
-
-/* Looks again every 20 ms until the guest has answered; the caller's patience ends it. */
-static gboolean attach_poll(gpointer data)
-{
-    Attach *attach = data;
-    HnQmp *qmp = attach->errand.qmp;
-    const Entry *entry = g_hash_table_lookup(qmp->guests, attach->socket);
-    const HnQmpView *view = entry ? hn_qmp_guest_view(entry->guest) : NULL;
-    const char *problem = entry ? hn_qmp_guest_problem(entry->guest) : "it was detached meanwhile";
-    if (!view && !problem)
-        return G_SOURCE_CONTINUE;
-    if (view) {
-        g_strlcpy(attach->uuid, view->info->uuid, sizeof attach->uuid);
-        save_attached(qmp);
-    } else {
-        attach->failure = g_strdup(problem);
-        g_hash_table_remove(qmp->attached, attach->socket);
-        if (!is_wanted(qmp, attach->socket))
-            end(qmp, attach->socket);
-    }
-    errand_done(&attach->errand);
-    return G_SOURCE_REMOVE;
-}
-
-static void attach_run(Errand *errand)
-{
-    Attach *attach = (Attach *)errand;
-    HnQmp *qmp = errand->qmp;
-    const Entry *entry = g_hash_table_lookup(qmp->guests, attach->socket);
-    if (g_hash_table_size(qmp->attached) >= MAX_ATTACHED) {
-        attach->failure =
-            g_strdup_printf("%d sockets are attached, more are not possible", MAX_ATTACHED);
-        errand_done(errand);
-        return;
-    }
-    g_hash_table_add(qmp->attached, g_strdup(attach->socket));
-    g_hash_table_remove(qmp->let_go, attach->socket);
-    if (entry && !hn_qmp_guest_view(entry->guest))
-        end(qmp, attach->socket); /* at once, not when its back-off has passed */
-    if (!g_hash_table_contains(qmp->guests, attach->socket))
-        begin(qmp, attach->socket);
-    g_atomic_int_inc(&errand->n_refs);
-    GSource *source = g_timeout_source_new(20);
-    g_source_set_callback(source, attach_poll, attach, errand_unref);
-    g_source_attach(source, qmp->context);
-    g_source_unref(source);
-}
-
-static void detach_run(Errand *errand)
-{
-    Attach *attach = (Attach *)errand;
-    HnQmp *qmp = errand->qmp;
-    if (!g_hash_table_contains(qmp->guests, attach->socket)) {
-        attach->failure = g_strdup_printf("'%s' is not attached", attach->socket);
-    } else {
-        char *identity = hn_qmp_socket_identity(attach->socket);
-        g_hash_table_remove(qmp->attached, attach->socket);
-        if (identity)
-            g_hash_table_replace(qmp->let_go, g_strdup(attach->socket), identity);
-        end(qmp, attach->socket);
-        save_attached(qmp);
-    }
-    errand_done(errand);
-}
-
-static bool run_attach(HnQmp *qmp, const char *socket, ErrandFunc run, char *ret_uuid,
-                       GError **error)
-{
-    g_autofree char *problem = hn_qmp_socket_problem(socket);
-    g_autofree char *canonical = NULL;
-    g_autoptr(GError) cause = NULL;
-    if (!check_started(qmp, error))
-        return false;
-    if (!problem) {
-        canonical = hn_qmp_socket_canonical(socket, &cause);
-        problem = canonical ? hn_qmp_socket_problem(canonical) : g_strdup(cause->message);
-    }
-    if (!problem && strchr(canonical, '\n'))
-        problem = g_strdup("a path with a line break in it cannot be attached");
-    if (problem) {
-        g_set_error_literal(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_FAILED, problem);
-        return false;
-    }
-    Attach *attach = errand_new(qmp, sizeof *attach, run, attach_clear);
-    attach->socket = g_steal_pointer(&canonical);
-    bool is_good = errand_wait(&attach->errand, ASK_WAIT_MS);
-    if (!is_good)
-        g_set_error(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_BUSY,
-                    "'%s' has not answered within %d ms; it stays attached", socket, ASK_WAIT_MS);
-    else if (attach->failure)
-        g_set_error_literal(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_FAILED, attach->failure);
-    is_good = is_good && !attach->failure;
-    if (is_good && ret_uuid)
-        g_strlcpy(ret_uuid, attach->uuid, HN_UUID_LEN + 1);
-    errand_unref(&attach->errand);
-    return is_good;
-}
-
-static bool qmp_attach(HnBackend *backend, const char *socket, char ret_uuid[HN_UUID_LEN + 1],
-                       GError **error)
-{
-    return run_attach((HnQmp *)backend, socket, attach_run, ret_uuid, error);
-}
-
-static bool qmp_detach(HnBackend *backend, const char *socket, GError **error)
-{
-    return run_attach((HnQmp *)backend, socket, detach_run, NULL, error);
 }
 
 /* ---- life ---- */
@@ -937,6 +304,7 @@ static void qmp_free(HnBackend *backend)
     g_main_context_unref(qmp->context);
     g_hash_table_unref(qmp->guests);
     g_hash_table_unref(qmp->attached);
+    g_hash_table_unref(qmp->refused);
     g_hash_table_unref(qmp->let_go);
     g_free(qmp->directory_remark);
     g_free(qmp->directory_path);
@@ -947,7 +315,7 @@ static void qmp_free(HnBackend *backend)
 static void start(HnQmp *qmp)
 {
     if (!qmp->thread)
-        qmp->thread = g_thread_new("qmp", thread_main, qmp);
+        qmp->thread = g_thread_new("qmp", hn_qmp_keeper_main, qmp);
 }
 
 static void qmp_watch(HnBackend *backend, HnChangeFunc func, void *user_data)
@@ -977,10 +345,10 @@ static const HnBackendOps qmp_ops = {
     .set_nodeset = qmp_set_nodeset,
     .set_stats = qmp_set_stats,
     .set_placement = qmp_set_placement,
-    .start_dirty_rate = qmp_start_dirty_rate,
-    .get_dirty_rate = qmp_get_dirty_rate,
-    .attach = qmp_attach,
-    .detach = qmp_detach,
+    .start_dirty_rate = hn_qmp_start_dirty_rate,
+    .get_dirty_rate = hn_qmp_get_dirty_rate,
+    .attach = hn_qmp_attach,
+    .detach = hn_qmp_detach,
 };
 
 HnBackend *hn_backend_qmp_new(const HnQmpOptions *options)
@@ -997,8 +365,9 @@ HnBackend *hn_backend_qmp_new(const HnQmpOptions *options)
     qmp->changes = hn_change_queue_new();
     qmp->context = g_main_context_new();
     qmp->loop = g_main_loop_new(qmp->context, FALSE);
-    qmp->guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, entry_free);
+    qmp->guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, hn_qmp_entry_free);
     qmp->attached = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    qmp->refused = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     qmp->let_go = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     return &qmp->base;
 }
@@ -1006,23 +375,23 @@ HnBackend *hn_backend_qmp_new(const HnQmpOptions *options)
 /* Done when no guest is on its way any more. */
 static gboolean settle_poll(gpointer data)
 {
-    Errand *errand = data;
+    HnQmpErrand *errand = data;
     GHashTableIter iter;
     gpointer entry;
     g_hash_table_iter_init(&iter, errand->qmp->guests);
     while (g_hash_table_iter_next(&iter, NULL, &entry))
-        if (!hn_qmp_guest_view(((Entry *)entry)->guest) &&
-            !hn_qmp_guest_problem(((Entry *)entry)->guest))
+        if (!hn_qmp_guest_view(((HnQmpEntry *)entry)->guest) &&
+            !hn_qmp_guest_problem(((HnQmpEntry *)entry)->guest))
             return G_SOURCE_CONTINUE;
-    errand_done(errand);
+    hn_qmp_errand_done(errand);
     return G_SOURCE_REMOVE;
 }
 
-static void settle_run(Errand *errand)
+static void settle_run(HnQmpErrand *errand)
 {
     GSource *source = g_timeout_source_new(10);
     g_atomic_int_inc(&errand->n_refs);
-    g_source_set_callback(source, settle_poll, errand, errand_unref);
+    g_source_set_callback(source, settle_poll, errand, hn_qmp_errand_unref);
     g_source_attach(source, errand->qmp->context);
     g_source_unref(source);
 }
@@ -1031,7 +400,7 @@ void hn_backend_qmp_start(HnBackend *backend, uint32_t timeout_ms)
 {
     HnQmp *qmp = (HnQmp *)backend;
     start(qmp);
-    Errand *errand = errand_new(qmp, sizeof *errand, settle_run, NULL);
-    errand_wait(errand, timeout_ms);
-    errand_unref(errand);
+    HnQmpErrand *errand = hn_qmp_errand_new(qmp, sizeof *errand, settle_run, NULL);
+    hn_qmp_errand_wait(errand, timeout_ms);
+    hn_qmp_errand_unref(errand);
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <gio/gio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #define SCAN_INTERVAL_S 5 /* what inotify misses is noticed after so long */
@@ -42,14 +43,18 @@ void hn_qmp_directory_scan(HnQmpDirectory *directory)
     g_clear_pointer(&directory->problem, g_free);
     if (!directory->path)
         return;
-    GDir *dir = g_dir_open(directory->path, 0, &error);
+    /* Anew each time: the directory may be made, or become a link, while we run. */
+    char *real = realpath(directory->path, NULL);
+    g_autofree char *real_path = g_strdup(real ? real : directory->path);
+    free(real);
+    GDir *dir = g_dir_open(real_path, 0, &error);
     if (!dir) {
         if (!g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
             directory->problem = g_strdup(error->message);
         return;
     }
     while ((name = g_dir_read_name(dir)) && g_hash_table_size(directory->sockets) < MAX_SOCKETS) {
-        g_autofree char *path = g_build_filename(directory->path, name, NULL);
+        g_autofree char *path = g_build_filename(real_path, name, NULL);
         char *identity = hn_qmp_socket_identity(path);
         if (identity)
             g_hash_table_replace(directory->sockets, g_steal_pointer(&path), identity);
