@@ -99,7 +99,7 @@ def filled(lab, **leave_mib):
     script = r"""
         fill() {
             high=$(awk -v n=$1 '/^Node/ { here = $2 == n "," } here && $1 == "high" { s += $2 } END { print s * 4 }' /proc/zoneinfo)
-            left() { awk -v h=$high -v l=$2 '/MemFree/ { n = int(($4 - h) / 1024 - l); print n > 0 ? n : 0 }' $dir/meminfo; }
+            left() { awk -v h=$high -v l=$2 '/MemFree/ { n = int(($4 - h) / 1024 - l); print (n > 0 ? n : 0) }' $dir/meminfo; }
             dir=/sys/devices/system/node/node$1
             echo $(($(left $*) / 2)) > $dir/hugepages/hugepages-2048kB/nr_hugepages
             mkdir -p /run/hog$1 && mount -t tmpfs -o size=4g,mpol=bind:$1 hog /run/hog$1
