@@ -45,7 +45,7 @@ static void on_stopped(HnManager *manager, const HnChange *change)
     HnGuest *guest = hn_guests_get(manager->guests, change->uuid);
     if (guest) {
         g_clear_pointer(&guest->stats_xml, g_free); /* ended with the live configuration */
-        guest->is_releasing = false;
+        guest->is_left_over = guest->is_releasing = false;
         guest->is_released = false;
     }
     hn_manager_request_round(manager);
