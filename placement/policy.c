@@ -17,7 +17,7 @@ void hn_policy_init(HnPolicy *policy)
         .thrash_moves_per_hour = 6,
         .payback_horizon_ns = 60 * SECOND_NS,
         .move_bytes_per_sec = UINT64_C(1) << 30,
-        .kappa_permille = 930, /* performance.md 4.2: rho 1.93 at distance 20 */
+        .kappa_permille = 930, /* docs/placement.md: rho 1.93 at distance 20 */
         .memory_bound_permille =
             500, /* between kernel builds (80) and memory hammers (1000), same place */
         .smt_yield_permille =

@@ -2,8 +2,8 @@
 /*
  * A token bucket: bytes may flow at a rate, with a small burst. A plain value; the time is an argument.
  *
- * The burst is 50 ms worth of the rate, so any 100 ms carry at most 1.5 times their budget (performance.md
- * section 6, "rate limit"). A taker may leave the bucket in debt (a 2 MiB page at 1 MiB/s): the debt is paid
+ * The burst is 50 ms worth of the rate, so any 100 ms carry at most 1.5 times their budget
+ * (docs/acting.md). A taker may leave the bucket in debt (a 2 MiB page at 1 MiB/s): the debt is paid
  * off before the next, so the mean holds for any page size. A taker that comes late loses at most what
  * exceeds the burst.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * NUMA hinting faults: the kernel's own count of which nodes each vCPU thread touches (facts.md
- * D1), and why there may be none.
+ * NUMA hinting faults: the kernel's own count of which nodes each vCPU thread touches
+ * (docs/evidence.md), and why there may be none.
  *
  * The counts are in 4 KiB pages, decay by half and restart when mm->numa_scan_seq advances, and
  * name the node on which the page is *after* the fault. Only shares mean something, and only while

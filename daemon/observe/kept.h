@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A file of /proc or /sys that is read every round: opened once, then read from its start by
- * pread(2), which costs less than half of opening it anew (performance.md 3.3), and which cannot
+ * pread(2), which costs less than half of opening it anew (docs/evidence.md), and which cannot
  * reach another thread that got the same number: the descriptor belongs to the thread it was opened
  * for.
  */

@@ -2,7 +2,7 @@
 /*
  * A machine's control group: bytes per node in constant time, NUMA fault counters, pressure.
  *
- * Two traps (facts.md C2): the counters include what QEMU itself uses (heap, stacks, page cache of
+ * Two traps (docs/evidence.md): the counters include what QEMU itself uses (heap, stacks, page cache of
  * disk images), and pages stay charged where they were first touched, so that a process moved into
  * the group later is not counted fully. The observer therefore uses them for *changes* since the
  * last probes.

@@ -58,7 +58,7 @@ static bool has_room_elsewhere(const HnRegion *region, const HnHost *host)
 
         if ((int32_t)i == main_node)
             continue;
-        /* The kernel takes a fresh page where the pool is empty (facts.md C3), if it can find one.
+        /* The kernel takes a fresh page where the pool is empty (docs/evidence.md), if it can find one.
          */
         if (page_bytes <= MAX_BUDDY_PAGE_BYTES &&
             node->mem_free_bytes > node->mem_watermark_bytes + page_bytes)

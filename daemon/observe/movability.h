@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What keeps guest memory where it is (facts.md B5), and where passthrough devices sit.
+ * What keeps guest memory where it is (docs/evidence.md), and where passthrough devices sit.
  *
  * Memory that a device may write to at any time is pinned for as long as the device is attached;
  * private memory of confidential guests is not mapped in QEMU at all; hugetlb pages move like

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * /proc/PID/numa_maps: exact bytes per node and mapping, at the price of walking the whole process
- * with its mmap lock held (facts.md C1: 9 ms/GiB with small pages, starving whoever maps or
+ * with its mmap lock held (docs/evidence.md: 9 ms/GiB with small pages, starving whoever maps or
  * unmaps; 3.2). For captured machines and diagnosis, never in a loop.
  */
 #pragma once

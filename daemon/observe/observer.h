@@ -53,7 +53,7 @@ typedef struct {
     uint64_t now_ns;           /* CLOCK_BOOTTIME when the round began */
     uint64_t probe_max_age_ns; /* probe a domain's RAM again when the last probes are this old (10
                                 * s); 0: now; UINT64_MAX: only where there are none yet */
-    uint32_t n_probes;         /* per domain (1,024: at most ±3.5 %; performance.md 3.4) */
+    uint32_t n_probes;         /* per domain (1,024: at most ±3.5 %; docs/evidence.md) */
     const char *const
         *fresh_uuids;         /* NULL-terminated: probed now, whatever their age (NULL: none) … */
     uint64_t exact_max_bytes; /* … and page by page if they are no larger (256 MiB: 10 ms with 4 KiB

@@ -32,7 +32,7 @@ typedef struct {
 } HnTaskStatus;
 bool hn_task_status_parse(const char *text, size_t len, HnTaskStatus *ret_status, GError **error);
 
-/* What a thread of QEMU is, by its name (facts.md A2). */
+/* What a thread of QEMU is, by its name (docs/evidence.md). */
 typedef enum {
     HN_THREAD_VCPU,      /* "CPU 3/KVM", "CPU 3/TCG": one vCPU */
     HN_THREAD_ALL_VCPUS, /* "ALL CPUs/TCG": they take turns on one thread */
@@ -60,7 +60,7 @@ typedef struct {
 } HnCgroup;
 void hn_cgroup_clear(HnCgroup *cgroup);
 /* From /proc/PID/cgroup: the path of the v2 group and of v1's memory group (either may be NULL),
- * already cut back from the thread's own group to the machine's (facts.md F4). Caller frees. */
+ * already cut back from the thread's own group to the machine's (docs/evidence.md). Caller frees. */
 bool hn_cgroup_parse(const char *text, size_t len, char **ret_v2, char **ret_v1_memory,
                      bool *ret_is_machine, GError **error);
 /* Finds it for process pid: v2 where its memory controller is on, else v1. Error: nothing found. */

@@ -3,7 +3,7 @@
  * Recognising guest RAM; see regions.h.
  *
  * Reading smaps walks the page tables of the whole process with the mmap lock held (9 ms/GiB with
- * small pages, facts.md C1): the caller does it when a guest is first seen and when its mappings
+ * small pages, docs/evidence.md): the caller does it when a guest is first seen and when its mappings
  * changed, never in a loop.
  */
 #include "observe/regions.h"

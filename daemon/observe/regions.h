@@ -2,7 +2,7 @@
 /*
  * Guest RAM in QEMU's address space: which mappings are it, which guest cell each belongs to, and
  * exact translation between host-virtual and guest-physical addresses, without asking QEMU
- * (facts.md B: asking through libvirt taints the domain).
+ * (docs/evidence.md; asking through libvirt taints the domain).
  *
  * QEMU maps each memory backend separately, with a guard page after it, excludes it from fork
  * (VmFlags "dc") and asks for huge pages ("hg"): a mapping with both flags and exactly the

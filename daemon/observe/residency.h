@@ -8,7 +8,7 @@
  * on a running guest of any size while smaps and numa_maps, one walk over everything, may not.
  *
  * Sampling: the domain's RAM is cut into as many equal strata as there are probes, and one page is
- * drawn from each (performance.md 3.4: never worse than drawing freely, far better where placement
+ * drawn from each (docs/evidence.md: never worse than drawing freely, far better where placement
  * comes in runs). With transparent huge pages a stratum of 2 MiB holds one page, so the sample is
  * the truth.
  */
@@ -17,9 +17,9 @@
 #include <homenode/domain.h>
 #include <homenode/host.h>
 
-/* Pages per call: the cost per page is flat from 256 on (performance.md 3.1). */
+/* Pages per call: the cost per page is flat from 256 on (docs/evidence.md). */
 #define HN_QUERY_BATCH 512
-/* Ceiling of chunks per domain (design.md section 1). */
+/* Ceiling of chunks per domain (docs/evidence.md). */
 #define HN_MAX_CHUNKS 4096
 
 /* The one kernel call, behind a pointer so that tests can be the kernel. Same contract as

@@ -6,7 +6,7 @@
  * of threads is read again only when the process counts another number of them or one of the kept
  * descriptors says that its thread ended: as long as all that we know live and there are as many as
  * we know, the list cannot have changed. That is how hot-plugged vCPUs are found, of which no event
- * tells (facts.md A3).
+ * tells (docs/evidence.md).
  *
  * States of a table: FRESH → LISTED (first refresh) ⇄ LISTED (list read again) → GONE (process
  * ended or its pid means another process: start_ticks differ). GONE is final.

@@ -18,7 +18,7 @@
 #define MAX_WORKERS 4096
 #define MAX_REGIONS 1024
 #define MAX_CELLS 1024
-/* design.md, "Objects": at most 4,096 chunks a domain; a recording may be of another version. */
+/* docs/architecture.md: at most 4,096 chunks a domain; a recording may be of another version. */
 #define MAX_CHUNKS 65536
 
 static json_object *element(HnFieldReader *reader, json_object *array, size_t i)

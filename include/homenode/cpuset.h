@@ -13,7 +13,7 @@
 
 /* The kernel's own ceiling on x86-64 (CONFIG_NR_CPUS_RANGE_END) and more than QEMU offers a guest. */
 #define HN_MAX_CPUS 8192
-/* Design limit (design.md, "1 to 64 nodes"); lets a set of nodes be one word. */
+/* Design limit; lets a set of nodes be one word. */
 #define HN_MAX_NODES 64
 
 typedef struct {

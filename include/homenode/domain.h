@@ -39,7 +39,7 @@ typedef enum {
 /* Jobs during which nothing of the domain may be moved. */
 typedef enum { HN_JOB_NONE, HN_JOB_MIGRATION, HN_JOB_OTHER /* save, dump, snapshot, backup */ } HnJob;
 
-/* The kernel's NUMA hinting statistics of one thread (facts.md D1): they decay and restart. */
+/* The kernel's NUMA hinting statistics of one thread (docs/evidence.md): they decay and restart. */
 typedef struct {
     bool is_valid;
     uint64_t scan_seq;

@@ -10,7 +10,7 @@
 #include <homenode/reason.h>
 #include <homenode/snapshot.h>
 
-/* Stall in nanoseconds per second, per term of the cost function (design.md section 3). */
+/* Stall in nanoseconds per second, per term of the cost function (docs/placement.md). */
 typedef struct {
     int64_t remote_ns_per_sec;     /* accesses to other nodes */
     int64_t cpu_ns_per_sec;        /* demand above capacity */

@@ -15,9 +15,9 @@ typedef struct {
     uint32_t thrash_moves_per_hour;  /* per domain (6) */
     uint64_t payback_horizon_ns;     /* bytes moved are charged over this time (60 s) */
     uint64_t move_bytes_per_sec;     /* rate cap used for predictions (1 GiB/s) */
-    uint32_t kappa_permille;         /* remote penalty factor (performance.md 4.2: 930) */
+    uint32_t kappa_permille;         /* remote penalty factor (docs/placement.md: 930) */
     uint32_t memory_bound_permille;  /* share of CPU time waiting for memory where not measured (500) */
-    uint32_t smt_yield_permille;     /* what a second sibling adds to a core (field.md b1: 200; see docs) */
+    uint32_t smt_yield_permille;     /* what a second sibling adds to a core (200; docs/placement.md) */
     uint32_t reserve_permille;       /* of a node's memory never planned for (20) */
     uint64_t reserve_min_bytes;      /* at least this (256 MiB), but never above 1/25 of the node */
     uint64_t boot_window_ns;         /* a domain younger than this counts at configured size */

@@ -5,7 +5,7 @@
  *     bench-observe FAKE-QEMU [DOMAINS [MIB]]
  *
  * Every figure is a median; ratios compare ways in the same run, interleaved, so that the machine's
- * other load falls on both. Goals (performance.md 6): a round ≤ 0.15 ms per domain, 1,024 probes ≤
+ * other load falls on both. Goals (docs/evidence.md): a round ≤ 0.15 ms per domain, 1,024 probes ≤
  * 0.4 ms.
  */
 #include "fake.h"
