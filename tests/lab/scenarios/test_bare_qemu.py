@@ -85,7 +85,7 @@ def wait_managed(lab, name):
 
 
 def test_moves_hot_plug_release_quit(lab):
-    guest = BareGuest(lab, "bare")
+    guest = BareGuest(lab, "bare", vcpus=1)  # with the second one a node of this host is full
     test_loop.start_agent(lab)
     try:
         lab.wait_until(lambda: row_of(lab, "bare"), 30, "the guest to be seen")
@@ -100,9 +100,9 @@ def test_moves_hot_plug_release_quit(lab):
                        40, "the statistics file to tell the last home")
 
         # A vCPU plugged in while the emulator is pinned is the guest's like the others.
-        guest.command("device_add qemu64-x86_64-cpu,id=cpu2,socket-id=2,core-id=0,thread-id=0")
-        lab.wait_until(lambda: len(guest.vcpus()) == 3, 30, "the third vCPU")
-        lab.wait_until(lambda: row_of(lab, "bare")["vcpus"] == 3, 30, "the third vCPU to be counted")
+        guest.command("device_add qemu64-x86_64-cpu,id=cpu1,socket-id=1,core-id=0,thread-id=0")
+        lab.wait_until(lambda: len(guest.vcpus()) == 2, 30, "the second vCPU")
+        lab.wait_until(lambda: row_of(lab, "bare")["vcpus"] == 2, 30, "the second vCPU to be counted")
         lab.sh("homenode rebalance bare --node 0 --wait", timeout_s=120)
         assert guest.is_home(0), (guest.share_on(0), guest.threads())
 
@@ -112,7 +112,8 @@ def test_moves_hot_plug_release_quit(lab):
         guest.command("quit")
         lab.wait_until(lambda: row_of(lab, "bare") is None, 30, "the guest to be gone")
         assert lab.run(f"test -e {guest.socket}.stats.xml").status != 0, "statistics were left behind"
-        assert lab.run("ls /run/homenode/journal | grep -v '^host$' | grep .").status != 0, "a journal entry was left"
+        left = lab.sh("ls /run/homenode/journal /run/homenode/journal/corrupt").split()
+        assert not [name for name in left if len(name) == 36], f"a journal entry was left: {left}"
     finally:
         test_loop.stop_agent(lab)
         guest.stop()
