@@ -246,6 +246,9 @@ static HnReason reason_of_rest(const HnRound *round, const HnStanding *s,
     if (s->is_forced && s->forced_node != HN_NODE_NONE &&
         s->split->clients[0].home_now != s->forced_node)
         return reason_of_refusal(round, s, ret_better);
+    /* Asked for the home it has: done, whatever would be better. */
+    if (s->is_forced && s->forced_node != HN_NODE_NONE && is_converged_now)
+        return HN_REASON_CONVERGED;
     if (s->split->n_clients > 1)
         return is_converged_now ? HN_REASON_CONVERGED : HN_REASON_NO_SINGLE_NODE_FITS;
     if (s->split->is_wide && !is_converged_now)

@@ -368,6 +368,20 @@ static void test_forced(void)
         g_autoptr(HnPlan) plan = scene_after(scene, 4);
         assert_reason(plan, domain, CONVERGED);
     }
+    {
+        /* The home it has, on a busy node: done, though the other would be better and is barred. */
+        HnForce stay = force;
+        stay.node = 0;
+        HnDomain *neighbour = world_add(scene->world, 8, GIB, 1000, 0);
+        world_pin(scene->world, neighbour, 0);
+        scene->world->snapshot->host->nodes[1].mem_free_bytes = 0;
+        g_autoptr(HnPlan) plan = scene_round(scene, &stay, NULL, 0, NULL);
+        assert_reason(plan, domain, CONVERGED);
+        scene->world->snapshot->host->nodes[1].mem_free_bytes = 4 * GIB;
+        neighbour->wish.mode = HN_MODE_OFF;
+        for (uint32_t v = 0; v < neighbour->n_vcpus; v++)
+            neighbour->vcpus[v].exec_ns = 0;
+    }
     domain->wish.has_nodeset = true;
     domain->wish.nodeset = 1;
     {
