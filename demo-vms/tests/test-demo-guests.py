@@ -86,13 +86,12 @@ class Running:
 
     def qmp(self, command, **arguments):
         if self.stream is None:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(self.socket_path)
-            self.stream = connection.makefile('rw')
+            self.connection = socket.socket(socket.AF_UNIX)
+            self.connection.connect(self.socket_path)
+            self.stream = self.connection.makefile('rb')  # only to read: a write drops what was read ahead
             self.stream.readline()
             self.qmp('qmp_capabilities')
-        self.stream.write(json.dumps({'execute': command, 'arguments': arguments}) + '\n')
-        self.stream.flush()
+        self.connection.sendall(json.dumps({'execute': command, 'arguments': arguments}).encode() + b'\n')
         while True:
             reply = json.loads(self.stream.readline())
             if 'return' in reply:

@@ -159,13 +159,12 @@ class Host:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.settimeout(10 * timeout_scale())
             link.connect(self.path("qmp.sock"))
-            with link.makefile("rw", encoding="utf-8") as stream:
+            with link.makefile("rb") as stream:  # only to read: a write drops what was read ahead
                 stream.readline()  # the greeting
                 answer = {}
                 for request in ({"execute": "qmp_capabilities"},
                                 {"execute": command, "arguments": arguments}):
-                    stream.write(json.dumps(request) + "\n")
-                    stream.flush()
+                    link.sendall(json.dumps(request).encode() + b"\n")
                     answer = {}
                     while "return" not in answer and "error" not in answer:
                         line = stream.readline()

@@ -22,32 +22,41 @@ class CommandError(Exception):
 
 
 class Client:
-    """One connection to a control socket."""
+    """One connection to a control socket.
+
+    Lines are read through a buffer, commands go straight to the socket. One text stream for both would lose
+    events: what it has read ahead of the line it returned is thrown away by its next write(). A reply and the
+    event behind it that arrive together, as on a busy machine, are such a case.
+    """
 
     def __init__(self, path, timeout_s=20):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout_s)
         self.socket.connect(path)
-        self.lines = self.socket.makefile("rw", newline="\n", encoding="utf-8")
+        self.lines = self.socket.makefile("rb")
         self.events = []
-        assert "QMP" in self._read()
+        assert "QMP" in self.read()
         self.call("qmp_capabilities")
 
-    def _read(self):
+    def read(self):
+        """The next line: a reply, or an event that comes before it."""
         line = self.lines.readline()
         if not line:
             raise EOFError("the daemon closed the connection")
         return json.loads(line)
 
-    def call(self, name, **arguments):
-        """The value returned; '_' in argument names stands for '-'."""
+    def send(self, name, **arguments):
+        """A command whose reply somebody else reads, if at all."""
         command = {"execute": name}
         if arguments:
             command["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
-        self.lines.write(json.dumps(command) + "\n")
-        self.lines.flush()
+        self.socket.sendall(json.dumps(command).encode() + b"\n")
+
+    def call(self, name, **arguments):
+        """The value returned; '_' in argument names stands for '-'."""
+        self.send(name, **arguments)
         while True:
-            reply = self._read()
+            reply = self.read()
             if "event" in reply:
                 self.events.append(reply)
             elif "error" in reply:

@@ -8,9 +8,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -469,6 +471,30 @@ class CapturedMachines(DaemonTest):
         self.assertEqual(daemon.call("rebalance", dry_run=True)["actions"], [])
 
 
+class ClientOfThisTest(unittest.TestCase):
+    """What the other tests rely on: an event that arrives together with a reply is not lost."""
+
+    def test_event_behind_a_reply(self):
+        with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.path.join(directory, "s"))
+            listener.listen()
+            peers = []
+
+            def serve():
+                peers.append(listener.accept()[0])
+                # All of it is there before the client reads its second line.
+                peers[0].sendall(b'{"QMP":{}}\n{"return":0}\n{"event":"A"}\n{"return":1}\n{"event":"B"}\n{"return":2}\n')
+
+            peer = threading.Thread(target=serve)
+            peer.start()
+            client = Client(os.path.join(directory, "s"))
+            peer.join()
+            self.addCleanup(peers[0].close)
+            self.assertEqual([client.call("x"), client.call("x")], [1, 2])
+            self.assertEqual([event["event"] for event in client.events], ["A", "B"])
+            client.close()
+
+
 class ManyClients(DaemonTest):
     """The loop goes on while clients ask for rounds that take time."""
 
@@ -477,18 +503,16 @@ class ManyClients(DaemonTest):
         wait_for(lambda: daemon.call("query-host")["rounds"] > 0, "a round")
         clients = [daemon.client(is_read_only=True) for _ in range(8)]
         for client in clients:
-            client.lines.write('{"execute":"explain","arguments":{"domain":"test"}}\n')
-            client.lines.flush()
-        fresh = Client(os.path.join(daemon.runtime_dir, "control-ro"), timeout_s=5)
+            client.send("explain", domain="test")
+        fresh = daemon.client(is_read_only=True)
         self.assertEqual(fresh.call("query-host")["schema"], 1)
         for client in clients:
-            self.assertIn("return", json.loads(client.lines.readline()))
+            self.assertIn("return", client.read())
             client.close()
         fresh.close()
         # One that asks and leaves does no harm.
         gone = daemon.client(is_read_only=True)
-        gone.lines.write('{"execute":"snapshot"}\n')
-        gone.lines.flush()
+        gone.send("snapshot")
         gone.close()
         self.assertEqual(daemon.stop(), 0)
 
