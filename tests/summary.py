@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Counts the results of a meson test run and ends with "N passed, N failed, N skipped".
 
-A program that speaks TAP counts once per test point, any other once. Every skip is printed with its
+A program that speaks TAP counts once per test point, any other once. A failed point is printed with the
+comments before it. Every skip is printed with its
 reason. A skip that the machine forces begins its reason with "machine:" (no /dev/kvm, no such
 kernel feature); with CI set in the environment every other skip is a failure, so that nothing is left
 out unnoticed.
@@ -16,17 +17,23 @@ import sys
 POINT = re.compile(r"^(not )?ok\b[ \t]*(\d*)[ \t]*(?:- )?([^#\n]*)(?:#[ \t]*(SKIP|TODO)\b[ \t]*(.*))?", re.I)
 # Meson's own words for a program's end.
 PROGRAM_PASSED = {"OK", "EXPECTEDFAIL"}
+# Of what a program says before a failed point; the whole is in meson's log.
+COMMENTS_SHOWN = 12
 
 
 def points(stdout):
-    """The top-level TAP points of a program: (ok, name, skip reason or None)."""
+    """The top-level TAP points of a program: (ok, name, skip reason or None, comments before it)."""
+    comments = []
     for line in stdout.splitlines():
         match = POINT.match(line)
         if not match:
+            if line.startswith("# "):
+                comments.append(line[2:])
             continue
         directive, reason = match.group(4), match.group(5)
         skip = (reason or "no reason given").strip() if directive and directive.upper() == "SKIP" else None
-        yield match.group(1) is None, match.group(3).strip(), skip
+        yield match.group(1) is None, match.group(3).strip(), skip, comments
+        comments = []
 
 
 def whole_skip(stdout):
@@ -43,18 +50,18 @@ def count(log_lines, is_ci):
         test = json.loads(line)
         name, result = test["name"], test["result"]
         found = list(points(test.get("stdout") or ""))
-        for ok, point, skip in found:
+        for ok, point, skip, comments in found:
             if skip is not None:
                 skips.append((f"{name}: {point}", skip))
             elif ok:
                 passed += 1
             else:
-                failures.append(f"{name}: {point}")
-        if result == "SKIP" and not any(skip for _, _, skip in found):
+                failures.append("\n    ".join([f"{name}: {point}", *comments[:COMMENTS_SHOWN]]))
+        if result == "SKIP" and not any(skip for _, _, skip, _ in found):
             skips.append((name, whole_skip(test.get("stdout") or "")))
         elif not found and result in PROGRAM_PASSED:
             passed += 1
-        elif result not in PROGRAM_PASSED and result != "SKIP" and all(ok for ok, _, _ in found):
+        elif result not in PROGRAM_PASSED and result != "SKIP" and all(ok for ok, *_ in found):
             failures.append(f"{name}: ended with {result}, {test.get('returncode')}")
     texts = []
     for name, reason in skips:

@@ -6,8 +6,8 @@ machine: the emulator's pid, its sockets, the console log, config.json (what was
 status.json (what happened). up() starts the emulator, waits for the job runner and then for
 libvirtd. run() takes a free control port and runs a script there. A host that is silent for too
 long is killed and reported with the end of its console. Two hiccups of the emulation are known
-(docs/lab.md): an int3 oops, and a boot that hangs. up() tries a second time after one of them,
-once, and counts it; nothing else is ever tried again.
+(docs/lab.md): an int3 oops, and a host that hangs without a word of its kernel, at boot or later.
+up() tries a second time after one of them, once, and counts it; nothing else is ever tried again.
 
 It must not judge what runs inside: that is homelab.py's and the scenarios' business.
 """
@@ -238,12 +238,28 @@ class Host:
         except LabTimeout as error:
             raise self._buried("booted, but libvirtd did not answer", is_boot=True) from error
 
-    def _buried(self, what, is_boot=False):
-        """Kills a host that crashed or hung, and returns the exception to raise."""
+    def _processors(self):
+        """What each emulated processor was doing when the host hung: address, flags, halted or not."""
+        try:
+            text = self.qmp("human-monitor-command", **{"command-line": "info registers -a"})
+        except (OSError, LabError, ValueError) as error:
+            return f"processors: unknown ({error})"
+        found = re.findall(r"CPU#(\d+).*?RIP=([0-9a-f]+) (RFL=\w+ \S+).*?HLT=(\d)", text, re.S)
+        return "\n".join(f"processor {cpu}: RIP={rip} {flags} {'halted' if halted == '1' else 'running'}"
+                         for cpu, rip, flags, halted in found) or "processors: unknown"
+
+    def _buried(self, what, is_boot=False, is_hang=False):
+        """Kills a host that crashed or hung, and returns the exception to raise.
+
+        A hang is the emulator's if the kernel has not said a word about why it ended.
+        """
         was_running = self.pid() is not None
         console = self.console()
+        if is_hang and was_running:
+            console = f"{self._processors()}\n{console}"
         self.kill()
-        is_hiccup = is_boot or re.search(HICCUP_PATTERN, console) is not None
+        is_silent = is_hang and was_running and not re.search(CAUSE_PATTERN, console)
+        is_hiccup = is_boot or is_silent or re.search(HICCUP_PATTERN, console) is not None
         end = "killed" if was_running else "its emulator has ended"
         return LabDied(f"lab '{self.name}' {what}: {end}"
                        f"{' (a known hiccup of the emulation)' if is_hiccup else ''}\n{console}",
@@ -320,7 +336,7 @@ class Host:
             except JobTimeout as error:
                 raise LabTimeout(f"lab '{self.name}': {error}: {shorten(script)}") from error
             except PortSilent as error:
-                raise self._buried(f"hangs ({error}) during: {shorten(script)}") from error
+                raise self._buried(f"hangs ({error}) during: {shorten(script)}", is_hang=True) from error
             except PortClosed as error:
                 time.sleep(0.3)  # the emulator may still be writing its last words
                 raise self._buried(f"went away during: {shorten(script)}") from error

@@ -36,6 +36,14 @@ class TestTimeout(Exception):
     """A test took longer than its scenario allows."""
 
 
+def has_failed_before(error):
+    """Whether an assertion had failed when @error was raised."""
+    while error := error.__context__:
+        if isinstance(error, AssertionError):
+            return True
+    return False
+
+
 @dataclass
 class Test:
     """One test function of a scenario file."""
@@ -215,7 +223,8 @@ class Runner:
             try:
                 failure, skip = self.attempt(test)
             except LabDied as died:
-                if not died.is_hiccup:
+                # A host that dies while a failed test is tidied up changes nothing about the failure.
+                if not died.is_hiccup or has_failed_before(died):
                     raise
                 self.retried += 1
                 self.say(f"{test.full_name}: once more after: {died}")

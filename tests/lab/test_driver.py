@@ -336,6 +336,22 @@ class ScenarioRunner(unittest.TestCase):
         is_ok, _, runner = run_scenario(test_a=always)
         self.assertEqual((is_ok, runner.failed), (False, 1))
 
+    def test_hiccup_after_a_failed_assertion_is_final(self):
+        calls = []
+
+        def fails_and_dies(_lab):
+            calls.append(1)
+            try:
+                assert len(calls) > 1, "first time"
+            finally:
+                try:
+                    raise PortSilent("no heartbeat")
+                except PortSilent as error:
+                    raise LabDied("hangs", is_hiccup=True) from error
+
+        is_ok, _, runner = run_scenario(test_a=fails_and_dies)
+        self.assertEqual((is_ok, len(calls), runner.retried), (False, 1, 0))
+
     def test_other_death_is_final(self):
         calls = []
 
