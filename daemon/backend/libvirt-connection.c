@@ -2,10 +2,12 @@
 /*
  * The self-healing connection of libvirt-connection.h.
  *
- * Everything but `conn` belongs to the main thread; `conn` is handed to worker threads under
- * `lock`, with a reference, so that a connection that is replaced lives until its last call
- * returns. The object itself is reference counted because a connect in progress cannot be
- * interrupted, only disowned.
+ * Everything but what `lock` guards belongs to the main thread. `conn` is handed to worker threads
+ * under it, with a reference, so that a connection that is replaced lives until its last call
+ * returns. That it ended is told by whichever thread libvirt lets read the socket just then, often a
+ * worker waiting for a reply: so `idle_id` is guarded as well, or the main thread could have run
+ * the source before its number is noted, and would remove, at the end, what is long gone. The object
+ * itself is reference counted because a connect in progress cannot be interrupted, only disowned.
  */
 #include "libvirt-connection.h"
 
@@ -39,10 +41,10 @@ struct HnLibvirtConnection {
     Link *link;
     HnQmpBackoff backoff; /* when to connect again; nothing in it is about QMP */
     guint timer_id;       /* 0: none */
-    guint idle_id;        /* 0: none */
+    guint idle_id;        /* guarded by lock; 0: none */
     HnChangeFunc func;
     void *user_data;
-    bool is_closed;
+    bool is_closed; /* guarded by lock */
     bool is_down_reported;
 };
 
@@ -230,7 +232,9 @@ static void retry_later(HnLibvirtConnection *connection, const char *reason)
 static gboolean after_conn_closed(gpointer data)
 {
     HnLibvirtConnection *connection = data;
+    g_mutex_lock(&connection->lock);
     connection->idle_id = 0;
+    g_mutex_unlock(&connection->lock);
     if (connection->backoff.state == HN_QMP_BACKOFF_UP) {
         link_close(uninstall(connection));
         retry_later(connection, "the connection to libvirt ended");
@@ -238,13 +242,16 @@ static gboolean after_conn_closed(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* Main context. A connection must not be closed from its own callback. */
+/* Any thread. A connection must not be closed from its own callback. Libvirt unregisters the callback
+ * only between two calls of it, so the connection lives as long as this runs. */
 static void on_conn_closed(virConnectPtr conn, int reason, void *opaque)
 {
     HnLibvirtConnection *connection = opaque;
+    g_mutex_lock(&connection->lock);
     if (reason != VIR_CONNECT_CLOSE_REASON_CLIENT && !connection->is_closed &&
         connection->idle_id == 0)
         connection->idle_id = g_idle_add(after_conn_closed, connection);
+    g_mutex_unlock(&connection->lock);
 }
 
 /* ---- connecting in the background ---- */
@@ -320,10 +327,12 @@ HnLibvirtConnection *hn_libvirt_connection_new(const char *uri, bool is_read_onl
 
 void hn_libvirt_connection_close(HnLibvirtConnection *connection)
 {
-    connection->is_closed = true;
+    g_mutex_lock(&connection->lock);
+    connection->is_closed = true; /* from here on no idle source is made */
+    g_clear_handle_id(&connection->idle_id, g_source_remove);
+    g_mutex_unlock(&connection->lock);
     connection->func = NULL;
     g_clear_handle_id(&connection->timer_id, g_source_remove);
-    g_clear_handle_id(&connection->idle_id, g_source_remove);
     link_close(uninstall(connection));
     connection_unref(connection);
 }
