@@ -14,13 +14,6 @@
 
 #include <string.h>
 
-static json_object *document(void)
-{
-    json_object *object = json_object_new_object();
-    hn_put_u64(object, "schema", HN_SCHEMA_VERSION);
-    return object;
-}
-
 /* ---- query-host ---- */
 
 typedef struct {
@@ -108,27 +101,9 @@ static void put_last_round(json_object *object, HnManager *manager)
                    1000000);
 }
 
-static void put_plan_summary(json_object *object, const HnPlan *plan)
-{
-    hn_put_u64(object, "generation", plan->generation);
-    hn_put_string(object, "summary", plan->summary);
-    hn_put_u64(object, "score-now", plan->score_now);
-    hn_put_u64(object, "score-after", plan->score_after);
-    hn_put_bool(object, "is-overfull", plan->is_overfull);
-    json_object *departures = json_object_new_array();
-    for (guint i = 0; i < plan->departures->len; i++) {
-        const HnVerdict *verdict = hn_plan_find(plan, g_ptr_array_index(plan->departures, i));
-        json_object *row = json_object_new_object();
-        hn_put_string(row, "uuid", g_ptr_array_index(plan->departures, i));
-        hn_put_string(row, "name", verdict ? verdict->name : NULL);
-        json_object_array_add(departures, row);
-    }
-    hn_put(object, "departures", departures);
-}
-
 json_object *hn_manager_host_json(HnManager *manager)
 {
-    json_object *object = document();
+    json_object *object = hn_document_new();
     hn_put_string(object, "host-name", manager->host_name);
     hn_put_string(object, "boot-id", manager->boot_id);
     hn_put_string(object, "version", HN_VERSION);
@@ -142,7 +117,7 @@ json_object *hn_manager_host_json(HnManager *manager)
     json_object *nodes = json_object_new_array();
     uint64_t rate = 0;
     if (manager->plan) {
-        put_plan_summary(object, manager->plan);
+        hn_plan_put_summary(object, manager->plan);
         g_autoptr(GArray) statuses = hn_manager_statuses(manager);
         const HnHost *host = manager->snapshot->host;
         g_autofree NodeSums *sums = g_new0(NodeSums, host->n_nodes);
@@ -169,7 +144,7 @@ json_object *hn_manager_host_json(HnManager *manager)
 
 json_object *hn_manager_domains_json(HnManager *manager, bool is_managed_only)
 {
-    json_object *object = document();
+    json_object *object = hn_document_new();
     json_object *rows = json_object_new_array();
     g_autoptr(GArray) statuses = hn_manager_statuses(manager);
     for (guint i = 0; i < statuses->len; i++) {
@@ -198,7 +173,7 @@ json_object *hn_manager_domain_json(HnManager *manager, const char *uuid)
     const HnVerdict *verdict = manager->plan ? hn_plan_find(manager->plan, uuid) : NULL;
     if (!row)
         return NULL;
-    json_object *object = document();
+    json_object *object = hn_document_new();
     hn_put(object, "domain", row);
     if (verdict)
         hn_put(object, "verdict", hn_verdict_to_json(verdict, manager->snapshot->host));
@@ -262,15 +237,6 @@ const char *hn_manager_find(HnManager *manager, const char *uuid_or_name, char *
 
 /* ---- explain ---- */
 
-static char *node_list(const HnHost *host, HnNodemask mask)
-{
-    g_autoptr(GString) text = g_string_new(NULL);
-    for (uint32_t i = 0; i < host->n_nodes; i++)
-        if (mask >> i & 1)
-            g_string_append_printf(text, "%s%d", text->len ? "," : "", host->nodes[i].id);
-    return g_string_free(g_steal_pointer(&text), FALSE);
-}
-
 static HnNodemask nodes_of_vcpus(const HnDomain *domain, const HnHost *host)
 {
     HnNodemask mask = 0;
@@ -288,7 +254,7 @@ static char *why_here(const HnRound *round, const HnDomain *domain, const HnVerd
 {
     const HnHost *host = round->snapshot->host;
     g_autoptr(GString) text = g_string_new(NULL);
-    g_autofree char *running = node_list(host, nodes_of_vcpus(domain, host));
+    g_autofree char *running = hn_node_ids(host, nodes_of_vcpus(domain, host));
     g_autofree char *home = hn_verdict_home(verdict, host);
 
     if (*running)
@@ -330,15 +296,8 @@ static json_object *alternatives_json(const HnRound *round, const HnVerdict *ver
         hn_put_i64(row, "node", round->snapshot->host->nodes[alternative->node].id);
         hn_put_bool(row, "is-home", is_home);
         hn_put_bool(row, "is-possible", other->will_act || is_home);
-        hn_put_string(row, "reason", hn_reason_name(other->reason));
-        hn_put_string(row, "sentence", other->sentence);
-        hn_put_u64(row, "score-after", other->score_after);
         hn_put_u64(row, "host-score-after", alternative->plan->score_after);
-        hn_put_u64(row, "bytes-to-move", other->bytes_to_move);
-        hn_put_u64(row, "move-ms", other->move_ms);
-        hn_put_u64_or_null(row, "payback-ms", other->payback_ms);
-        hn_put(row, "cost-now", hn_cost_to_json(&other->cost_now));
-        hn_put(row, "cost-after", hn_cost_to_json(&other->cost_after));
+        hn_verdict_put_prospect(row, other);
         json_object_array_add(array, row);
     }
     return array;
@@ -367,7 +326,7 @@ json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
     const HnGuest *guest = hn_guests_get(manager->guests, round->explain_uuid);
     if (!verdict || !domain)
         return NULL;
-    json_object *object = document();
+    json_object *object = hn_document_new();
     json_object *row = hn_manager_row_json(manager, round->explain_uuid);
     g_autofree char *here = why_here(round, domain, verdict, guest ? &guest->account : NULL);
     hn_put(object, "domain", row);
@@ -385,7 +344,7 @@ json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
 
 json_object *hn_manager_config_json(HnManager *manager)
 {
-    json_object *object = document();
+    json_object *object = hn_document_new();
     hn_put_string(object, "file", manager->config_file);
     hn_put(object, "keys", hn_config_to_json(manager->config));
     return object;

@@ -5,17 +5,8 @@
  * domains, which nodes there are.
  */
 #include "control_private.h"
-#include "report/fields.h"
-#include "report/plan_json.h"
 
 #include <string.h>
-
-json_object *hn_control_document(void)
-{
-    json_object *object = json_object_new_object();
-    hn_put_u64(object, "schema", HN_SCHEMA_VERSION);
-    return object;
-}
 
 const char *hn_control_string_arg(json_object *args, const char *name)
 {

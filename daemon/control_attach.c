@@ -6,6 +6,7 @@
  */
 #include "control_private.h"
 #include "report/fields.h"
+#include "report/plan_json.h"
 
 #include <gio/gio.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static void done(GObject *source, GAsyncResult *result, gpointer user_data)
         return;
     }
     hn_manager_request_round(attachment->manager);
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     hn_put_string(object, "socket", attachment->socket);
     hn_put_string(object, "uuid", *attachment->uuid ? attachment->uuid : NULL);
     hn_put_string(object, "name", attachment->name);

@@ -62,7 +62,7 @@ void hn_verb_rebalance(HnQmpRequest *request, json_object *args, gpointer user_d
     }
     hn_manager_watch_orders(manager);
     hn_manager_request_round(manager);
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     hn_put_u64(object, "job", id);
     hn_qmp_request_return(request, object);
 }
@@ -90,7 +90,7 @@ static void answer_release_if_complete(HnControlServer *server, HnPendingRelease
 {
     if (g_hash_table_size(release->waiting) > 0)
         return;
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     hn_put(object, "domains", g_steal_pointer(&release->rows));
     hn_qmp_request_return(release->request, object);
     g_ptr_array_remove(server->releases, release);
@@ -161,7 +161,7 @@ static void hold(HnControlServer *server, HnQmpRequest *request, json_object *ar
     g_autoptr(GPtrArray) uuids = hn_control_domains_of(server, request, args);
     if (!uuids)
         return;
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     json_object *rows = json_object_new_array();
     if (uuids->len == 0) {
         manager->is_host_held = is_held;
@@ -217,7 +217,7 @@ void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data)
                             manager->config_file);
         return;
     }
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     g_autofree char *now = hn_config_get(config, key);
     hn_put_string(object, "key", key);
     hn_put_string(object, "value", now);
@@ -270,7 +270,7 @@ static void mode_changed(GObject *source, GAsyncResult *result, gpointer user_da
     }
     guest->is_released = false;
     hn_manager_request_round(manager);
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     hn_put_string(object, "uuid", guest->uuid);
     hn_put_string(object, "name", guest->name);
     hn_put_string(object, "mode", hn_mode_name(change->mode));

@@ -32,8 +32,6 @@ void hn_early_order_free(gpointer data);
 
 void hn_pending_release_free(gpointer release);
 
-/* A new answer, with its schema. */
-json_object *hn_control_document(void);
 /* NULL and false when the argument is absent. */
 const char *hn_control_string_arg(json_object *args, const char *name);
 bool hn_control_bool_arg(json_object *args, const char *name);

@@ -48,7 +48,7 @@ void hn_verb_query_config(HnQmpRequest *request, json_object *args, gpointer use
 void hn_verb_metrics(HnQmpRequest *request, json_object *args, gpointer user_data)
 {
     g_autofree char *text = hn_manager_metrics(((HnControlServer *)user_data)->manager);
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     hn_put_string(object, "text", text);
     hn_qmp_request_return(request, object);
 }
@@ -75,7 +75,7 @@ void hn_verb_history(HnQmpRequest *request, json_object *args, gpointer user_dat
         uuid = hn_control_domain_of(server, request, name);
     if (name && !uuid)
         return;
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     hn_put(object, "entries", hn_history_to_json(server->manager->history, uuid, (uint32_t)limit));
     hn_qmp_request_return(request, object);
 }
@@ -167,7 +167,7 @@ void hn_verb_snapshot(HnQmpRequest *request, json_object *args, gpointer user_da
     if (!hn_control_int_arg(request, args, "last", 1, SNAPSHOT_LAST_MAX, 0, &last))
         return;
     if (last > 0) {
-        json_object *object = hn_control_document();
+        json_object *object = hn_document_new();
         hn_put(object, "rounds", hn_recorder_to_json(server->manager->recorder, (uint32_t)last));
         hn_qmp_request_return(request, object);
         return;
@@ -204,7 +204,7 @@ static void examine(GTask *task, gpointer source, gpointer data, GCancellable *c
 static void examined(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     Examination *examination = g_task_get_task_data(G_TASK(result));
-    json_object *object = hn_control_document();
+    json_object *object = hn_document_new();
     examination->manager->n_calls--;
     hn_put(object, "checks", examination->checks);
     hn_qmp_request_return(examination->request, object);

@@ -34,6 +34,22 @@ static void put_node_ids(json_object *object, const char *name, const HnHost *ho
     hn_put(object, name, array);
 }
 
+json_object *hn_document_new(void)
+{
+    json_object *object = json_object_new_object();
+    hn_put_u64(object, "schema", HN_SCHEMA_VERSION);
+    return object;
+}
+
+char *hn_node_ids(const HnHost *host, HnNodemask mask)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (uint32_t i = 0; i < host->n_nodes; i++)
+        if (mask >> i & 1)
+            g_string_append_printf(text, "%s%d", text->len ? "," : "", host->nodes[i].id);
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 static char *homes(const HnVerdict *verdict, const HnHost *host, bool is_wanted)
 {
     HnNodemask seen = 0;
@@ -42,11 +58,7 @@ static char *homes(const HnVerdict *verdict, const HnHost *host, bool is_wanted)
         if (home >= 0 && (uint32_t)home < host->n_nodes)
             seen |= (HnNodemask)1 << home;
     }
-    g_autoptr(GString) text = g_string_new(NULL);
-    for (uint32_t i = 0; i < host->n_nodes; i++)
-        if (seen >> i & 1)
-            g_string_append_printf(text, "%s%d", text->len ? "," : "", host->nodes[i].id);
-    return text->len ? g_string_free(g_steal_pointer(&text), FALSE) : NULL;
+    return seen ? hn_node_ids(host, seen) : NULL;
 }
 
 char *hn_verdict_home(const HnVerdict *verdict, const HnHost *host)
@@ -59,6 +71,18 @@ char *hn_verdict_wanted_home(const HnVerdict *verdict, const HnHost *host)
     return homes(verdict, host, true);
 }
 
+void hn_verdict_put_prospect(json_object *object, const HnVerdict *verdict)
+{
+    hn_put_string(object, "reason", hn_reason_name(verdict->reason));
+    hn_put_string(object, "sentence", verdict->sentence);
+    hn_put_u64(object, "score-after", verdict->score_after);
+    hn_put_u64(object, "bytes-to-move", verdict->bytes_to_move);
+    hn_put_u64(object, "move-ms", verdict->move_ms);
+    hn_put_u64_or_null(object, "payback-ms", verdict->payback_ms);
+    hn_put(object, "cost-now", hn_cost_to_json(&verdict->cost_now));
+    hn_put(object, "cost-after", hn_cost_to_json(&verdict->cost_after));
+}
+
 json_object *hn_verdict_to_json(const HnVerdict *verdict, const HnHost *host)
 {
     json_object *object = json_object_new_object();
@@ -67,13 +91,8 @@ json_object *hn_verdict_to_json(const HnVerdict *verdict, const HnHost *host)
     hn_put_bool(object, "is-managed", verdict->is_managed);
     hn_put_bool(object, "will-act", verdict->will_act);
     hn_put_bool(object, "is-wide", verdict->is_wide);
-    hn_put_string(object, "reason", hn_reason_name(verdict->reason));
-    hn_put_string(object, "sentence", verdict->sentence);
     hn_put_u64(object, "score-now", verdict->score_now);
-    hn_put_u64(object, "score-after", verdict->score_after);
-    hn_put_u64(object, "bytes-to-move", verdict->bytes_to_move);
-    hn_put_u64(object, "move-ms", verdict->move_ms);
-    hn_put_u64_or_null(object, "payback-ms", verdict->payback_ms);
+    hn_verdict_put_prospect(object, verdict);
     hn_put_u64(object, "bytes-local-permille", verdict->bytes_local_permille);
     hn_put_u64_or_null(object, "accesses-local-permille",
                        verdict->has_accesses_local ? verdict->accesses_local_permille : UINT64_MAX);
@@ -90,8 +109,6 @@ json_object *hn_verdict_to_json(const HnVerdict *verdict, const HnHost *host)
         json_object_array_add(clients, row);
     }
     hn_put(object, "clients", clients);
-    hn_put(object, "cost-now", hn_cost_to_json(&verdict->cost_now));
-    hn_put(object, "cost-after", hn_cost_to_json(&verdict->cost_after));
     return object;
 }
 
@@ -113,12 +130,9 @@ json_object *hn_action_to_json(const HnAction *action, const HnPlan *plan, const
     return object;
 }
 
-json_object *hn_plan_to_json(const HnPlan *plan, const HnHost *host)
+void hn_plan_put_summary(json_object *object, const HnPlan *plan)
 {
-    json_object *object = json_object_new_object();
-    hn_put_u64(object, "schema", HN_SCHEMA_VERSION);
     hn_put_u64(object, "generation", plan->generation);
-    hn_put_u64(object, "made-ns", plan->made_ns);
     hn_put_string(object, "summary", plan->summary);
     hn_put_u64(object, "score-now", plan->score_now);
     hn_put_u64(object, "score-after", plan->score_after);
@@ -132,6 +146,13 @@ json_object *hn_plan_to_json(const HnPlan *plan, const HnHost *host)
         json_object_array_add(departures, row);
     }
     hn_put(object, "departures", departures);
+}
+
+json_object *hn_plan_to_json(const HnPlan *plan, const HnHost *host)
+{
+    json_object *object = hn_document_new();
+    hn_put_u64(object, "made-ns", plan->made_ns);
+    hn_plan_put_summary(object, plan);
     json_object *verdicts = json_object_new_array();
     for (guint i = 0; i < plan->verdicts->len; i++)
         json_object_array_add(verdicts,
