@@ -54,6 +54,7 @@ void hn_verb_rebalance(HnQmpRequest *request, json_object *args, gpointer user_d
     }
     for (guint i = 0; i < forces->len; i++)
         take_back(manager, &g_array_index(forces, HnForce, i));
+    hn_manager_save_state(manager);
     uint64_t id = hn_orders_add(manager->orders, (const HnForce *)forces->data, forces->len);
     if (!id) {
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
@@ -151,6 +152,7 @@ void hn_verb_release(HnQmpRequest *request, json_object *args, gpointer user_dat
         if (entry)
             hn_manager_release(manager, guest);
     }
+    hn_manager_save_state(manager);
     hn_manager_request_round(manager);
     answer_release_if_complete(server, release);
 }
@@ -183,6 +185,7 @@ static void hold(HnControlServer *server, HnQmpRequest *request, json_object *ar
     }
     hn_put(object, "domains", rows);
     hn_put_bool(object, "is-paused", manager->is_host_held);
+    hn_manager_save_state(manager); /* what is answered holds, also over a crash */
     hn_manager_request_round(manager);
     hn_qmp_request_return(request, object);
 }
@@ -269,6 +272,7 @@ static void mode_changed(GObject *source, GAsyncResult *result, gpointer user_da
         return;
     }
     guest->is_released = false;
+    hn_manager_save_state(manager);
     hn_manager_request_round(manager);
     json_object *object = hn_document_new();
     hn_put_string(object, "uuid", guest->uuid);

@@ -46,7 +46,7 @@ static void on_stopped(HnManager *manager, const HnChange *change)
     if (guest) {
         g_clear_pointer(&guest->stats_xml, g_free); /* ended with the live configuration */
         guest->is_left_over = guest->is_releasing = false;
-        guest->is_released = false;
+        guest->is_released = guest->is_held = false;
     }
     hn_manager_request_round(manager);
 }
@@ -254,6 +254,28 @@ static void note_gone(HnManager *manager, const char *uuid)
         hn_actuator_domain_stopped(manager->actuator, uuid);
 }
 
+/* A held domain's work stops in the actuator as well; after a start it is told here, before anything is
+ * begun. */
+static void note_held(HnManager *manager, const HnGuest *guest)
+{
+    if (hn_actuator_is_paused(manager->actuator, guest->uuid) != guest->is_held)
+        hn_actuator_set_paused(manager->actuator, guest->uuid, guest->is_held);
+}
+
+/* Orders to a guest that is not seen any more: they stand while its process does. */
+static void forget_ended(HnManager *manager)
+{
+    g_autoptr(GPtrArray) guests = hn_guests_list(manager->guests);
+    for (guint i = 0; i < guests->len; i++) {
+        const HnGuest *guest = g_ptr_array_index(guests, i);
+        if (hn_snapshot_find(manager->snapshot, guest->uuid) || guest->is_releasing || guest->is_stats_busy)
+            continue;
+        g_autofree char *path = g_strdup_printf("proc/%" G_GINT64_FORMAT, guest->pid);
+        if (!hn_root_exists(manager->root, path))
+            hn_guests_remove(manager->guests, guest->uuid);
+    }
+}
+
 void hn_manager_note_domains(HnManager *manager)
 {
     g_autoptr(GHashTable) journalled = g_hash_table_new(g_str_hash, g_str_equal);
@@ -264,12 +286,15 @@ void hn_manager_note_domains(HnManager *manager)
         const HnDomain *domain = g_ptr_array_index(manager->snapshot->domains, i);
         HnGuest *guest = hn_guests_want(manager->guests, domain->uuid, domain->name);
         note_job(manager, guest, domain);
+        note_held(manager, guest);
         note_complaint(manager, guest, domain);
         note_unwanted(manager, guest, domain, g_hash_table_contains(journalled, domain->uuid));
     }
     for (guint i = 0; uuids[i]; i++)
         if (!hn_snapshot_find(manager->snapshot, uuids[i]))
             note_gone(manager, uuids[i]);
+    forget_ended(manager);
+    hn_manager_save_state(manager);
 }
 
 /* ---- Statistics elements. ---- */

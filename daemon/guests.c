@@ -106,11 +106,23 @@ static void measure(HnGuest *guest, const HnDomain *domain, uint64_t now_ns)
     guest->run_delay_ns = run_delay_ns;
 }
 
+/* Orders were given to the process that ran then. */
+static void identify(HnGuest *guest, const HnDomain *domain)
+{
+    bool is_another = guest->start_ticks != 0 &&
+                      (guest->pid != domain->pid || guest->start_ticks != domain->start_ticks);
+    if (is_another)
+        guest->is_held = guest->is_released = false;
+    guest->pid = domain->pid;
+    guest->start_ticks = domain->start_ticks;
+}
+
 static gboolean is_unseen(gpointer key, gpointer value, gpointer user_data)
 {
     const HnGuest *guest = value;
+    bool is_ordered = (guest->is_held || guest->is_released) && guest->pid > 0;
     return guest->seen_ns != *(const uint64_t *)user_data && !guest->is_releasing &&
-           !guest->is_stats_busy;
+           !guest->is_stats_busy && !is_ordered;
 }
 
 void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot)
@@ -118,7 +130,9 @@ void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot)
     uint64_t now_ns = snapshot->taken_ns;
     for (guint i = 0; i < snapshot->domains->len; i++) {
         const HnDomain *domain = g_ptr_array_index(snapshot->domains, i);
-        measure(hn_guests_want(guests, domain->uuid, domain->name), domain, now_ns);
+        HnGuest *guest = hn_guests_want(guests, domain->uuid, domain->name);
+        identify(guest, domain);
+        measure(guest, domain, now_ns);
     }
     g_hash_table_foreach_remove(guests->table, is_unseen, &now_ns);
 }

@@ -9,6 +9,7 @@
  *     normal → held      pause            held → normal      resume
  *     normal → released  release          released → normal  rebalance, enable, resume, new opt-in
  * metadata
+ * Both end with the guest's process as well; a restart of the daemon they outlive (operator_state.h).
  */
 #pragma once
 
@@ -19,6 +20,8 @@
 typedef struct {
     char uuid[HN_UUID_LEN + 1];
     char *name;
+    int64_t pid;          /* of the process that orders and counters belong to; 0: not known */
+    uint64_t start_ticks; /* likewise */
     HnAccount account;
     bool is_held;
     bool is_released;
@@ -68,8 +71,10 @@ void hn_guests_remove(HnGuests *guests, const char *uuid);
 /* All, ascending uuid; container owned by the caller (g_ptr_array_unref). */
 GPtrArray *hn_guests_list(const HnGuests *guests);
 
-/* Takes over names, CPU use and run delay of a new snapshot; forgets domains that are not in it
- * (unless a release of theirs is under way). */
+/* Takes over names, processes, CPU use and run delay of a new snapshot, ends the orders to a guest that
+ * has another process now, and forgets domains that are not in it: unless a release of theirs is under
+ * way, or an order stands whose process is known and may still run (a monitor that does not answer yet);
+ * those whoever can tell removes. */
 void hn_guests_observe(HnGuests *guests, const HnSnapshot *snapshot);
 /* Remembers what `plan` decided for the domain, for the outcomes to come. */
 void hn_guest_decided(HnGuest *guest, const HnVerdict *verdict, uint64_t generation,

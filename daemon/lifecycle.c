@@ -7,9 +7,12 @@
 #include "backend/wish.h"
 #include "log.h"
 #include "manager_state.h"
+#include "operator_state.h"
 #include "ownership.h"
 
+#include <errno.h>
 #include <gio/gio.h>
+#include <glib/gstdio.h>
 
 /* Rounds that --once takes: the first has no rates, the policy wants confirming ones. */
 #define ONCE_EXTRA_ROUNDS 2
@@ -75,6 +78,96 @@ static bool load_journal(HnManager *manager, GError **error)
     return true;
 }
 
+/* ---- What the operator ordered. ---- */
+
+static char *state_file(const HnManager *manager)
+{
+    return g_build_filename(manager->runtime_dir, "state", NULL);
+}
+
+static void take_over(HnManager *manager, const HnOperatorState *state)
+{
+    guint n_held = 0, n_released = 0;
+    manager->is_host_held = state->is_host_held;
+    for (guint i = 0; i < state->domains->len; i++) {
+        const HnDomainOrders *orders = &g_array_index(state->domains, HnDomainOrders, i);
+        HnGuest *guest = hn_guests_want(manager->guests, orders->uuid, NULL);
+        guest->pid = orders->pid;
+        guest->start_ticks = orders->start_ticks;
+        guest->is_held = orders->is_held;
+        guest->is_released = orders->is_released;
+        n_held += orders->is_held;
+        n_released += orders->is_released;
+    }
+    if (state->is_host_held || state->domains->len)
+        hn_log(LOG_NOTICE, NULL, "orders of before still stand: %u paused, %u released%s", n_held,
+               n_released, state->is_host_held ? ", the host is paused" : "");
+}
+
+/* A file that cannot be read may have said "paused": then nothing is begun until somebody has looked. */
+static void load_state(HnManager *manager)
+{
+    g_autofree char *file = state_file(manager);
+    g_autofree char *text = NULL;
+    gsize len = 0;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(HnOperatorState) state = NULL;
+
+    if (manager->is_dry_run)
+        return;
+    if (g_file_get_contents(file, &text, &len, &error))
+        state = hn_operator_state_parse(text, len, file, &error);
+    else if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+        return;
+    if (!state) {
+        hn_log(LOG_ERR, NULL,
+               "%s; the host is paused, as something in it may have been: 'homenode resume' goes on",
+               error->message);
+        manager->is_host_held = true;
+    } else if (g_strcmp0(state->boot_id, manager->boot_id) == 0) {
+        manager->state_text = g_steal_pointer(&text);
+        take_over(manager, state);
+    } else {
+        g_unlink(file); /* its guests ended with that boot */
+    }
+    hn_actuator_set_paused(manager->actuator, NULL, manager->is_host_held);
+}
+
+void hn_manager_save_state(HnManager *manager)
+{
+    g_autoptr(HnOperatorState) state = hn_operator_state_new(manager->boot_id);
+    g_autoptr(GPtrArray) guests = hn_guests_list(manager->guests);
+    g_autoptr(GError) error = NULL;
+
+    if (manager->is_dry_run)
+        return;
+    state->is_host_held = manager->is_host_held;
+    for (guint i = 0; i < guests->len; i++) {
+        const HnGuest *guest = g_ptr_array_index(guests, i);
+        HnDomainOrders orders = {.pid = guest->pid,
+                                 .start_ticks = guest->start_ticks,
+                                 .is_held = guest->is_held,
+                                 .is_released = guest->is_released};
+        g_strlcpy(orders.uuid, guest->uuid, sizeof orders.uuid);
+        if (orders.is_held || orders.is_released)
+            g_array_append_val(state->domains, orders);
+    }
+    bool is_empty = !state->is_host_held && state->domains->len == 0;
+    g_autofree char *text = is_empty ? NULL : hn_operator_state_format(state);
+    if (g_strcmp0(text, manager->state_text) == 0)
+        return;
+    g_autofree char *file = state_file(manager);
+    bool is_good = text ? g_file_set_contents_full(file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &error)
+                        : g_unlink(file) == 0 || errno == ENOENT;
+    if (!is_good) {
+        hn_log(LOG_ERR, NULL, "what the operator ordered would not survive a restart: %s",
+               error ? error->message : g_strerror(errno));
+        return; /* tried again with the next round */
+    }
+    g_free(manager->state_text);
+    manager->state_text = g_steal_pointer(&text);
+}
+
 HnManager *hn_manager_new(const HnManagerOptions *options, HnConfig *config, GError **error)
 {
     g_autoptr(HnManager) manager = g_new0(HnManager, 1);
@@ -102,6 +195,7 @@ HnManager *hn_manager_new(const HnManagerOptions *options, HnConfig *config, GEr
     manager->observer = hn_observer_new(manager->root, &observing);
     manager->actuator = hn_actuator_new(manager->backend, manager->root, manager->journal,
                                         &config->limits, hn_manager_on_outcome, manager);
+    load_state(manager);
     manager->desk = g_thread_pool_new(hn_manager_work_at_desk, NULL, 1, TRUE, error);
     return manager->desk ? g_steal_pointer(&manager) : NULL;
 }
@@ -132,6 +226,7 @@ void hn_manager_free(HnManager *manager)
     hn_orders_free(manager->orders);
     hn_config_free(manager->config);
     g_free(manager->last_error);
+    g_free(manager->state_text);
     g_free(manager->config_file);
     g_free(manager->runtime_dir);
     g_free(manager->connect);

@@ -43,6 +43,7 @@ struct HnManager {
     HnSeries *series;
     HnOrders *orders;
     bool is_host_held;
+    char *state_text; /* RUNTIME_DIR/state as last written or read; NULL: no such file */
 
     /* When the next round is due. */
     bool is_started, is_stopping;
@@ -100,6 +101,10 @@ char *hn_manager_metrics(HnManager *manager);
 /* Uuid of the domain of that name or uuid in the last round; NULL with a sentence that lists close
  * names. */
 const char *hn_manager_find(HnManager *manager, const char *uuid_or_name, char **ret_problem);
+
+/* lifecycle.c */
+/* Writes what the operator ordered, if that has changed, so that the next daemon obeys as well. */
+void hn_manager_save_state(HnManager *manager);
 
 /* events.c */
 void hn_manager_on_change(const HnChange *change, void *user_data);

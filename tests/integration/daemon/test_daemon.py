@@ -396,6 +396,141 @@ class OverFake(DaemonTest):
         self.wait_for_row("web", "return", lambda row: row["status"] != "released" and row["is-managed"])
 
 
+class Orders(DaemonTest):
+    """What the operator ordered outlives the daemon, and ends with the guest's process."""
+
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.file = os.path.join(self.directory.name, "guests.ini")
+        self.run_dir = os.path.join(self.directory.name, "run")
+        self.begin_guests()
+        self.up = self.start()
+
+    def begin_guests(self):
+        self.processes = [self.stand_in(0), self.stand_in(1)]
+        self.write()
+
+    def stand_in(self, number):
+        """A process that says it is the QEMU of that guest."""
+        # pylint: disable=consider-using-with
+        process = subprocess.Popen(["qemu-system-x86_64", "-c", "import time; time.sleep(600)", "-uuid",
+                                    UUID % number], executable=sys.executable)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def write(self):
+        with open(self.file, "w", encoding="utf-8") as file:
+            for number, name in enumerate(("web", "db")):
+                file.write(f"[{name}]\nuuid={UUID % number}\npid={self.processes[number].pid}\nkvm=true\n"
+                           f"memory=pc.ram:-1:67108864\nvcpus=-1\nplacement={AUTO}\n")
+
+    def start(self, *arguments):
+        up = self.daemon(FAKE, "--connect", f"fake:{self.file}", *arguments, runtime_dir=self.run_dir).start()
+        wait_for(lambda: len(up.call("query-domains")["domains"]) == 2, "two domains")
+        return up
+
+    def status(self):
+        return {row["name"]: row["status"] for row in self.up.call("query-domains")["domains"]}
+
+    def assert_held(self, *names):
+        """Whatever the host: on one with a single node the table says that first."""
+        for name in names:
+            self.assert_fails(rf"is paused; 'homenode resume( {name})?' first", self.up.call, "rebalance", domains=[name])
+
+    def end(self, how):
+        if how == "kill":
+            self.up.kill()
+        else:
+            self.assertEqual(self.up.stop(), 0)
+
+    def test_outlive_the_daemon(self):
+        for how in ("stop", "kill"):
+            with self.subTest(how):
+                self.up.call("pause", domains=["web"])
+                self.up.call("release", domains=["db"])
+                self.end(how)
+                self.up = self.start()
+                self.assertEqual(self.status()["db"], "released")
+                self.assert_held("web")
+                self.assertIn("orders of before still stand: 1 paused, 1 released", self.up.log())
+                self.up.call("resume", domains=["web", "db"])
+                self.end(how)
+                self.up = self.start()
+                self.assertNotIn("released", self.status().values())
+                self.up.call("rebalance", domains=["web", "db"])
+                self.assertFalse(os.path.exists(os.path.join(self.run_dir, "state")))
+
+    def test_host_stays_paused(self):
+        self.up.call("pause")
+        self.end("kill")
+        self.up = self.start()
+        self.assertTrue(self.up.call("query-host")["is-paused"])
+        self.assert_held("web", "db")
+        self.up.call("resume")
+        self.end("kill")
+        self.up = self.start()
+        self.assertFalse(self.up.call("query-host")["is-paused"])
+
+    def test_end_with_the_process(self):
+        self.up.call("pause", domains=["web"])
+        self.up.call("release", domains=["db"])
+        self.end("kill")
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.begin_guests()
+        self.up = self.start()
+        state = os.path.join(self.run_dir, "state")
+        wait_for(lambda: len(self.status()) == 2 and not os.path.exists(state), "new guests without old orders")
+        self.assertNotIn("released", self.status().values())
+        self.up.call("rebalance", domains=["web"])
+
+    def test_settings_return_to_the_file(self):
+        self.up.call("set", key="placement.min-gain", value="7%")
+        self.end("stop")
+        self.up = self.start()
+        keys = {key["key"]: key["value"] for key in self.up.call("query-config")["keys"]}
+        self.assertEqual(keys["placement.min-gain"], "5%")
+
+    def test_damage_pauses(self):
+        self.end("stop")
+        with open(os.path.join(self.run_dir, "state"), "w", encoding="utf-8") as file:
+            file.write("version 7\nend\n")
+        self.up = self.start()
+        self.assertIn("not version 1", self.up.log())
+        self.assertTrue(self.up.call("query-host")["is-paused"])
+        self.up.call("resume")
+        self.end("kill")
+        self.up = self.start()
+        self.assertFalse(self.up.call("query-host")["is-paused"])
+
+    def test_other_boot(self):
+        self.up.call("pause")
+        self.end("kill")
+        path = os.path.join(self.run_dir, "state")
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r"(?m)^boot-id .*$", "boot-id 00000000-0000-4000-8000-000000000000", file.read())
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.up = self.start()
+        self.assertFalse(self.up.call("query-host")["is-paused"])
+        self.assertFalse(os.path.exists(path))
+
+    def test_dry_run_neither_reads_nor_writes(self):
+        self.up.call("pause")
+        self.end("kill")
+        with open(os.path.join(self.run_dir, "state"), encoding="utf-8") as file:
+            before = file.read()
+        self.up = self.start("--dry-run")
+        self.assertFalse(self.up.call("query-host")["is-paused"])
+        self.up.call("pause", domains=["db"])
+        self.end("stop")
+        with open(os.path.join(self.run_dir, "state"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), before)
+
+
 class CapturedMachines(DaemonTest):
     """Every captured machine of tests/fixtures/hosts: each of its domains gets a verdict with a reason."""
 
