@@ -45,6 +45,10 @@ static const HnQmpArg attach_args[] = {
     {"socket", HN_QMP_ARG_STRING, TRUE,
      "Absolute path of a QMP socket of a QEMU that libvirt does not run."},
     {NULL}};
+static const HnQmpArg newcomer_args[] = {
+    {"vcpus", HN_QMP_ARG_INT, TRUE, "vCPUs of the guest."},
+    {"mib", HN_QMP_ARG_INT, FALSE, "Its memory in MiB; 0 if absent: CPUs alone count."},
+    {NULL}};
 static const HnQmpArg history_args[] = {
     {"domain", HN_QMP_ARG_STRING, FALSE, "Name or UUID; all domains if absent."},
     {"limit", HN_QMP_ARG_INT, FALSE, "At most so many entries (20)."},
@@ -63,6 +67,10 @@ static const HnQmpCommand commands[] = {
      "What would be done now; nothing is applied.", "plan"},
     {"explain", FALSE, hn_verb_explain, domain_args,
      "Why a domain is where it is and what would change that.", "object"},
+    {"query-placement", FALSE, hn_verb_query_placement, newcomer_args,
+     "Where a guest that is about to start would best begin.", "object"},
+    {"reserve-placement", TRUE, hn_verb_reserve_placement, newcomer_args,
+     "The same, and counts the guest as there until it is seen, for a minute at most.", "object"},
     {"rebalance", TRUE, hn_verb_rebalance, rebalance_args,
      "Decides and acts now, without gain or cooldown.", "job number, or a plan"},
     {"query-job", FALSE, hn_verb_query_job, job_args, "How far a rebalance is.", "object"},
@@ -163,6 +171,7 @@ HnControlServer *hn_control_server_new(HnManager *manager, const char *runtime_d
     server->manager = manager;
     server->releases = g_ptr_array_new_with_free_func(hn_pending_release_free);
     server->early = g_ptr_array_new_with_free_func(hn_early_order_free);
+    server->promises = g_array_new(FALSE, TRUE, sizeof(HnPromise));
     server->server = hn_qmp_server_new("homenode", HN_VERSION, commands, events, &options, server);
     hn_qmp_server_set_audit(server->server, audit);
     if (!group_id(group, &gid, error) ||
@@ -183,6 +192,7 @@ void hn_control_server_free(HnControlServer *server)
     g_ptr_array_unref(server->releases);
     g_clear_handle_id(&server->early_timer, g_source_remove);
     g_ptr_array_unref(server->early);
+    g_array_unref(server->promises);
     hn_qmp_server_free(server->server);
     if (server->manager->control == server)
         server->manager->control = NULL;

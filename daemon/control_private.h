@@ -9,6 +9,8 @@
 #include "manager_state.h"
 #include "qmp/server.h"
 
+#include <homenode/newcomer.h>
+
 /* A release verb waiting for the actuator. */
 typedef struct {
     HnQmpRequest *request;
@@ -23,6 +25,7 @@ struct HnControlServer {
     GPtrArray *early;    /* orders kept until the first round has ended (control_early.c) */
     guint early_timer;
     bool is_early_over;
+    GArray *promises; /* HnPromise: what guests about to start were told (control_newcomers.c) */
 };
 
 /* True: no round has ended yet, and the request is kept; `handler` will be called with it again. */
@@ -69,4 +72,6 @@ void hn_verb_attach(HnQmpRequest *request, json_object *args, gpointer user_data
 void hn_verb_detach(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_set_mode(HnQmpRequest *request, json_object *args, gpointer user_data);
+void hn_verb_query_placement(HnQmpRequest *request, json_object *args, gpointer user_data);
+void hn_verb_reserve_placement(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data);

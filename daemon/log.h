@@ -7,7 +7,7 @@
  * the journal, or the program was built without libsystemd, the same becomes one line "<level>
  * message (FIELD=value …)".
  *
- * Only daemon.c, manager.c, lifecycle.c, events.c and control.c log: everything below returns
+ * Only daemon.c, manager.c, lifecycle.c, events.c and control*.c log: everything below returns
  * errors and reasons, so that nothing is said twice. GLib's own messages (g_warning in a library)
  * come out here as well.
  *

@@ -62,7 +62,10 @@ def check_includes(root):
         allowed = name.startswith(("qmp/", "sim/", "report/")) or (path.parent / name).exists()
         if not is_angle and not allowed:
             bad.append(f'{path.relative_to(root)} includes "{name}": cli/ may use qmp/, the simulator and daemon/report')
-    for folder in ("daemon", "cli"):
+    for path, is_angle, name in includes(root, "numad"):
+        if not is_angle and not (name == "observe/host-read.h" or name.startswith("qmp/") or (path.parent / name).exists()):
+            bad.append(f'{path.relative_to(root)} includes "{name}": numad/ may use qmp/ and what reads the nodes')
+    for folder in ("daemon", "cli", "numad"):
         for path, _, name in includes(root, folder):
             where = str(path.relative_to(root))
             if name.startswith("libvirt/") and not where.startswith("daemon/backend/"):
