@@ -8,8 +8,9 @@
  * Absolute figures mean something on real hardware only; ratios within one run also in an emulated host, where other
  * load on the machine beneath disturbs single rounds: the ratio of the bests is the one to look at there.
  *
- * usage: bench-mover [--mib N] [--rounds N] [--batch-mib N] [--touch]   (needs two nodes with memory, and root)
- *   --touch  the child writes to all of it meanwhile
+ * usage: bench-mover [--mib N] [--rounds N] [--batch-mib N] [--rate-mib N] [--touch]  (two nodes with memory, root)
+ *   --touch     the child writes to all of it meanwhile
+ *   --rate-mib  instead: moves to and fro for 10 s at so many MiB/s, and tells the rate that came of it and the calls' times
  */
 #include "apply/mover.h"
 #include "observe/process.h"
@@ -30,7 +31,7 @@
 #define MAX_ROUNDS 64
 
 typedef struct {
-    int mib, rounds, batch_mib;
+    int mib, rounds, batch_mib, rate_mib;
     gboolean is_touching;
 } Options;
 
@@ -184,15 +185,31 @@ static void mover_ended(HnMoveJob *job, void *user_data)
     g_mutex_unlock(&waiter->lock);
 }
 
-static void by_mover(Bench *bench, int to, bool is_adaptive, Measure *ret)
+/* All of it to a node, and waits. */
+static void run_job(Bench *bench, HnTarget *target, int to)
 {
-    HnTarget *target = hn_target_new();
     HnRange range = {.start = GPOINTER_TO_SIZE(bench->memory), .length_bytes = bench->bytes, .page_bytes = 4096,
                      .is_thp = bench->page_bytes > 4096};
     HnMoveSpec spec = {.pid = bench->pid, .base_page_bytes = 4096, .to_node_id = to, .limit_bytes = UINT64_MAX,
                        .expected_bytes = bench->bytes};
-    HnProgress progress;
     HnMoveJob *job;
+
+    spec.ranges = g_array_new(FALSE, FALSE, sizeof(HnRange));
+    g_array_append_val(spec.ranges, range);
+    job = hn_move_job_new(NULL, target, bench->pid, bench->start_ticks, hn_move_new(&spec));
+    job->to_node_id = to;
+    bench->waiter.has_ended = false;
+    hn_movers_push(bench->movers, job);
+    g_mutex_lock(&bench->waiter.lock);
+    while (!bench->waiter.has_ended)
+        g_cond_wait(&bench->waiter.cond, &bench->waiter.lock);
+    g_mutex_unlock(&bench->waiter.lock);
+}
+
+static void by_mover(Bench *bench, int to, bool is_adaptive, Measure *ret)
+{
+    HnTarget *target = hn_target_new();
+    HnProgress progress;
     HnLimits limits;
 
     hn_limits_init(&limits);
@@ -201,18 +218,10 @@ static void by_mover(Bench *bench, int to, bool is_adaptive, Measure *ret)
     limits.is_backoff_enabled = false;
     if (!is_adaptive)
         limits.batch_floor_bytes = limits.batch_ceiling_bytes = bench->options->batch_mib * MIB;
-    spec.ranges = g_array_new(FALSE, FALSE, sizeof(HnRange));
-    g_array_append_val(spec.ranges, range);
-    job = hn_move_job_new(NULL, target, bench->pid, bench->start_ticks, hn_move_new(&spec));
-    job->to_node_id = to;
-    bench->waiter.has_ended = false;
     hn_movers_set_limits(bench->movers, &limits);
     hn_target_begin(target, bench->bytes);
-    hn_movers_push(bench->movers, job);
-    g_mutex_lock(&bench->waiter.lock);
-    while (!bench->waiter.has_ended)
-        g_cond_wait(&bench->waiter.cond, &bench->waiter.lock);
-    g_mutex_unlock(&bench->waiter.lock);
+    run_job(bench, target, to);
+    hn_target_end(target, 0);
     if (hn_target_progress(target, &progress))
         ret->longest_ns = progress.call_max_ns;
     hn_target_unref(target);
@@ -302,6 +311,49 @@ static int compare_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Moves to and fro at a rate; the first second settles the batch size and is not counted. */
+static void run_rate(Bench *bench)
+{
+    const uint64_t seconds = 10;
+    HnTarget *target = hn_target_new();
+    HnProgress first, last;
+    uint64_t first_ns, last_ns;
+    HnLimits limits;
+
+    hn_limits_init(&limits);
+    limits.host_bytes_per_sec = (uint64_t)bench->options->rate_mib * MIB;
+    limits.headroom_bytes = 0;
+    limits.is_backoff_enabled = false;
+    bench->movers = hn_movers_new(hn_syscalls_kernel(), bench->root, &limits, mover_ended, &bench->waiter);
+    start_child(bench);
+    hn_target_begin(target, bench->bytes); /* one move that lasts: its call times are counted together */
+    for (first_ns = now_ns(); now_ns() < first_ns + 1000000000;) {
+        run_job(bench, target, bench->nodes[!bench->at]);
+        bench->at = !bench->at;
+    }
+    first_ns = now_ns();
+    hn_target_progress(target, &first);
+    while (now_ns() < first_ns + seconds * 1000000000) {
+        run_job(bench, target, bench->nodes[!bench->at]);
+        bench->at = !bench->at;
+    }
+    last_ns = now_ns();
+    hn_target_progress(target, &last);
+    hn_target_end(target, 0);
+    hn_target_unref(target);
+    end_child(bench);
+    hn_movers_free(bench->movers);
+    printf("%s pages, limit %d MiB/s for %.1f s%s: %.1f MiB/s (%+.1f %%); calls of move_pages: median %.2f ms, 99th percentile "
+           "%.2f ms, longest %.2f ms, target %.0f ms\n",
+           bench->page_bytes > 4096 ? "2 MiB" : "4 KiB", bench->options->rate_mib, (double)(last_ns - first_ns) / 1e9,
+           bench->options->is_touching ? ", being written to" : "",
+           (double)(last.bytes_done - first.bytes_done) / MIB / ((double)(last_ns - first_ns) / 1e9),
+           (double)(last.bytes_done - first.bytes_done) / MIB / ((double)(last_ns - first_ns) / 1e9) /
+                   bench->options->rate_mib * 100 - 100,
+           (double)last.call_p50_ns / 1e6, (double)last.call_p99_ns / 1e6, (double)last.call_max_ns / 1e6,
+           (double)limits.call_target_ns / 1e6);
+}
+
 static void run(Bench *bench)
 {
     static uint64_t totals[N_WAYS][MAX_ROUNDS], longest[N_WAYS];
@@ -358,6 +410,7 @@ int main(int argc, char **argv)
         {"mib", 0, 0, G_OPTION_ARG_INT, &options.mib, "memory to move", "N"},
         {"rounds", 0, 0, G_OPTION_ARG_INT, &options.rounds, "times", "N"},
         {"batch-mib", 0, 0, G_OPTION_ARG_INT, &options.batch_mib, "per call", "N"},
+        {"rate-mib", 0, 0, G_OPTION_ARG_INT, &options.rate_mib, "hold this rate instead of racing", "N"},
         {"touch", 0, 0, G_OPTION_ARG_NONE, &options.is_touching, "write to it meanwhile", NULL},
         {NULL},
     };
@@ -386,9 +439,11 @@ int main(int argc, char **argv)
     root = hn_root_open("/", NULL);
     bench.root = root;
     bench.bytes = options.mib * MIB;
-    bench.page_bytes = 4096;
-    run(&bench);
-    bench.page_bytes = 2 * MIB;
-    run(&bench);
+    for (bench.page_bytes = 4096; bench.page_bytes <= 2 * MIB; bench.page_bytes *= 512) {
+        if (options.rate_mib > 0)
+            run_rate(&bench);
+        else
+            run(&bench);
+    }
     return 0;
 }
