@@ -5,6 +5,9 @@
 #include "batch.h"
 
 #define MIB (1024ull * 1024)
+#define AIM_MOST_PPM 750000u
+#define AIM_LEAST_PPM 20000u
+#define AIM_DIVISOR 550 /* ln(1/0.7) / 200 = 1/560: one call in 200 may be too long */
 
 uint64_t hn_batch_bytes(const HnBatch *batch, const HnLimits *limits)
 {
@@ -12,20 +15,25 @@ uint64_t hn_batch_bytes(const HnBatch *batch, const HnLimits *limits)
 
     if (batch->cost_ns_per_mib == 0)
         return limits->batch_floor_bytes;
-    /* Three quarters of the target: the spread of call times around their mean then keeps the 99th
-     * percentile below twice the target. */
-    bytes = limits->call_target_ns * 3 / 4 * MIB / batch->cost_ns_per_mib;
+    bytes = (uint64_t)((unsigned __int128)limits->call_target_ns * batch->aim_ppm / 1000000 * MIB /
+                       batch->cost_ns_per_mib);
     /* A larger call has not been tried: at most double. */
     bytes = MIN(bytes, MAX(batch->last_bytes * 2, limits->batch_floor_bytes));
     return CLAMP(bytes, limits->batch_floor_bytes, limits->batch_ceiling_bytes);
 }
 
-void hn_batch_update(HnBatch *batch, uint64_t bytes, uint64_t call_ns)
+void hn_batch_update(HnBatch *batch, const HnLimits *limits, uint64_t bytes, uint64_t call_ns)
 {
     uint64_t sample;
 
     if (bytes == 0)
         return;
+    if (batch->aim_ppm == 0)
+        batch->aim_ppm = AIM_MOST_PPM;
+    else if (call_ns > 2 * limits->call_target_ns && bytes > limits->batch_floor_bytes)
+        batch->aim_ppm = MAX(batch->aim_ppm / 10 * 7, AIM_LEAST_PPM);
+    else
+        batch->aim_ppm = MIN(batch->aim_ppm + batch->aim_ppm / AIM_DIVISOR, AIM_MOST_PPM);
     sample = MAX((uint64_t)((unsigned __int128)call_ns * MIB / bytes), 1);
     if (batch->cost_ns_per_mib == 0)
         batch->cost_ns_per_mib = sample;

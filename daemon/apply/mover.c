@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define NS_PER_USEC 1000u
 /* Nothing can be known to change earlier. */
 #define PRESSURE_WAIT_NS HN_BACKOFF_SAMPLE_NS
 
@@ -208,7 +207,7 @@ static bool move_once(HnMovers *movers, Mover *mover, HnMoveJob *job, const HnLi
     hn_move_go(job->move, movers->sys, batch_bytes, &moved);
     if (moved.moved_bytes < moved.asked_bytes)
         give_tokens(movers, mover, job, moved.asked_bytes - moved.moved_bytes);
-    hn_batch_update(batch, moved.asked_bytes, moved.call_ns);
+    hn_batch_update(batch, limits, moved.asked_bytes, moved.call_ns);
     if (moved.asked_bytes <= limits->batch_floor_bytes)
         job->floor_call_ns = MAX(job->floor_call_ns, moved.call_ns);
     hn_target_moved(job->target, moved.moved_bytes, moved.call_ns, now_ns(movers));
@@ -295,12 +294,8 @@ static void end_unrun(HnMovers *movers, Mover *mover, HnMoveJob *job)
 
 static void wait_for_work(HnMovers *movers, uint64_t now, uint64_t earliest_ns)
 {
-    if (earliest_ns == 0)
-        g_cond_wait(&movers->cond, &movers->lock);
-    else
-        g_cond_wait_until(&movers->cond, &movers->lock,
-                          g_get_monotonic_time() +
-                              (gint64)((earliest_ns - now + NS_PER_USEC - 1) / NS_PER_USEC));
+    movers->sys->wait(movers->sys->user_data, &movers->cond, &movers->lock,
+                      earliest_ns == 0 ? UINT64_MAX : earliest_ns - now);
 }
 
 static gpointer mover_main(gpointer data)

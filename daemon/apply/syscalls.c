@@ -74,6 +74,15 @@ static uint64_t kernel_now_ns(void *user_data)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static void kernel_wait(void *user_data, GCond *cond, GMutex *lock, uint64_t wait_ns)
+{
+    /* GLib's deadlines are in us; rounded up, or the waiter would be back before its time. */
+    if (wait_ns == UINT64_MAX)
+        g_cond_wait(cond, lock);
+    else
+        g_cond_wait_until(cond, lock, g_get_monotonic_time() + (gint64)(wait_ns / 1000 + 1));
+}
+
 const HnSyscalls *hn_syscalls_kernel(void)
 {
     static const HnSyscalls kernel = {
@@ -84,6 +93,7 @@ const HnSyscalls *hn_syscalls_kernel(void)
         .pidfd_is_alive = kernel_pidfd_is_alive,
         .close = kernel_close,
         .now_ns = kernel_now_ns,
+        .wait = kernel_wait,
     };
 
     return &kernel;

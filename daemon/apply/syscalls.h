@@ -27,6 +27,8 @@ typedef struct {
     void (*close)(void *user_data, int fd);
     /* CLOCK_MONOTONIC. */
     uint64_t (*now_ns)(void *user_data);
+    /* Waits on cond, at most wait_ns (UINT64_MAX: until it is woken); may return earlier. A test's clock may leap instead. */
+    void (*wait)(void *user_data, GCond *cond, GMutex *lock, uint64_t wait_ns);
 } HnSyscalls;
 
 /* The kernel's. */

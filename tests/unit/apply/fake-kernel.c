@@ -319,6 +319,12 @@ static uint64_t fake_now_ns(void *user_data)
     return (uint64_t)g_get_monotonic_time() * 1000;
 }
 
+/* Time is real here: so is waiting. */
+static void fake_wait(void *user_data, GCond *cond, GMutex *lock, uint64_t wait_ns)
+{
+    hn_syscalls_kernel()->wait(NULL, cond, lock, wait_ns);
+}
+
 /* ---- making it ---- */
 
 FakeKernel *fake_kernel_new(int64_t pid, guint n_pages, uint64_t free_bytes)
@@ -357,6 +363,7 @@ FakeKernel *fake_kernel_new(int64_t pid, guint n_pages, uint64_t free_bytes)
         .pidfd_is_alive = fake_pidfd_is_alive,
         .close = fake_close,
         .now_ns = fake_now_ns,
+        .wait = fake_wait,
     };
     return kernel;
 }

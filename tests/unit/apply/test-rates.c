@@ -108,7 +108,7 @@ static void test_batch_adapts(void)
             call_ns = cases[i].fixed_ns + cases[i].ns_per_mib * bytes / MIB;
             if (bytes > limits.batch_floor_bytes)
                 g_assert_cmpuint(call_ns, <=, 2 * limits.call_target_ns);
-            hn_batch_update(&batch, bytes, call_ns);
+            hn_batch_update(&batch, &limits, bytes, call_ns);
         }
         g_test_message("%" G_GUINT64_FORMAT " ns/MiB: %.1f MiB, %.2f ms", cases[i].ns_per_mib,
                        (double)bytes / MIB, (double)call_ns / MS);
@@ -120,7 +120,7 @@ static void test_batch_adapts(void)
         for (guint n = 0; n < 4; n++) {
             bytes = hn_batch_bytes(&batch, &limits);
             call_ns = (cases[i].fixed_ns + cases[i].ns_per_mib * bytes / MIB) * 10;
-            hn_batch_update(&batch, bytes, call_ns);
+            hn_batch_update(&batch, &limits, bytes, call_ns);
         }
         g_assert_true(call_ns <= limits.call_target_ns || bytes == limits.batch_floor_bytes);
     }
