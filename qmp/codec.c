@@ -103,7 +103,7 @@ static size_t recover(HnQmpCodec *codec, const char *bytes, size_t len)
         codec->is_line_start = FALSE;
         if (scan->text == HN_QMP_TEXT_ESCAPE)
             scan->text = HN_QMP_TEXT_STRING;
-        else if (scan->text == HN_QMP_TEXT_STRING || scan->text == HN_QMP_TEXT_HEX)
+        else if (scan->text != HN_QMP_TEXT_OUTSIDE)
             scan->text = byte == '"'    ? HN_QMP_TEXT_OUTSIDE
                          : byte == '\\' ? HN_QMP_TEXT_ESCAPE
                                         : HN_QMP_TEXT_STRING;
@@ -141,6 +141,12 @@ static void set_scan_error(const HnQmpCodec *codec, HnQmpScanResult result, guin
         g_set_error(error, HN_QMP_ERROR, HN_QMP_ERROR_SYNTAX,
                     "JSON error at byte %zu of the message: \\u0000 is not allowed", offset);
         break;
+    case HN_QMP_SCAN_HALF_PAIR:
+        g_set_error(
+            error, HN_QMP_ERROR, HN_QMP_ERROR_SYNTAX,
+            "JSON error at byte %zu of the message: a \\u escape is half of a surrogate pair",
+            offset);
+        break;
     case HN_QMP_SCAN_TOO_DEEP:
         g_set_error(error, HN_QMP_ERROR, HN_QMP_ERROR_TOO_LARGE,
                     "Message nests deeper than the limit of %u at byte %zu", limits->max_depth,
@@ -175,6 +181,25 @@ static void start_recovery(HnQmpCodec *codec)
     codec->is_line_start = FALSE;
     codec->error_offset = codec->stream_bytes;
     json_tokener_reset(codec->tokener);
+}
+
+/* Names of members in value and below it. Not deeper than the limit on nesting. */
+static guint64 count_members(json_object *value)
+{
+    guint64 members = 0;
+
+    if (json_object_is_type(value, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(value); i++)
+            members += count_members(json_object_array_get_idx(value, i));
+    } else if (json_object_is_type(value, json_type_object)) {
+        members = (guint64)json_object_object_length(value);
+        json_object_object_foreach(value, name, member)
+        {
+            (void)name;
+            members += count_members(member);
+        }
+    }
+    return members;
 }
 
 /* Feeds accepted bytes to json-c. *ret_used_bytes: up to and without the byte it objects to. */
@@ -229,6 +254,16 @@ static HnQmpProgress feed_message(HnQmpCodec *codec, const char *bytes, size_t l
         start_recovery(codec);
     } else if (progress == HN_QMP_GOT_MESSAGE) {
         codec->phase = BETWEEN;
+        /* json-c keeps the last of two members with one name; which was meant nobody can tell. */
+        if (codec->limits.has_unique_names && count_members(*ret_message) != codec->scan.members) {
+            json_object_put(g_steal_pointer(ret_message));
+            codec->error_offset = codec->stream_bytes - 1;
+            g_set_error(error, HN_QMP_ERROR, HN_QMP_ERROR_SYNTAX,
+                        "JSON error at byte %zu of the message: an object in it has two members of "
+                        "one name",
+                        codec->scan.bytes - 1);
+            progress = HN_QMP_GOT_ERROR;
+        }
         if (codec->scan.bytes > TOKENER_KEEP_BYTES) {
             json_tokener_free(codec->tokener);
             codec->tokener = new_tokener(&codec->limits);

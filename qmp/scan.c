@@ -39,23 +39,31 @@ const guint8 hn_qmp_byte_class[256] = {
 typedef gint8 Bytes16 __attribute__((vector_size(16)));
 typedef guint64 Words2 __attribute__((vector_size(16)));
 
-/* Length of the run of string bytes that need no look: no quote, backslash, control or 8-bit byte.
- */
+/* Length of the run of string bytes that need no look: no quote, control or 8-bit byte, and no
+ * backslash but those of short escapes, which end the lines of a long text; whether these exist is
+ * json-c's to say. */
 static size_t plain_run(const char *bytes, size_t len)
 {
     size_t i = 0;
 
-    for (; len - i >= sizeof(Bytes16); i += sizeof(Bytes16)) {
+    while (len - i >= sizeof(Bytes16)) {
         Bytes16 chunk;
         Words2 special;
 
         memcpy(&chunk, bytes + i, sizeof chunk);
         /* Signed: bytes of 0x80 and above are negative, so below 0x20 too. */
         special = (Words2)((chunk < 0x20) | (chunk == '"') | (chunk == '\\'));
+        if (!(special[0] | special[1])) {
+            i += sizeof(Bytes16);
+            continue;
+        }
         if (special[0])
-            return i + (size_t)__builtin_ctzll(GUINT64_FROM_LE(special[0])) / 8;
-        if (special[1])
-            return i + 8 + (size_t)__builtin_ctzll(GUINT64_FROM_LE(special[1])) / 8;
+            i += (size_t)__builtin_ctzll(GUINT64_FROM_LE(special[0])) / 8;
+        else
+            i += 8 + (size_t)__builtin_ctzll(GUINT64_FROM_LE(special[1])) / 8;
+        if (bytes[i] != '\\' || len - i < 2 || bytes[i + 1] == 'u' || (gint8)bytes[i + 1] < 0x20)
+            return i;
+        i += 2;
     }
     for (; i < len; i++) {
         gint8 byte = (gint8)bytes[i];
@@ -92,6 +100,28 @@ static gboolean utf8_begin(HnQmpScan *scan, guint8 byte)
     return TRUE;
 }
 
+/* One digit of a \u escape. json-c turns half a surrogate pair into U+FFFD, so that two different
+ * texts become one; QEMU refuses it, and so is done here. */
+static HnQmpScanResult scan_hex_digit(HnQmpScan *scan, guint8 byte)
+{
+    gint digit = g_ascii_xdigit_value((char)byte);
+
+    if (digit < 0)
+        return HN_QMP_SCAN_BAD_BYTE;
+    scan->hex = (guint16)(scan->hex << 4 | digit);
+    if (scan->hex_left > 1) {
+        scan->hex_left--;
+        return HN_QMP_SCAN_MORE;
+    }
+    if (scan->hex == 0 && !scan->is_half)
+        return HN_QMP_SCAN_NUL_ESCAPE;
+    if (scan->is_half != (scan->hex >= 0xDC00 && scan->hex <= 0xDFFF))
+        return HN_QMP_SCAN_HALF_PAIR;
+    scan->is_half = scan->hex >= 0xD800 && scan->hex <= 0xDBFF;
+    scan->text = scan->is_half ? HN_QMP_TEXT_HALF : HN_QMP_TEXT_STRING;
+    return HN_QMP_SCAN_MORE;
+}
+
 /* One byte inside a string that plain_run() did not take. */
 static HnQmpScanResult scan_string_byte(HnQmpScan *scan, guint8 byte)
 {
@@ -113,16 +143,18 @@ static HnQmpScanResult scan_string_byte(HnQmpScan *scan, guint8 byte)
     }
     switch (scan->text) {
     case HN_QMP_TEXT_ESCAPE:
+        if (scan->is_half && byte != 'u')
+            return HN_QMP_SCAN_HALF_PAIR;
         scan->text = byte == 'u' ? HN_QMP_TEXT_HEX : HN_QMP_TEXT_STRING;
         scan->hex_left = 4;
-        scan->is_hex_zero = TRUE;
+        scan->hex = 0;
         return HN_QMP_SCAN_MORE;
     case HN_QMP_TEXT_HEX:
-        scan->is_hex_zero &= byte == '0';
-        if (scan->hex_left == 1 && scan->is_hex_zero)
-            return HN_QMP_SCAN_NUL_ESCAPE;
-        if (--scan->hex_left == 0)
-            scan->text = HN_QMP_TEXT_STRING;
+        return scan_hex_digit(scan, byte);
+    case HN_QMP_TEXT_HALF:
+        if (byte != '\\')
+            return HN_QMP_SCAN_HALF_PAIR;
+        scan->text = HN_QMP_TEXT_ESCAPE;
         return HN_QMP_SCAN_MORE;
     case HN_QMP_TEXT_OUTSIDE:
     case HN_QMP_TEXT_STRING:
@@ -243,6 +275,7 @@ static HnQmpScanResult scan_plain_byte(HnQmpScan *scan, const HnQmpLimits *limit
     scan->is_after_comma = class == HN_QMP_BYTE_COMMA;
     switch (class) {
     case HN_QMP_BYTE_COLON:
+        scan->members++;
         return HN_QMP_SCAN_MORE;
     case HN_QMP_BYTE_QUOTE:
         scan->text = HN_QMP_TEXT_STRING;

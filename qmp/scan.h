@@ -4,8 +4,9 @@
  * to qmp/.
  *
  * It checks what can be told byte by byte, in any chunks: which bytes may stand where, UTF-8, how
- * numbers, literals and escapes are spelled, trailing commas; it counts bytes, values and depth
- * against the limits; and it finds the end. Colons, keys and matching brackets are left to json-c.
+ * numbers, literals and escapes are spelled, surrogate pairs, trailing commas; it counts bytes,
+ * values and depth against the limits; and it finds the end. Colons, keys and matching brackets are
+ * left to json-c.
  *
  * Must not: allocate, or look at bytes twice.
  */
@@ -31,7 +32,9 @@ typedef enum {
     HN_QMP_TEXT_OUTSIDE, /* → STRING at '"' */
     HN_QMP_TEXT_STRING,  /* → OUTSIDE at '"'; → ESCAPE at '\\' */
     HN_QMP_TEXT_ESCAPE,  /* → HEX at 'u'; else → STRING */
-    HN_QMP_TEXT_HEX,     /* → STRING after four bytes */
+    HN_QMP_TEXT_HEX,     /* → STRING after four digits, or → HALF */
+    HN_QMP_TEXT_HALF, /* behind the first half of a surrogate pair: → ESCAPE at '\\', nothing else
+                       */
 } HnQmpText;
 
 /* Outside strings: what is being spelled. RFC 8259, section 6; json-c alone takes "13-1.5e3" for
@@ -53,7 +56,8 @@ typedef enum {
 typedef struct {
     guint depth;
     guint values;
-    size_t bytes; /* of this message so far */
+    guint members; /* colons: names of members so far, the same one twice counted twice */
+    size_t bytes;  /* of this message so far */
     HnQmpText text;
     HnQmpToken token;
     gboolean is_after_comma;
@@ -62,7 +66,8 @@ typedef struct {
     gboolean is_beyond;   /* its integer part does not fit 64 bits */
     guint64 magnitude;
     guint8 hex_left;
-    gboolean is_hex_zero;
+    guint16 hex;
+    gboolean is_half; /* ESCAPE, HEX: the second half of a surrogate pair is due */
     guint8 utf8_left; /* continuation bytes still due */
     guint8 utf8_low;  /* bounds of the next one (RFC 3629; table 3-7 of the Unicode standard) */
     guint8 utf8_high;
@@ -75,6 +80,7 @@ typedef enum {
     HN_QMP_SCAN_BAD_UTF8,
     HN_QMP_SCAN_BAD_INTEGER,
     HN_QMP_SCAN_NUL_ESCAPE,
+    HN_QMP_SCAN_HALF_PAIR,
     HN_QMP_SCAN_TOO_DEEP,
     HN_QMP_SCAN_TOO_MANY,
     HN_QMP_SCAN_TOO_LONG,

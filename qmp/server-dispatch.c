@@ -9,12 +9,21 @@
  */
 #include "qmp/server-private.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- answering ---- */
 
+/* The id of a command goes back as it came, null too, which the builders take for none. */
+static json_object *echo_id(json_object *message, gboolean has_id, json_object *id)
+{
+    if (has_id && !id)
+        json_object_object_add(message, "id", NULL);
+    return message;
+}
+
 /* Takes the request apart; returns its client with a reference if there still is one. */
-static ServerClient *request_end(HnQmpRequest *request, json_object **ret_id)
+static ServerClient *request_end(HnQmpRequest *request, gboolean *ret_has_id, json_object **ret_id)
 {
     ServerClient *client = request->client;
 
@@ -23,6 +32,7 @@ static ServerClient *request_end(HnQmpRequest *request, json_object **ret_id)
         client->active_us = g_get_monotonic_time();
         hn_qmp_server_client_ref(client);
     }
+    *ret_has_id = request->has_id;
     *ret_id = request->id;
     g_free(request);
     return client;
@@ -37,11 +47,12 @@ static void answer(ServerClient *client, json_object *message)
 
 void hn_qmp_request_return(HnQmpRequest *request, json_object *value)
 {
+    gboolean has_id = FALSE;
     json_object *id = NULL;
-    ServerClient *client = request_end(request, &id);
+    ServerClient *client = request_end(request, &has_id, &id);
 
     if (client) {
-        answer(client, hn_qmp_build_return(value, id));
+        answer(client, echo_id(hn_qmp_build_return(value, id), has_id, id));
     } else {
         json_object_put(value);
         json_object_put(id);
@@ -51,6 +62,7 @@ void hn_qmp_request_return(HnQmpRequest *request, json_object *value)
 void hn_qmp_request_fail(HnQmpRequest *request, const char *error_class, const char *format, ...)
 {
     g_autofree char *desc = NULL;
+    gboolean has_id = FALSE;
     json_object *id = NULL;
     ServerClient *client;
     va_list args;
@@ -59,9 +71,9 @@ void hn_qmp_request_fail(HnQmpRequest *request, const char *error_class, const c
     desc = g_strdup_vprintf(format, args);
     va_end(args);
 
-    client = request_end(request, &id);
+    client = request_end(request, &has_id, &id);
     if (client)
-        answer(client, hn_qmp_build_error(error_class, desc, id));
+        answer(client, echo_id(hn_qmp_build_error(error_class, desc, id), has_id, id));
     else
         json_object_put(id);
 }
@@ -345,8 +357,10 @@ static gboolean has_type(json_object *value, HnQmpArgType type)
                (json_object_get_int64(value) != G_MAXINT64 ||
                 json_object_get_uint64(value) == G_MAXINT64);
     case HN_QMP_ARG_NUMBER:
+        /* Of 1e999 json-c makes infinity. */
         return json_object_is_type(value, json_type_int) ||
-               json_object_is_type(value, json_type_double);
+               (json_object_is_type(value, json_type_double) &&
+                isfinite(json_object_get_double(value)));
     case HN_QMP_ARG_STRING:
         return json_object_is_type(value, json_type_string);
     case HN_QMP_ARG_STRING_LIST:
@@ -403,6 +417,13 @@ static char *check_arguments(const HnQmpCommand *command, json_object *args)
 
 /* ---- dispatch ---- */
 
+static json_object *error_reply(const HnQmpMessage *message, const char *error_class,
+                                const char *desc)
+{
+    return echo_id(hn_qmp_build_error(error_class, desc, json_object_get(message->id)),
+                   message->has_id, message->id);
+}
+
 static void run_command(ServerClient *client, const HnQmpCommand *command,
                         const HnQmpMessage *message, json_object *args)
 {
@@ -412,6 +433,7 @@ static void run_command(ServerClient *client, const HnQmpCommand *command,
     request->client = client;
     request->command = command;
     request->id = json_object_get(message->id);
+    request->has_id = message->has_id;
     request->peer = client->peer;
     request->is_read_only = client->listener->is_read_only;
     request->link.data = request;
@@ -457,8 +479,7 @@ static void dispatch_command(ServerClient *client, const HnQmpMessage *message)
     if (server->audit && command && command->is_mutating)
         server->audit(message->name, args, &client->peer, is_read_only, refusal, server->user_data);
     if (refusal)
-        hn_qmp_server_send(client,
-                           hn_qmp_build_error(error_class, refusal, json_object_get(message->id)));
+        hn_qmp_server_send(client, error_reply(message, error_class, refusal));
     else
         run_command(client, command, message, args);
     json_object_put(args);
@@ -474,8 +495,7 @@ void hn_qmp_server_dispatch(ServerClient *client, json_object *root)
                             "The message is no command: it has no 'execute'");
     if (error) {
         client->server->counters.malformed++;
-        hn_qmp_server_send(client, hn_qmp_build_error(HN_QMP_CLASS_GENERIC, error->message,
-                                                      json_object_get(message.id)));
+        hn_qmp_server_send(client, error_reply(&message, HN_QMP_CLASS_GENERIC, error->message));
         return;
     }
     dispatch_command(client, &message);

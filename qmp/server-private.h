@@ -78,7 +78,8 @@ struct HnQmpRequest {
     ServerClient *client; /* NULL once it has gone */
     GList link;           /* in client->requests */
     const HnQmpCommand *command;
-    json_object *id; /* NULL: none, or null; not echoed */
+    json_object *id; /* NULL: none, or null */
+    gboolean has_id;
     HnQmpPeer peer;
     gboolean is_read_only;
 };

@@ -166,14 +166,16 @@ void hn_qmp_server_send(ServerClient *client, json_object *message)
 
     if (len_bytes > options->max_reply_bytes) {
         json_object *id = NULL;
+        gboolean has_id = json_object_object_get_ex(message, "id", &id);
         g_autofree char *desc =
             g_strdup_printf("The reply of %zu bytes is longer than the limit of %zu; ask for less",
                             len_bytes, options->max_reply_bytes);
 
-        json_object_object_get_ex(message, "id", &id);
         json_object_get(id);
         json_object_put(message);
         message = hn_qmp_build_error(HN_QMP_CLASS_GENERIC, desc, id);
+        if (has_id && !id)
+            json_object_object_add(message, "id", NULL);
         g_bytes_unref(line);
         line = hn_qmp_serialize(message);
         len_bytes = g_bytes_get_size(line);

@@ -10,7 +10,8 @@
 #include "qmp/message.h"
 
 /* Small, so that the fuzzer reaches them. */
-static const HnQmpLimits limits = {.max_message_bytes = 200, .max_depth = 6, .max_values = 24};
+static const HnQmpLimits limits = {
+    .max_message_bytes = 200, .max_depth = 6, .max_values = 24, .has_unique_names = TRUE};
 
 /* Codecs are kept: making one costs more than an input. A byte 0xFF brings them back to the state
  * of a fresh one; offsets are counted from there. */

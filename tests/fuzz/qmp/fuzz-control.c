@@ -83,7 +83,8 @@ static void start_server(void)
     options.max_commands_per_sec = 0;
     options.idle_timeout_ms = options.message_timeout_ms = 0;
     options.stall_timeout_ms = options.negotiate_timeout_ms = 0;
-    options.limits = (HnQmpLimits){.max_message_bytes = 400, .max_depth = 6, .max_values = 32};
+    options.limits = (HnQmpLimits){
+        .max_message_bytes = 400, .max_depth = 6, .max_values = 32, .has_unique_names = TRUE};
     server = hn_qmp_server_new("fuzz", "1.0.0", commands, events, &options, NULL);
     for (guint is_ro = 0; is_ro < 2; is_ro++) {
         g_autofree char *path = g_strdup_printf("%s/%u", dir, is_ro);
@@ -131,18 +132,19 @@ static gboolean read_until_marker(Client *client, gint64 marker)
     gssize n;
 
     g_main_context_iteration(NULL, FALSE);
-    while ((n = recv(client->fd, buffer, sizeof buffer, 0)) > 0) {
-        if (client->is_checked)
+    do {
+        n = recv(client->fd, buffer, sizeof buffer, 0);
+        if (n > 0 && client->is_checked)
             is_found |= scan_replies(client, buffer, (size_t)n, marker);
-        else
+        else if (n > 0)
             g_string_append_len(client->said, buffer, n);
-    }
+    } while (n == sizeof buffer);
     if (!client->is_checked) {
         g_autofree char *end = g_strdup_printf("\"id\":%" G_GINT64_FORMAT "}\r\n", marker);
 
         is_found = g_str_has_suffix(client->said->str, end);
     }
-    g_assert_true(n < 0 && errno == EAGAIN); /* never disconnected */
+    g_assert_true(n > 0 || (n < 0 && errno == EAGAIN)); /* never disconnected */
     return is_found;
 }
 
@@ -166,23 +168,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* 0xFF ends whatever was begun; ids this large the input does not hit by chance. */
     static const gint64 marker_base = G_GINT64_CONSTANT(0x7000000000000000);
+    static GString *line;
     g_autofree char *last = NULL;
     Client *client;
     gint64 marker;
 
     if (size == 0)
         return 0;
-    if (!server)
+    if (!server) {
         start_server();
+        line = g_string_new(NULL);
+    }
     client = &clients[data[0] & 1];
     marker = marker_base + (gint64)++client->rounds;
     client->is_checked = client->rounds % 8 == 0;
     g_string_truncate(client->said, 0);
-    send_all(client, (const char *)data + 1, size - 1);
     if (data[0] & 2)
         hn_qmp_server_emit(server, "ROUND", NULL, 1);
     last = g_strdup_printf("\xff{\"execute\":\"m\",\"id\":%" G_GINT64_FORMAT "}", marker);
-    send_all(client, last, strlen(last));
+    if (data[0] & 4) {
+        send_all(client, (const char *)data + 1, size - 1);
+        send_all(client, last, strlen(last));
+    } else {
+        g_string_truncate(line, 0);
+        g_string_append_len(line, (const char *)data + 1, (gssize)size - 1);
+        g_string_append(line, last);
+        send_all(client, line->str, line->len);
+    }
     for (guint turns = 0; !read_until_marker(client, marker); turns++)
         g_assert_cmpuint(turns, <, 10000);
     return 0;

@@ -88,6 +88,18 @@ static const Row rows[] = {
     {"utf8", "{\"a\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"}",
      "{\"a\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"}"},
     {"surrogate-escapes", "{\"a\":\"\\ud83d\\ude00\"}", "{\"a\":\"\xf0\x9f\x98\x80\"}"},
+    {"surrogate-escapes-last", "[\"\\udbff\\uDFFF\"]", "[\"\xf4\x8f\xbf\xbf\"]"},
+    {"surrogate-escapes-two", "[\"\\ud83d\\ude00\\ud83d\\ude01x\"]",
+     "[\"\xf0\x9f\x98\x80\xf0\x9f\x98\x81x\"]"},
+    {"surrogate-neighbours", "[\"\\ud7ff\\ue000\"]", "[\"\xed\x9f\xbf\xee\x80\x80\"]"},
+    {"crlf-in-message", "{\"a\":\r\n1}\r\n\r\n{}\r", "{\"a\":1} {}"},
+    {"id-of-every-type",
+     "{\"id\":null}{\"id\":1}{\"id\":-1.5}{\"id\":\"a\"}{\"id\":true}{\"id\":[1]}{\"id\":{\"a\":1}"
+     "}",
+     "{\"id\":null} {\"id\":1} {\"id\":-1.5} {\"id\":\"a\"} {\"id\":true} {\"id\":[1]} "
+     "{\"id\":{\"a\":1}}"},
+    {"control-same-name-elsewhere", "{\"a\":{\"a\":[{\"a\":1},{\"a\":null}]},\"b\":\"a:\"}",
+     "{\"a\":{\"a\":[{\"a\":1},{\"a\":null}]},\"b\":\"a:\"}"},
     {"escaped-backslash-at-end", "{\"a\":\"\\\\\"}", "{\"a\":\"\\\\\"}"},
     {"half", "{\"a\":", ""},
     /* Refused, and where. */
@@ -99,6 +111,16 @@ static const Row rows[] = {
     {"utf8-lone-continuation", "{\"a\":\"\x80\"}{}", "!6 {}"},
     {"utf8-outside-string", "{\xc3\xa4}{}", "!1 {}"},
     {"nul-escape", "{\"a\":\"\\u0000\"}{}", "!11 {}"},
+    {"surrogate-first-only", "[\"\\ud83d\"]{}", "!8 {}"},
+    {"surrogate-first-and-text", "[\"\\ud83dx\"]{}", "!8 {}"},
+    {"surrogate-first-and-escape", "[\"\\ud83d\\n\"]{}", "!9 {}"},
+    {"surrogate-first-twice", "[\"\\ud83d\\ud83d\"]{}", "!13 {}"},
+    {"surrogate-first-and-nul", "[\"\\ud83d\\u0000\"]{}", "!13 {}"},
+    {"surrogate-second-only", "[\"\\ude00\"]{}", "!7 {}"},
+    {"control-name-twice", "{\"a\":1,\"a\":1}{\"b\":2}", "!12 {\"b\":2}"},
+    {"control-name-twice-null", "{\"a\":null,\"a\":null}{}", "!18 {}"},
+    {"control-name-twice-by-escape", "{\"a\":1,\"\\u0061\":2}{}", "!17 {}"},
+    {"control-name-twice-deep", "[{\"x\":[{\"a\":1,\"b\":2,\"a\":3}]}]{}", "!28 {}"},
     {"nul-byte", "{\"a\":\"\0\"}\n{}", "!6 !7 {}", 12},
     {"bad-keyword", "{\"a\": bad}{\"b\":2}", "!6 {\"b\":2}"},
     {"bad-literal", "{\"a\": nulL}{\"b\":2}", "!9 {\"b\":2}"},
@@ -124,6 +146,7 @@ static const Row rows[] = {
     {"reset-by-control", "{\"half\": \"\x01{\"b\":2}", "!10 {\"b\":2}"},
     {"reset-between", "\xff\xff{\"b\":2}", "!0 !1 {\"b\":2}"},
     {"strings-in-recovery", "{\"a\" 1, \"}}}\": \"\\\"}\"}{\"b\":2}", "!5 {\"b\":2}"},
+    {"name-twice-from-qemu", "{\"a\":1,\"a\":2}", "{\"a\":2}"},
     /* Limits of 64 bytes, depth 4, 8 values: rows named small-*. */
     {"small-depth-at", "[[[[1]]]]{}", "[[[[1]]]] {}"},
     {"small-depth-over", "[[[[[1]]]]]{}", "!4 {}"},
@@ -138,8 +161,9 @@ static const Row rows[] = {
 static void test_row(gconstpointer data)
 {
     const Row *row = data;
-    const HnQmpLimits *limits =
-        g_str_has_prefix(row->name, "small-") ? &small : &hn_qmp_limits_monitor;
+    const HnQmpLimits *limits = g_str_has_prefix(row->name, "small-")     ? &small
+                                : g_str_has_prefix(row->name, "control-") ? &hn_qmp_limits_control
+                                                                          : &hn_qmp_limits_monitor;
     size_t len = row->len ? row->len : strlen(row->stream);
 
     /* In one piece, and in pieces of every size: each cut falls everywhere once. */
@@ -165,6 +189,10 @@ static void test_texts(void)
         {"{\"\xff\"}", HN_QMP_ERROR_SYNTAX, "Invalid UTF-8 at byte 2 of the message: 0xff"},
         {"{\"a\x01\"}", HN_QMP_ERROR_SYNTAX,
          "JSON error at byte 3 of the message: unexpected byte 0x01"},
+        {"{\"\\ud83dx\"}", HN_QMP_ERROR_SYNTAX,
+         "JSON error at byte 8 of the message: a \\u escape is half of a surrogate pair"},
+        {"[18446744073709551616]", HN_QMP_ERROR_SYNTAX,
+         "JSON error at byte 21 of the message: the integer before it does not fit 64 bits"},
         {"{\"\\u0000\"}", HN_QMP_ERROR_SYNTAX,
          "JSON error at byte 7 of the message: \\u0000 is not allowed"},
         {"[[[[[", HN_QMP_ERROR_TOO_LARGE, "Message nests deeper than the limit of 4 at byte 4"},

@@ -182,6 +182,45 @@ static const struct {
     {"malformed", "{\"execute\":bad}",
      "{\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON error at byte 11 of the message: "
      "unexpected 'b'\"}}"},
+    {"id-null", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\"},\"id\":null}",
+     "{\"return\":{\"name\":\"a\"},\"id\":null}"},
+    {"id-null-of-failure", "{\"execute\":\"fail\",\"id\":null}",
+     "{\"error\":{\"class\":\"GenericError\",\"desc\":\"No domain "
+     "'vm\xef\xbf\xbd'\"},\"id\":null}"},
+    {"id-null-of-refusal", "{\"execute\":\"echo\",\"id\":null}",
+     "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'name' is missing; it is "
+     "string\"},\"id\":null}"},
+    {"id-null-of-no-command", "{\"id\":null}",
+     "{\"error\":{\"class\":\"GenericError\",\"desc\":\"The message has none of 'execute', "
+     "'return', 'error', 'event', 'QMP'\"},\"id\":null}"},
+    {"id-string",
+     "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\"},\"id\":\"\\ud83d\\ude00\\/\"}",
+     "{\"return\":{\"name\":\"a\"},\"id\":\"\xf0\x9f\x98\x80/\"}"},
+    {"id-boolean", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\"},\"id\":false}",
+     "{\"return\":{\"name\":\"a\"},\"id\":false}"},
+    {"id-double", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\"},\"id\":-0.1e-3}",
+     "{\"return\":{\"name\":\"a\"},\"id\":-0.1e-3}"},
+    {"id-unsigned",
+     "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\"},\"id\":18446744073709551615}",
+     "{\"return\":{\"name\":\"a\"},\"id\":18446744073709551615}"},
+    {"id-list", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\"},\"id\":[null]}",
+     "{\"return\":{\"name\":\"a\"},\"id\":[null]}"},
+    {"number-infinite", "{\"execute\":\"echo\",\"arguments\":{\"name\":\"a\",\"share\":1e999}}",
+     "{\"error\":{\"class\":\"InvalidArgument\",\"desc\":\"echo: argument 'share' must be "
+     "number\"}}"},
+    {"int-beyond", "{\"execute\":\"echo\",\"arguments\":{\"node\":18446744073709551616}}",
+     "{\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON error at byte 58 of the message: the "
+     "integer before it does not fit 64 bits\"}}"},
+    {"name-twice", "{\"execute\":\"echo\",\"execute\":\"change\"}",
+     "{\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON error at byte 36 of the message: an "
+     "object "
+     "in it has two members of one name\"}}"},
+    {"half-pair", "{\"execute\":\"\\ud83d\"}",
+     "{\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON error at byte 18 of the message: a "
+     "\\\\u "
+     "escape is half of a surrogate pair\"}}"},
+    {"crlf", "\r\n{\"execute\":\r\n\"echo\",\"arguments\":{\"name\":\"a\"}}\r\n",
+     "{\"return\":{\"name\":\"a\"}}"},
     {"version", "{\"execute\":\"query-version\"}",
      "{\"return\":{\"homenode\":{\"major\":1,\"minor\":2,\"micro\":3},\"package\":\"homenode "
      "1.2.3\"}}"},
