@@ -78,6 +78,15 @@ const HnKey hn_config_keys[] = {
     {"observe", "allow-dirty-ring", HN_KEY_BOOL, AT(is_dirty_ring_allowed), 0, 0, NULL, RESTART,
      "Allow dirty-rate measurement per vCPU by the dirty ring, where the domain has one."},
 
+    {"evidence", "rounds", HN_KEY_COUNT, AT(policy.doubt_rounds), 3, 10000, NULL, NO,
+     "Rounds without a change after which a domain that was in doubt counts as known, whatever was "
+     "seen."},
+    {"evidence", "recheck", HN_KEY_DURATION, AT(policy.recheck_min_ns), SECOND_NS, DAY_NS, NULL, NO,
+     "A known domain is looked at again by all means after this time; it doubles while nothing "
+     "changes."},
+    {"evidence", "recheck-ceiling", HN_KEY_DURATION, AT(policy.recheck_ceiling_ns), SECOND_NS,
+     DAY_NS, NULL, NO, "The time above doubles up to this."},
+
     {"placement", "min-gain", HN_KEY_PERMILLE, AT(policy.min_gain_permille), 0, 1000, NULL, NO,
      "Least improvement worth a move, as a share of the domain's CPU demand."},
     {"placement", "confirm-rounds", HN_KEY_COUNT, AT(policy.confirm_rounds), 1, 1000, NULL, NO,

@@ -213,6 +213,7 @@ HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *pa
     plan->generation = ++past->generation;
     plan->made_ns = round.now_ns;
     hn_verdicts(&round, plan);
+    hn_doubts(&round, plan);
     hn_plan_order(&round, plan);
     remember(&round);
     hn_past_sweep(past, round.now_ns);

@@ -66,6 +66,10 @@ void hn_plan_order(const HnRound *round, HnPlan *plan);
 /* verdict.c: a verdict with reason and sentence for every domain, and the plan's totals. */
 void hn_verdicts(const HnRound *round, HnPlan *plan);
 
+/* doubt_round.c: facts of the round into every domain's doubt, its answer and the trust in the two
+ * numbers into the verdicts. */
+void hn_doubts(HnRound *round, HnPlan *plan);
+
 /* audit.c: outcomes into the past; predictions against measurements. */
 void hn_audit_outcomes(HnRound *round, const HnOutcome *outcomes, uint32_t n_outcomes);
 void hn_audit_measure(HnRound *round);

@@ -117,6 +117,9 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
     g_free(record->threads);
     record->threads = threads;
     record->n_threads = n_threads;
+    record->has_load = n_rated > 0 && elapsed_ns > 0;
+    if (record->has_load)
+        record->load_mcpu = (uint64_t)((unsigned __int128)waiting.wanted_ns * 1000 / elapsed_ns);
     /* A hot-plugged vCPU lacks a rate for one round; that does not make the rest unknown. */
     if (n_rated * 2 >= domain->n_vcpus && n_rated > 0 && record->n_samples < UINT32_MAX)
         record->n_samples++;

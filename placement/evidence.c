@@ -11,6 +11,47 @@
 
 #define MIN_TOUCHES 100
 
+/* Pages that one hinting fault on a huge page is counted as: they are one sample. */
+#define PAGES_PER_HUGE_FAULT 512
+
+static uint64_t square_root(uint64_t value)
+{
+    uint64_t root = 0;
+
+    for (uint64_t bit = UINT64_C(1) << 31; bit; bit >>= 1)
+        if ((root | bit) * (root | bit) <= value)
+            root |= bit;
+    return root;
+}
+
+uint32_t hn_evidence_error_permille(uint64_t k, uint64_t n)
+{
+    if (n == 0)
+        return 1000;
+    /* More than a million samples say no more; the sums stay small. */
+    if (n > 1000000) {
+        k = (uint64_t)((unsigned __int128)k * 1000000 / n);
+        n = 1000000;
+    }
+    /* z sqrt(n p (1 - p) + z² / 4) / (n + z²), z = 1.96, under the root in millionths. */
+    uint64_t variance = k * (n - MIN(k, n)) * UINT64_C(1000000) / n + 960400;
+    uint64_t half = square_root(variance) * 1960 / (n + 4);
+
+    return (uint32_t)MIN(half / 1000 + 1, 1000);
+}
+
+/* Touches are counted in small pages; where pages are huge, a fault is one sample all the same. */
+static uint64_t samples_of(const HnDomain *domain, uint64_t n_touches)
+{
+    uint64_t huge_bytes = 0, all_bytes = 0;
+
+    for (uint32_t i = 0; i < domain->n_regions; i++) {
+        all_bytes += domain->regions[i].length_bytes;
+        huge_bytes += domain->regions[i].is_thp ? domain->regions[i].length_bytes : 0;
+    }
+    return huge_bytes > all_bytes / 2 ? MAX(n_touches / PAGES_PER_HUGE_FAULT, 1) : n_touches;
+}
+
 uint64_t hn_evidence_filter(uint64_t *last, uint64_t now)
 {
     uint64_t twice = *last & now;
@@ -83,5 +124,10 @@ HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
     result.has_accesses_local = all_touches >= MIN_TOUCHES;
     if (result.has_accesses_local)
         result.accesses_local_permille = (uint32_t)((__int128)local_touches * 1000 / all_touches);
+    uint64_t n_samples = samples_of(domain, all_touches);
+    if (result.has_accesses_local)
+        result.accesses_error_permille = hn_evidence_error_permille(
+            (uint64_t)((unsigned __int128)n_samples * result.accesses_local_permille / 1000),
+            n_samples);
     return result;
 }

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include <homenode/policy.h>
+#include "doubt.h"
 
 /* Re-homes remembered per domain, for the hourly budget; policy allows at most 3600, the oldest of
  * 64 is what a larger budget is measured by. */
@@ -72,6 +72,10 @@ typedef struct {
     bool is_undoing;               /* the next change takes the last one back */
     HnNodemask marked_worse;       /* homes (host indices) the audit found worse */
     uint64_t marked_until_ns;
+
+    bool has_load;      /* the next was measured in the last round */
+    uint64_t load_mcpu; /* what its vCPUs wanted in the last round, unsmoothed */
+    HnDoubt doubt;
 } HnPastDomain;
 
 struct HnPast {

@@ -14,6 +14,9 @@
  *   thread TID START_TICKS EXEC_NS RUN_DELAY_NS SMOOTHED_UCPU HAS_RATE
  *   client HELD_MCPU IS_HELD PROPOSED WANTED CAME_FROM
  *   seen NODE SEEN_PERMILLE HELD_PERMILLE
+ *   doubt STATE CAUSE SINCE_NS CHANGED_NS CHECKED_NS RECHECK_NS N_ROUNDS N_IDLE HAS_LOAD LOAD_MCPU
+ *   reference LOW_MCPU HIGH_MCPU RESIDENT_BYTES LOCAL ERROR SHAPE WISH TOPOLOGY MOVED_NS PROPOSAL
+ *   accesses AT_NS PERMILLE ERROR MARK
  *
  * Lines from `residue` on belong to the last domain, `seen` to the last client. Unknown keys are skipped;
  * known ones that are malformed are errors naming the line.
@@ -47,6 +50,7 @@ char *hn_past_format(const HnPast *past)
                                r->audit_left, r->audit_due_ns, r->delay_permille, r->stall_permille,
                                r->stall_before_permille, r->has_baseline, r->is_undoing,
                                r->marked_worse, r->marked_until_ns);
+        hn_doubt_format(&r->doubt, text);
         for (uint32_t k = 0; k < r->n_moves; k++)
             g_string_append_printf(text, "move " U64 "\n", r->moves_ns[k]);
         for (uint32_t k = 0; k < r->n_threads; k++) {
@@ -255,6 +259,24 @@ static bool read_move(Reader *reader, GError **error)
     return true;
 }
 
+static bool read_doubt(Reader *reader, GError **error)
+{
+    return hn_doubt_read(&reader->domain->doubt, reader->field) ||
+           line_error(reader, error, "no such state or cause of doubt");
+}
+
+static bool read_reference(Reader *reader, GError **error)
+{
+    return hn_doubt_read_reference(&reader->domain->doubt, reader->field) ||
+           line_error(reader, error, "shares are at most 1000 permille");
+}
+
+static bool read_accesses(Reader *reader, GError **error)
+{
+    return hn_doubt_read_accesses(&reader->domain->doubt, reader->field) ||
+           line_error(reader, error, "shares are at most 1000 permille");
+}
+
 typedef enum { OWNER_NONE, OWNER_DOMAIN, OWNER_CLIENT } Owner;
 
 static const struct {
@@ -273,6 +295,9 @@ static const struct {
     {"thread", 6, false, OWNER_DOMAIN, read_thread},
     {"client", 5, false, OWNER_DOMAIN, read_client},
     {"seen", 3, false, OWNER_CLIENT, read_seen},
+    {"doubt", HN_DOUBT_LINE_FIELDS, false, OWNER_DOMAIN, read_doubt},
+    {"reference", HN_DOUBT_LINE_FIELDS, false, OWNER_DOMAIN, read_reference},
+    {"accesses", 4, false, OWNER_DOMAIN, read_accesses},
 };
 
 /* The next blank-separated word of a line; its length, 0 at the end. */

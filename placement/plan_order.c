@@ -75,13 +75,20 @@ static bool will_act(const HnStanding *s)
     return s->is_changed && s->is_confirmed && !s->is_advised && !s->is_frozen;
 }
 
+/* Behind a fence no hinting fault occurs: it is opened when doubt returns. */
+static bool is_watched_again(const HnStanding *s)
+{
+    return s->record->doubt.state == HN_DOUBT_SAMPLING && s->is_managed && !s->is_advised &&
+           !s->is_frozen;
+}
+
 static void add_pins(const HnRound *round, HnPlan *plan, uint32_t *step)
 {
     bool has_unfenced = false;
 
     for (uint32_t d = 0; d < round->n_domains; d++) {
         const HnStanding *s = &round->standings[d];
-        if (!will_act(s) || !s->domain->is_fenced)
+        if (!s->domain->is_fenced || !(will_act(s) || is_watched_again(s)))
             continue;
         add_action(round, plan, s, HN_ACTION_UNFENCE, *step, 0, 0, 0, 0);
         has_unfenced = true;
@@ -302,12 +309,14 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
         g_free(g_array_index(transfers, Transfer, i).left_bytes);
 }
 
-/* The fence: for domains that are at home, where the admin of the host asked for it. */
+/* The fence: for domains that are at home and known to be, where the admin of the host asked for it.
+ */
 static void add_fences(const HnRound *round, HnPlan *plan, uint32_t step)
 {
     for (uint32_t d = 0; d < round->n_domains && round->policy->fence_when_converged; d++) {
         const HnStanding *s = &round->standings[d];
-        if (s->reason != HN_REASON_CONVERGED || !s->is_managed || s->is_advised ||
+        const HnVerdict *verdict = g_ptr_array_index(plan->verdicts, d);
+        if (!verdict->doubt.may_fence || s->reason != HN_REASON_CONVERGED || !s->is_managed || s->is_advised ||
             s->domain->is_fenced || s->domain->is_numatune_admin || s->split->n_clients != 1)
             continue;
         const HnClient *client = &s->split->clients[0];

@@ -28,6 +28,9 @@ void hn_policy_init(HnPolicy *policy)
         .demand_halflife_ns = 3 * SECOND_NS,
         .converged_permille = 980,
         .fence_when_converged = false,
+        .doubt_rounds = 30,
+        .recheck_min_ns = 120 * SECOND_NS,
+        .recheck_ceiling_ns = 3600 * SECOND_NS,
     };
 }
 
@@ -54,6 +57,10 @@ bool hn_policy_validate(const HnPolicy *policy, GError **error)
         {"boot_window_ns", policy->boot_window_ns, 0, 86400 * SECOND_NS},
         {"demand_halflife_ns", policy->demand_halflife_ns, SECOND_NS / 10, 3600 * SECOND_NS},
         {"converged_permille", policy->converged_permille, 500, 1000},
+        {"doubt_rounds", policy->doubt_rounds, 3, 10000},
+        {"recheck_min_ns", policy->recheck_min_ns, SECOND_NS, 86400 * SECOND_NS},
+        {"recheck_ceiling_ns", policy->recheck_ceiling_ns, policy->recheck_min_ns,
+         86400 * SECOND_NS},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(ranges); i++) {

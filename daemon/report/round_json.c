@@ -21,14 +21,17 @@
     X(memory_bound_permille, "memory-bound-permille")                                              \
     X(smt_yield_permille, "smt-yield-permille")                                                    \
     X(reserve_permille, "reserve-permille")                                                        \
-    X(converged_permille, "converged-permille")
+    X(converged_permille, "converged-permille")                                                    \
+    X(doubt_rounds, "doubt-rounds")
 #define POLICY_U64(X)                                                                              \
     X(cooldown_ns, "cooldown-ns")                                                                  \
     X(payback_horizon_ns, "payback-horizon-ns")                                                    \
     X(move_bytes_per_sec, "move-bytes-per-sec")                                                    \
     X(reserve_min_bytes, "reserve-min-bytes")                                                      \
     X(boot_window_ns, "boot-window-ns")                                                            \
-    X(demand_halflife_ns, "demand-halflife-ns")
+    X(demand_halflife_ns, "demand-halflife-ns")                                                    \
+    X(recheck_min_ns, "recheck-min-ns")                                                            \
+    X(recheck_ceiling_ns, "recheck-ceiling-ns")
 
 HnRoundRecord *hn_round_record_new(void)
 {

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <homenode/doubt.h>
 #include <homenode/reason.h>
 #include <homenode/snapshot.h>
 
@@ -60,6 +61,12 @@ typedef struct {
     uint32_t bytes_local_permille;    /* share of its memory on the nodes its vCPUs run on */
     bool has_accesses_local;
     uint32_t accesses_local_permille; /* share of sampled touches that were local */
+    /* How much the two numbers can be trusted: age, and half width of the 95 % interval. */
+    uint64_t bytes_local_age_ns;
+    uint32_t bytes_local_error_permille;
+    uint64_t accesses_local_age_ns; /* valid if has_accesses_local, as the next */
+    uint32_t accesses_local_error_permille;
+    HnDoubtAnswer doubt; /* what the next round should look at */
 } HnVerdict;
 
 typedef enum {

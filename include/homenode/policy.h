@@ -24,6 +24,9 @@ typedef struct {
     uint64_t demand_halflife_ns;     /* smoothing of CPU use */
     uint32_t converged_permille;     /* at or above: converged (980) */
     bool fence_when_converged;       /* restrictive nodeset after convergence */
+    uint32_t doubt_rounds;           /* rounds without a change that sampling may take (30) */
+    uint64_t recheck_min_ns;         /* first interval until a settled domain is looked at again (2 min) */
+    uint64_t recheck_ceiling_ns;     /* … which doubles up to this (1 h) */
 } HnPolicy;
 
 void hn_policy_init(HnPolicy *policy); /* the documented defaults */

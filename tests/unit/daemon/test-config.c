@@ -41,6 +41,9 @@ static const struct {
     {"daemon.metrics-file", "/a/b.prom", "/a/b.prom"},
     {"observe.probes", "2048", "2048"},
     {"observe.probes", "x", NULL},
+    {"evidence.rounds", "2", NULL},
+    {"evidence.recheck", "10min", "10min"},
+    {"evidence.recheck", "2h", NULL}, /* above its ceiling: refused as a whole */
     {"observe.probe-ceiling", "1s", NULL}, /* below probe-max-age */
 };
 
@@ -69,7 +72,7 @@ static const struct {
     {"[daemon]\nround-interval = fast\n",
      "F:2: daemon.round-interval is 'fast', allowed: 100ms to 1h"},
     {"# c\n\n[daemon]\nround = 2s\n", "F:4: section [daemon] has no key 'round'"},
-    {"[demon]\n", "F:1: no section [demon]; there are [daemon], [qemu], [observe], [placement], [apply]"},
+    {"[demon]\n", "F:1: no section [demon]; there are [daemon], [qemu], [observe], [evidence], [placement], [apply]"},
     {"[daemon\n", "F:1: '[daemon' lacks the closing ]"},
     {"[daemon]\nround-interval\n", "F:2: 'round-interval' is neither"},
     {"round-interval = 2s\n", "F:1: 'round-interval = 2s' stands before any [section]"},
