@@ -239,14 +239,20 @@ class Host:
             raise self._buried("booted, but libvirtd did not answer", is_boot=True) from error
 
     def _processors(self):
-        """What each emulated processor was doing when the host hung: address, flags, halted or not."""
+        """What each emulated processor was doing when the host hung, and which interrupts it has pending."""
+        def ask(line):
+            return self.qmp("human-monitor-command", **{"command-line": line}).replace("\r", "")
+
         try:
-            text = self.qmp("human-monitor-command", **{"command-line": "info registers -a"})
+            found = re.findall(r"CPU#(\d+).*?RIP=([0-9a-f]+) (RFL=\w+ \S+).*?HLT=(\d)", ask("info registers -a"), re.S)
+            lines = []
+            for cpu, rip, flags, halted in found:
+                lines.append(f"processor {cpu}: RIP={rip} {flags} {'halted' if halted == '1' else 'running'}")
+                lines += [f"    {line.strip()}" for line in ask(f"info lapic {cpu}").splitlines()
+                          if re.match(r"\s*(IRR|ISR|LVTT|Timer)\b", line)]
+            return "\n".join(lines)
         except (OSError, LabError, ValueError) as error:
             return f"processors: unknown ({error})"
-        found = re.findall(r"CPU#(\d+).*?RIP=([0-9a-f]+) (RFL=\w+ \S+).*?HLT=(\d)", text, re.S)
-        return "\n".join(f"processor {cpu}: RIP={rip} {flags} {'halted' if halted == '1' else 'running'}"
-                         for cpu, rip, flags, halted in found) or "processors: unknown"
 
     def _buried(self, what, is_boot=False, is_hang=False):
         """Kills a host that crashed or hung, and returns the exception to raise.
