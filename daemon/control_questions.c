@@ -5,7 +5,7 @@
  * socket.
  */
 #include "control_private.h"
-#include "doctor.h"
+#include "doctor/doctor.h"
 #include "report/fields.h"
 #include "report/plan_json.h"
 
@@ -182,7 +182,7 @@ void hn_verb_snapshot(HnQmpRequest *request, json_object *args, gpointer user_da
 typedef struct {
     HnManager *manager;
     HnQmpRequest *request;
-    HnDoctorInput input; /* strings owned */
+    HnDoctorInput input; /* strings and guests owned */
     json_object *checks;
 } Examination;
 
@@ -191,12 +191,20 @@ static void examination_free(gpointer data)
     Examination *examination = data;
     g_free((char *)examination->input.connect);
     g_free((char *)examination->input.last_error);
+    for (guint i = 0; i < examination->input.n_guests; i++) {
+        g_free(examination->input.guests[i].name);
+        g_free(examination->input.guests[i].unobservable);
+    }
+    g_free((HnDoctorGuest *)examination->input.guests);
     g_free(examination);
 }
 
 static void examine(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
     Examination *examination = data;
+    HnBackend *backend = examination->manager->backend;
+    if (examination->input.is_connected && backend->ops->version)
+        examination->input.libvirt_version = backend->ops->version(backend);
     examination->checks = hn_doctor_examine(&examination->input);
     g_task_return_boolean(task, TRUE);
 }
@@ -208,6 +216,23 @@ static void examined(GObject *source, GAsyncResult *result, gpointer user_data)
     examination->manager->n_calls--;
     hn_put(object, "checks", examination->checks);
     hn_qmp_request_return(examination->request, object);
+}
+
+/* The guests of the last round, copied for the thread. */
+static void note_guests(const HnManager *manager, HnDoctorInput *input)
+{
+    guint n = manager->snapshot ? manager->snapshot->domains->len : 0;
+    HnDoctorGuest *guests = g_new0(HnDoctorGuest, n + 1);
+    for (guint i = 0; i < n; i++) {
+        const HnDomain *domain = g_ptr_array_index(manager->snapshot->domains, i);
+        guests[i] = (HnDoctorGuest){.name = g_strdup(domain->name ? domain->name : domain->uuid),
+                                    .pid = domain->pid,
+                                    .is_kvm = domain->is_kvm,
+                                    .is_bare_qemu = domain->is_bare_qemu,
+                                    .unobservable = g_strdup(domain->unobservable)};
+    }
+    input->guests = guests;
+    input->n_guests = n;
 }
 
 void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data)
@@ -224,6 +249,7 @@ void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data
         .last_error = g_strdup(manager->last_error),
         .is_dry_run = manager->is_dry_run,
     };
+    note_guests(manager, &examination->input);
     g_autoptr(GTask) task = g_task_new(NULL, NULL, examined, NULL);
     g_task_set_task_data(task, examination, examination_free);
     g_task_run_in_thread(task, examine);

@@ -261,11 +261,18 @@ static void composite_free(HnBackend *backend)
     g_free(self);
 }
 
+static uint64_t composite_version(HnBackend *backend)
+{
+    HnComposite *self = (HnComposite *)backend;
+    return self->first->ops->version ? self->first->ops->version(self->first) : 0;
+}
+
 static const HnBackendOps composite_ops = {
     .name = NULL, /* the first one's */
     .free = composite_free,
     .watch = composite_watch,
     .is_connected = composite_is_connected,
+    .version = composite_version,
     .list = composite_list,
     .get = composite_get,
     .pin_vcpu = composite_pin_vcpu,

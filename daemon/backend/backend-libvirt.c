@@ -535,11 +535,20 @@ static bool libvirt_is_connected(HnBackend *backend)
     return hn_libvirt_connection_is_up(((HnLibvirt *)backend)->connection);
 }
 
+static uint64_t libvirt_version(HnBackend *backend)
+{
+    HnLibvirt *self = (HnLibvirt *)backend;
+    unsigned long version = 0;
+    g_auto(Borrowed) owner = {.conn = hn_libvirt_connection_borrow(self->connection, NULL)};
+    return owner.conn && virConnectGetLibVersion(owner.conn, &version) == 0 ? version : 0;
+}
+
 static const HnBackendOps libvirt_ops = {
     .name = "libvirt",
     .free = libvirt_free,
     .watch = libvirt_watch,
     .is_connected = libvirt_is_connected,
+    .version = libvirt_version,
     .list = libvirt_list,
     .get = libvirt_get,
     .pin_vcpu = libvirt_pin_vcpu,

@@ -143,6 +143,9 @@ typedef struct {
     /* Begin to connect and to report changes; reconnects by itself with back-off. Main thread. */
     void (*watch)(HnBackend *backend, HnChangeFunc func, void *user_data);
     bool (*is_connected)(HnBackend *backend);
+    /* Version of the hypervisor's daemon as libvirt counts (major * 1000000 + minor * 1000 + release),
+     * 0 if it cannot be had. NULL where there is no such daemon. */
+    uint64_t (*version)(HnBackend *backend);
     /* All active domains; *ret_infos: HnDomainInfo *, owned, ascending uuid. */
     bool (*list)(HnBackend *backend, GPtrArray **ret_infos, GError **error);
     bool (*get)(HnBackend *backend, const char *uuid, HnDomainInfo **ret_info, GError **error);

@@ -9,16 +9,29 @@
 
 #include <json-c/json.h>
 
-#include "backend/backend.h"
 #include "observe/root.h"
+
+/* A running guest, as the last round saw it. */
+typedef struct {
+    char *name;
+    int64_t pid; /* 0: none is known */
+    bool is_kvm;
+    bool is_bare_qemu;
+    char *unobservable; /* not NULL: why it cannot be seen fully */
+} HnDoctorGuest;
 
 typedef struct {
     const HnRoot *root;
     bool is_connected; /* to the hypervisor's daemon */
     const char *connect;
+    /* Of libvirtd, as libvirt counts (major * 1000000 + minor * 1000 + release); 0: not known. */
+    uint64_t libvirt_version;
     const char *last_error; /* of the last round, NULL: none */
     bool is_dry_run;
+    const HnDoctorGuest *guests; /* [n_guests] */
+    guint n_guests;
 } HnDoctorInput;
 
-/* [{"check", "state": "ok|note|warn|fail", "finding", "cost", "remedy"}]; caller owns. */
+/* [{"check", "state": "ok|note|warn|fail", "finding", "cost", "remedy"}]; caller owns. What is not ok
+ * has a cost; warn and fail have a remedy. */
 json_object *hn_doctor_examine(const HnDoctorInput *input);
