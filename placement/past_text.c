@@ -4,7 +4,7 @@
  * The past as text and back: one `key value…` line each, so that a restarted daemon and a replayed
  * recording decide alike.
  *
- *   homenode-past 1
+ *   homenode-past 2
  *   host GENERATION LAST_NS N_NODES
  *   other NODE SMOOTHED_MCPU HELD_MCPU
  *   domain UUID PID START_TICKS FIRST_SEEN_NS LAST_SEEN_NS N_SAMPLES N_CONFIRMED LAST_REHOME_NS ASKED_NS
@@ -19,20 +19,29 @@
  *   accesses AT_NS PERMILLE ERROR MARK
  *
  * Lines from `residue` on belong to the last domain, `seen` to the last client. Unknown keys are skipped;
- * known ones that are malformed are errors naming the line.
+ * known ones that are malformed are errors naming the line. So is a known line with more numbers than it should
+ * have: whoever adds one must count the version up, since else an older reader would take one for another.
+ *
+ * Version 1 is read, too. Its `audit` came in two layouts under the one number: with nine numbers as above, and
+ * before that with eight, without HAS_BASELINE. Then a pending judgement is dropped (without knowing whether its
+ * baseline was measured it would be a guess); marks and a home being taken back stay.
  */
 /* clang-format on */
 #include "past.h"
 
 #include <string.h>
 
-#define VERSION_LINE "homenode-past 1"
+#define VERSION_WORDS "homenode-past "
+#define VERSION 2
+#define OLDEST_VERSION 1
+/* Numbers in an `audit` line before it had HAS_BASELINE. */
+#define N_AUDIT_WITHOUT_BASELINE 8
 #define MAX_FIELDS 10
 #define MAX_THREADS 65536
 
 char *hn_past_format(const HnPast *past)
 {
-    GString *text = g_string_new(VERSION_LINE "\n");
+    GString *text = g_string_new(VERSION_WORDS G_STRINGIFY(VERSION) "\n");
 #define U64 "%" G_GUINT64_FORMAT
     g_string_append_printf(text, "host " U64 " " U64 " %u\n", past->generation, past->last_ns,
                            past->n_nodes);
@@ -78,6 +87,8 @@ typedef struct {
     HnPastDomain *domain;
     HnPastClient *client;
     uint32_t line;
+    uint32_t version;
+    uint32_t n_fields;          /* numbers in this line */
     uint64_t field[MAX_FIELDS]; /* two's complement where negative */
     char uuid[HN_UUID_LEN + 1];
 } Reader;
@@ -165,20 +176,22 @@ static bool read_domain(Reader *reader, GError **error)
 static bool read_audit(Reader *reader, GError **error)
 {
     HnPastDomain *r = reader->domain;
+    bool has_baseline_field = reader->n_fields > N_AUDIT_WITHOUT_BASELINE;
+    const uint64_t *rest = &reader->field[has_baseline_field ? 6 : 5];
     HnNodemask all =
         reader->past->n_nodes == 64 ? ~UINT64_C(0) : (UINT64_C(1) << reader->past->n_nodes) - 1;
 
-    if (reader->field[7] & ~all)
+    if (rest[1] & ~all)
         return line_error(reader, error, "marked nodes outside the host");
-    r->audit_left = (uint32_t)MIN(reader->field[0], 100);
+    r->audit_left = has_baseline_field ? (uint32_t)MIN(reader->field[0], 100) : 0;
     r->audit_due_ns = reader->field[1];
     r->delay_permille = (uint32_t)MIN(reader->field[2], 1000);
     r->stall_permille = (int32_t)CLAMP((int64_t)reader->field[3], -1000000, 1000000);
     r->stall_before_permille = (int32_t)CLAMP((int64_t)reader->field[4], -1000000, 1000000);
-    r->has_baseline = reader->field[5] != 0;
-    r->is_undoing = reader->field[6] != 0;
-    r->marked_worse = reader->field[7];
-    r->marked_until_ns = reader->field[8];
+    r->has_baseline = has_baseline_field && reader->field[5] != 0;
+    r->is_undoing = rest[0] != 0;
+    r->marked_worse = rest[1];
+    r->marked_until_ns = rest[2];
     return true;
 }
 
@@ -311,6 +324,27 @@ static size_t next_word(const char **cursor, const char *end, const char **ret_w
     return (size_t)(*cursor - *ret_word);
 }
 
+/* The numbers of a line into reader->field: as many as its kind has. */
+static bool read_numbers(Reader *reader, uint32_t kind, const char *line, const char *end,
+                         GError **error)
+{
+    const char *word = NULL;
+    uint32_t wanted = line_kinds[kind].n_numbers;
+    size_t len;
+
+    for (reader->n_fields = 0; (len = next_word(&line, end, &word)) > 0; reader->n_fields++) {
+        if (reader->n_fields == wanted)
+            return line_error(reader, error, "more numbers than such a line has");
+        if (!read_number(word, len, &reader->field[reader->n_fields]))
+            return line_error(reader, error, "too few numbers, or something that is not one");
+    }
+    bool is_short_audit = reader->version == 1 && line_kinds[kind].read == read_audit &&
+                          reader->n_fields == N_AUDIT_WITHOUT_BASELINE;
+    if (reader->n_fields < wanted && !is_short_audit)
+        return line_error(reader, error, "too few numbers, or something that is not one");
+    return true;
+}
+
 static bool read_line(Reader *reader, const char *line, const char *end, GError **error)
 {
     const char *word = NULL;
@@ -329,13 +363,28 @@ static bool read_line(Reader *reader, const char *line, const char *end, GError 
             memcpy(reader->uuid, word, len);
             reader->uuid[len] = '\0';
         }
-        for (uint32_t i = 0; i < line_kinds[k].n_numbers; i++) {
-            len = next_word(&line, end, &word);
-            if (!read_number(word, len, &reader->field[i]))
-                return line_error(reader, error, "too few numbers, or something that is not one");
-        }
-        return line_kinds[k].read(reader, error);
+        return read_numbers(reader, k, line, end, error) && line_kinds[k].read(reader, error);
     }
+    return true;
+}
+
+/* The first line: what it is and of which version. */
+static bool read_version(Reader *reader, const char *line, const char *end, GError **error)
+{
+    const size_t n_words = strlen(VERSION_WORDS);
+    uint64_t version = 0;
+
+    if ((size_t)(end - line) <= n_words || memcmp(line, VERSION_WORDS, n_words) != 0 ||
+        !read_number(line + n_words, (size_t)(end - line) - n_words, &version))
+        return line_error(reader, error, "not '" VERSION_WORDS "' and a version");
+    if (version < OLDEST_VERSION || version > VERSION) {
+        g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
+                    "past, line 1: homenode-past of version %" G_GUINT64_FORMAT
+                    " (allowed: %d to %d)",
+                    version, OLDEST_VERSION, VERSION);
+        return false;
+    }
+    reader->version = (uint32_t)version;
     return true;
 }
 
@@ -350,20 +399,15 @@ HnPast *hn_past_parse(const char *text, size_t len, GError **error)
         if (!stop)
             stop = end;
         reader.line++;
-        if (reader.line == 1) {
-            if ((size_t)(stop - line) != strlen(VERSION_LINE) ||
-                memcmp(line, VERSION_LINE, strlen(VERSION_LINE)) != 0) {
-                line_error(&reader, error, "not '" VERSION_LINE "'");
-                return NULL;
-            }
-        } else if (!read_line(&reader, line, stop, error)) {
+        if (reader.line == 1 ? !read_version(&reader, line, stop, error)
+                             : !read_line(&reader, line, stop, error))
             return NULL;
-        }
         line = stop + 1;
     }
     if (reader.line == 0) {
         g_set_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX,
-                    "past is empty (allowed: '" VERSION_LINE "' and lines)");
+                    "past is empty (allowed: '" VERSION_WORDS "%d' and lines)",
+                    VERSION);
         return NULL;
     }
     return g_steal_pointer(&past);

@@ -46,7 +46,7 @@ static void test_round_trip(void)
 }
 
 #define UUID "11111111-1111-1111-1111-111111111111"
-#define HEAD "homenode-past 1\nhost 5 1000 2\n"
+#define HEAD "homenode-past 2\nhost 5 1000 2\n"
 #define DOMAIN HEAD "domain " UUID " 10 20 0 1000 1 0 0 0\n"
 
 static void test_text(void)
@@ -57,11 +57,19 @@ static void test_text(void)
         {DOMAIN, NULL},
         {DOMAIN "future things we do not know\n\n", NULL},
         {DOMAIN "client 5 1 -1 0 1\nseen 1 500 500\n", NULL},
+        {"homenode-past 2", NULL},
         {"homenode-past 1", NULL},
         {"", "past is empty"},
-        {"homenode-past 2\n", "line 1: not 'homenode-past 1'"},
+        {"homenode-past 3\n", "line 1: homenode-past of version 3 (allowed: 1 to 2)"},
+        {"homenode-past 0\n", "version 0 (allowed"},
+        {"homenode-past -1\n", "(allowed: 1 to 2)"},
+        {"homenode-past\n", "line 1: not 'homenode-past ' and a version"},
+        {"homenode-past x\n", "line 1: not"},
+        {DOMAIN "audit 0 0 0 0 0 0 0 0\n", "line 4: too few numbers"},
+        {DOMAIN "audit 0 0 0 0 0 0 0 0 0 0\n", "line 4: more numbers"},
+        {DOMAIN "residue 1 2 3\n", "line 4: more numbers"},
         {HEAD "host 5 1000 2\n", "second 'host'"},
-        {"homenode-past 1\nhost 5 1000 65\n", "more than 64 nodes"},
+        {"homenode-past 2\nhost 5 1000 65\n", "more than 64 nodes"},
         {HEAD "other 2 1 1\n", "line 3: node number out of range"},
         {HEAD "client 5 1 0 0 0\n", "before the domain"},
         {DOMAIN "seen 0 1 1\n", "before the domain or client"},
@@ -89,6 +97,66 @@ static void test_text(void)
         g_assert_error(error, HN_MODEL_ERROR, HN_MODEL_ERROR_SYNTAX);
         g_assert_nonnull(strstr(error->message, cases[i].error));
     }
+}
+
+/* What an older homenode left is read for what it meant then. */
+static void test_older(void)
+{
+    static const char head[] = "homenode-past 1\nhost 5 1000 2\ndomain " UUID " 10 20 0 1000 1 0 0 0\n";
+    static const struct {
+        const char *audit;
+        uint32_t audit_left;
+        bool has_baseline, is_undoing;
+        HnNodemask marked_worse;
+        uint64_t marked_until_ns;
+    } cases[] = {
+        {"audit 1 900 100 200 300 1 2 7000\n", 0, false, true, 2, 7000}, /* eight: no HAS_BASELINE */
+        {"audit 3 900 100 200 300 1 0 2 7000\n", 3, true, false, 2, 7000},
+        {"audit 3 900 100 200 300 0 1 1 7000\n", 3, false, true, 1, 7000},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = g_strconcat(head, cases[i].audit, NULL);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(HnPast) past = hn_past_parse(text, strlen(text), &error);
+        g_assert_no_error(error);
+        const HnPastDomain *r = hn_past_find(past, UUID);
+        g_assert_nonnull(r);
+        g_assert_cmpuint(r->audit_left, ==, cases[i].audit_left);
+        g_assert_cmpuint(r->audit_due_ns, ==, 900);
+        g_assert_cmpuint(r->delay_permille, ==, 100);
+        g_assert_cmpint(r->stall_permille, ==, 200);
+        g_assert_cmpint(r->stall_before_permille, ==, 300);
+        g_assert_cmpint(r->has_baseline, ==, cases[i].has_baseline);
+        g_assert_cmpint(r->is_undoing, ==, cases[i].is_undoing);
+        g_assert_cmpuint(r->marked_worse, ==, cases[i].marked_worse);
+        g_assert_cmpuint(r->marked_until_ns, ==, cases[i].marked_until_ns);
+        /* Written anew it is of today's version. */
+        g_autofree char *again = hn_past_format(past);
+        g_assert_true(g_str_has_prefix(again, "homenode-past 2\n"));
+        g_autoptr(HnPast) back = hn_past_parse(again, strlen(again), &error);
+        g_assert_no_error(error);
+    }
+}
+
+/* The layout of the present version, every kind of line: a change of it that does not count the
+ * version up fails here. */
+static void test_layout(void)
+{
+    static const char text[] = "homenode-past 2\nhost 5 1000 2\nother 0 10 11\nother 1 20 21\n"
+                               "domain " UUID " 10 20 30 1000 4 2 900 800\n"
+                               "residue 4096 600\n"
+                               "audit 3 950 100 -200 300 1 1 2 7000\n"
+                               "move 900\n"
+                               "thread 11 12 13 14 15 1\n"
+                               "client 500 1 -1 1 0\n"
+                               "seen 0 400 401\nseen 1 600 599\n";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(HnPast) past = hn_past_parse(text, strlen(text), &error);
+
+    g_assert_no_error(error);
+    g_autofree char *again = hn_past_format(past);
+    g_assert_cmpstr(again, ==, text);
 }
 
 static void test_moves(void)
@@ -137,6 +205,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/past/round-trip", test_round_trip);
     g_test_add_func("/past/text", test_text);
+    g_test_add_func("/past/older", test_older);
+    g_test_add_func("/past/layout", test_layout);
     g_test_add_func("/past/moves", test_moves);
     g_test_add_func("/past/container", test_container);
     return g_test_run();
