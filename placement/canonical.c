@@ -162,19 +162,24 @@ void hn_canonical_nodes(const HnHost *host, const GPtrArray *domains, const uint
     uint64_t next[HN_MAX_NODES];
     uint32_t seen[HN_MAX_NODES], order[HN_MAX_NODES];
     g_autofree uint64_t *signature = g_new(uint64_t, domains->len + 1);
+    g_autofree uint64_t *relations = g_new(uint64_t, (size_t)domains->len * host->n_nodes + 1);
 
     for (uint32_t n = 0; n < host->n_nodes; n++)
         nodes[n] = (Ranked){node_signature(&host->nodes[n], other_mcpu ? other_mcpu[n] : 0), n};
-    for (guint d = 0; d < domains->len; d++)
-        signature[d] = domain_signature(g_ptr_array_index(domains, d));
+    for (guint d = 0; d < domains->len; d++) {
+        const HnDomain *domain = g_ptr_array_index(domains, d);
+        signature[d] = domain_signature(domain);
+        count_seen(host, domain, seen);
+        for (uint32_t n = 0; n < host->n_nodes; n++)
+            relations[(size_t)d * host->n_nodes + n] = raw_relation(domain, n, seen[n]);
+    }
     for (uint32_t round = 0; round < N_REFINEMENTS; round++) {
         add_distances(host, nodes, next);
         for (guint d = 0; d < domains->len; d++) {
-            const HnDomain *domain = g_ptr_array_index(domains, d);
+            const uint64_t *how_of = &relations[(size_t)d * host->n_nodes];
             uint64_t sum = 0;
-            count_seen(host, domain, seen);
             for (uint32_t n = 0; n < host->n_nodes; n++) {
-                uint64_t how = raw_relation(domain, n, seen[n]);
+                uint64_t how = how_of[n];
                 sum += mix(how ^ nodes[n].signature);
                 next[n] += mix(how + signature[d]);
             }
@@ -195,7 +200,15 @@ void hn_canonical_order(const HnHost *host, const HnSplit *splits, uint32_t n_sp
     Ranked nodes[HN_MAX_NODES];
     uint64_t next[HN_MAX_NODES];
     g_autofree Ranked *domains = g_new(Ranked, n_splits + 1);
+    size_t n_relations = 0, at = 0;
 
+    for (uint32_t s = 0; s < n_splits; s++)
+        n_relations += (size_t)splits[s].n_clients * n_nodes;
+    g_autofree uint64_t *relations = g_new(uint64_t, n_relations + 1);
+    for (uint32_t s = 0; s < n_splits; s++)
+        for (uint32_t c = 0; c < splits[s].n_clients; c++)
+            for (uint32_t n = 0; n < n_nodes; n++)
+                relations[at++] = join(relation(&splits[s], c, n), c);
     for (uint32_t n = 0; n < n_nodes; n++)
         nodes[n] = (Ranked){node_signature(&host->nodes[n], other_mcpu ? other_mcpu[n] : 0), n};
     for (uint32_t s = 0; s < n_splits; s++)
@@ -203,11 +216,12 @@ void hn_canonical_order(const HnHost *host, const HnSplit *splits, uint32_t n_sp
 
     for (uint32_t round = 0; round < N_REFINEMENTS; round++) {
         add_distances(host, nodes, next);
+        at = 0;
         for (uint32_t s = 0; s < n_splits; s++) {
             uint64_t sum = 0;
             for (uint32_t c = 0; c < splits[s].n_clients; c++)
                 for (uint32_t n = 0; n < n_nodes; n++) {
-                    uint64_t how = join(relation(&splits[s], c, n), c);
+                    uint64_t how = relations[at++];
                     sum += mix(how ^ nodes[n].signature);
                     next[n] += mix(how + domains[s].signature);
                 }

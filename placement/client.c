@@ -141,9 +141,10 @@ void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes)
 {
     split->n_clients = n_clients;
     split->clients = g_new0(HnClient, n_clients);
+    split->client_bytes = g_new0(uint64_t, (size_t)n_clients * n_nodes * 2);
     for (uint32_t c = 0; c < n_clients; c++) {
-        split->clients[c].movable_bytes = g_new0(uint64_t, n_nodes);
-        split->clients[c].immovable_bytes = g_new0(uint64_t, n_nodes);
+        split->clients[c].movable_bytes = &split->client_bytes[(size_t)c * n_nodes * 2];
+        split->clients[c].immovable_bytes = split->clients[c].movable_bytes + n_nodes;
         split->clients[c].guest_cell = -1;
         split->clients[c].private_permille = 1000;
     }
@@ -464,9 +465,9 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
     split->record = record;
     if (now_ns - record->residue_ns < RESIDUE_TTL_NS)
         split->residue_bytes = record->residue_bytes;
-    split->loose_bytes = g_new0(uint64_t, host->n_nodes);
-    split->stuck_bytes = g_new0(uint64_t, host->n_nodes);
-    split->shared_bytes = g_new0(uint64_t, host->n_nodes);
+    split->loose_bytes = g_new0(uint64_t, (size_t)host->n_nodes * 3);
+    split->stuck_bytes = split->loose_bytes + host->n_nodes;
+    split->shared_bytes = split->stuck_bytes + host->n_nodes;
     split->huge_page_bytes = huge_pool_of(domain, &split->has_big_pages);
     for (uint32_t n = 0; n < host->n_nodes; n++)
         resident += domain->resident_bytes[n];
@@ -499,14 +500,9 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
 
 void hn_split_clear(HnSplit *split)
 {
-    for (uint32_t c = 0; c < split->n_clients; c++) {
-        g_free(split->clients[c].movable_bytes);
-        g_free(split->clients[c].immovable_bytes);
-    }
     g_free(split->clients);
+    g_free(split->client_bytes);
     g_free(split->loose_bytes);
-    g_free(split->stuck_bytes);
-    g_free(split->shared_bytes);
     for (uint32_t i = 0; i < split->n_chunk_maps; i++)
         g_free(split->chunk_maps[i].client);
     g_free(split->chunk_maps);

@@ -17,8 +17,8 @@ typedef struct {
     int32_t guest_cell;
     uint64_t
         claim_bytes; /* its part of memory that is nobody's in particular; 0 for all: equal parts */
-    uint64_t *movable_bytes;   /* [n_nodes] */
-    uint64_t *immovable_bytes; /* [n_nodes] */
+    uint64_t *movable_bytes;   /* [n_nodes], in HnSplit.client_bytes */
+    uint64_t *immovable_bytes; /* [n_nodes], likewise */
     uint64_t all_movable_bytes;
     uint64_t resident_bytes; /* both, summed */
     uint64_t growth_bytes;   /* reserved beyond what is resident */
@@ -41,10 +41,12 @@ typedef struct {
     bool is_split_by_touch;
     uint32_t n_clients;
     HnClient *clients;
+    uint64_t *client_bytes;   /* what the clients' arrays are in */
     uint64_t huge_page_bytes; /* its RAM comes from this hugepage pool; 0: ordinary pages */
     bool has_big_pages;       /* moves at huge-page speed */
     uint64_t residue_bytes;   /* found not to move lately; tolerated away from home */
-    uint64_t *loose_bytes;    /* [n_nodes] movable memory that no client owns in particular */
+    uint64_t *loose_bytes;    /* [n_nodes] movable memory that no client owns in particular; in one
+                                 block with the two below */
     uint64_t *stuck_bytes;    /* [n_nodes] immovable memory, likewise */
     uint64_t
         *shared_bytes; /* [n_nodes] of the stuck: chunks touched from several parts; not chased */

@@ -50,16 +50,19 @@ int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t
 }
 
 /* mass * eighths / 8 * factor / 2^24, cut off. */
-static int64_t stretched(int64_t mass, int64_t eighths, int64_t factor)
+static inline int64_t stretched(int64_t mass, int64_t eighths, int64_t factor)
 {
     unsigned __int128 product =
         (unsigned __int128)(uint64_t)MIN(mass, MAX_MCPU) * (uint64_t)MIN(eighths, MAX_MCPU);
-    unsigned __int128 cost = product * (uint64_t)factor >> 27;
+    /* One multiplication less on any host that exists: this is the innermost of all loops. */
+    unsigned __int128 cost = product >> 64
+                                 ? product * (uint64_t)factor >> 27
+                                 : (unsigned __int128)(uint64_t)product * (uint64_t)factor >> 27;
 
     return cost > (unsigned __int128)HN_MAX_NODE_COST ? HN_MAX_NODE_COST : (int64_t)cost;
 }
 
-int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu)
+static inline int64_t contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu)
 {
     int64_t excess = load_mcpu > node->capacity_mcpu ? load_mcpu - node->capacity_mcpu : 0;
 
@@ -68,6 +71,11 @@ int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t w
     return MIN(stretched(weighted_mcpu, 8 * excess + load_mcpu * 8 / HN_SOFT_DIVISOR,
                          node->contention_factor),
                HN_MAX_NODE_COST / 2);
+}
+
+int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu)
+{
+    return contention(node, load_mcpu, weighted_mcpu);
 }
 
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu)
@@ -109,11 +117,11 @@ int64_t hn_cost_device(int64_t weighted_mcpu, uint8_t distance)
                HN_MAX_ITEM_COST);
 }
 
-static int64_t node_cost(const HnAssignment *a, uint32_t n, int64_t load, int64_t weighted,
-                         int64_t bound, int64_t draw)
+static inline int64_t node_cost(const HnAssignment *a, uint32_t n, int64_t load, int64_t weighted,
+                                int64_t bound, int64_t draw)
 {
     const HnModelNode *node = &a->model->nodes[n];
-    int64_t cost = hn_cost_contention(node, load, weighted);
+    int64_t cost = contention(node, load, weighted);
 
     if (node->bandwidth_mib)
         cost += hn_cost_bandwidth(node, draw, bound);
@@ -130,8 +138,17 @@ static void add_load(HnAssignment *a, uint32_t item, uint32_t n, int64_t permill
 {
     const HnItem *it = &a->model->items[item];
 
+    if (permille == 1000) {
+        a->load_mcpu[n] += sign * it->demand_mcpu;
+        a->weighted_mcpu[n] += sign * it->weighted_mcpu;
+        a->bound_mcpu[n] += sign * it->bound_mcpu;
+        a->draw_mib[n] += sign * it->draw_mib;
+        return;
+    }
     a->load_mcpu[n] += sign * (it->demand_mcpu * permille / 1000);
     a->weighted_mcpu[n] += sign * (it->weighted_mcpu * permille / 1000);
+    if (!a->model->has_bandwidth)
+        return;
     a->bound_mcpu[n] += sign * (it->bound_mcpu * permille / 1000);
     a->draw_mib[n] += sign * (it->draw_mib * permille / 1000);
 }
@@ -290,6 +307,12 @@ static int64_t others_there(const HnAssignment *a, uint32_t group, uint32_t item
     return (int64_t)a->group_count[(size_t)group * m->n_nodes + position] - is_counted;
 }
 
+/* Has it company whose places matter to it? */
+static inline bool has_company(const HnItem *it)
+{
+    return it->group >= 0 || it->anti >= 0 || it->kin_count > 1;
+}
+
 /* Pairs of the item with members of its groups if it were in `state`. */
 static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state)
 {
@@ -297,6 +320,8 @@ static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state
     const HnItem *it = &m->items[item];
     int64_t cost = 0;
 
+    if (!has_company(it))
+        return 0;
     /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences.
      */
     if (it->group >= 0)
@@ -337,8 +362,19 @@ int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
            a->node_cost[position];
 }
 
-/* What a share of the item's load adds to a node as it is. */
-static int64_t added(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille)
+/* What all of the item's load adds to a node as it is. */
+static inline int64_t added_whole(const HnAssignment *a, uint32_t item, uint32_t n)
+{
+    const HnItem *it = &a->model->items[item];
+
+    return node_cost(a, n, a->load_mcpu[n] + it->demand_mcpu,
+                     a->weighted_mcpu[n] + it->weighted_mcpu, a->bound_mcpu[n] + it->bound_mcpu,
+                     a->draw_mib[n] + it->draw_mib) -
+           a->node_cost[n];
+}
+
+/* What a share of it adds. */
+static int64_t added_share(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille)
 {
     const HnItem *it = &a->model->items[item];
 
@@ -362,10 +398,10 @@ int64_t hn_assignment_enter_bare(const HnAssignment *a, uint32_t item, uint32_t 
     int64_t delta = hn_model_unary(m, item, state);
 
     if (state < m->n_nodes || !m->items[item].is_floating)
-        return delta + added(a, item, hn_model_position(m, item, state), 1000);
+        return delta + added_whole(a, item, hn_model_position(m, item, state));
     for (uint32_t n = 0; n < m->n_nodes; n++)
         if (share_of(m, item, n) > 0)
-            delta += added(a, item, n, share_of(m, item, n));
+            delta += added_share(a, item, n, share_of(m, item, n));
     return delta;
 }
 
@@ -392,6 +428,29 @@ int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state
            node_cost(a, state, load + it->demand_mcpu, weighted + it->weighted_mcpu,
                      bound + it->bound_mcpu, draw + it->draw_mib) -
            node_cost(a, state, load, weighted, bound, draw);
+}
+
+int64_t hn_assignment_enter_best(const HnAssignment *a, uint32_t item, HnNodemask nodes,
+                                 int64_t below, bool must_fit, uint32_t *ret_state)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    const int64_t *unary = &m->unary[(size_t)item * (m->n_nodes + 1)];
+    uint32_t now = a->state[item];
+    /* Where nothing of it is now, and no company's place matters, it is two terms. */
+    bool is_plain = !has_company(it) && (now != m->n_nodes || !it->is_floating);
+    uint32_t own = now == hn_model_out(m) ? UINT32_MAX : hn_model_position(m, item, now);
+
+    for (; nodes; nodes &= nodes - 1) {
+        uint32_t n = (uint32_t)__builtin_ctzll(nodes);
+        int64_t price = is_plain && n != own ? unary[n] + added_whole(a, item, n)
+                                             : hn_assignment_enter(a, item, n);
+        if (price < below && (!must_fit || hn_assignment_fits(a, item, n))) {
+            below = price;
+            *ret_state = n;
+        }
+    }
+    return below;
 }
 
 /* Recomputes a node's cost; returns the change. */
@@ -426,25 +485,79 @@ int64_t hn_assignment_move(HnAssignment *a, uint32_t item, uint32_t state)
     return from == to ? delta : delta + refresh_delta(a, to);
 }
 
-bool hn_assignment_has_room(const HnAssignment *a, const HnAssignment *before, uint32_t item)
+/* Permille of the item's load on node n in a state. */
+static int64_t permille_on(const HnModel *m, uint32_t item, uint32_t state, uint32_t n)
+{
+    if (state == hn_model_out(m))
+        return 0;
+    if (state == m->n_nodes && m->items[item].is_floating)
+        return share_of(m, item, n);
+    return hn_model_position(m, item, state) == n ? 1000 : 0;
+}
+
+int64_t hn_assignment_price(const HnAssignment *a, uint32_t item, uint32_t state)
 {
     const HnModel *m = a->model;
     const HnItem *it = &m->items[item];
-    const int64_t *stay = &m->stay_bytes[(size_t)item * m->n_nodes],
-                  *used = a->used_bytes[it->kind];
-    uint32_t state = a->state[item];
+    uint32_t old = a->state[item];
+    int64_t delta = hn_model_unary(m, item, state) - hn_model_unary(m, item, old);
 
-    if (state < m->n_nodes) {
-        if (used[state] <= m->nodes[state].capacity_bytes[it->kind])
-            return true;
-        /* Beyond the reserve already; it adds nothing to that if all it needs is there. */
-        return it->need_bytes <= stay[state] && used[state] <= before->used_bytes[it->kind][state];
+    for (uint32_t n = 0; n < m->n_nodes; n++) {
+        int64_t gone = permille_on(m, item, old, n), come = permille_on(m, item, state, n);
+        if (gone == come)
+            continue;
+        delta += node_cost(
+                     a, n,
+                     a->load_mcpu[n] - it->demand_mcpu * gone / 1000 + it->demand_mcpu * come / 1000,
+                     a->weighted_mcpu[n] - it->weighted_mcpu * gone / 1000 +
+                         it->weighted_mcpu * come / 1000,
+                     a->bound_mcpu[n] - it->bound_mcpu * gone / 1000 + it->bound_mcpu * come / 1000,
+                     a->draw_mib[n] - it->draw_mib * gone / 1000 + it->draw_mib * come / 1000) -
+                 a->node_cost[n];
     }
-    for (uint32_t n = 0; n < m->n_nodes; n++)
-        if (stay[n] > 0 &&
-            used[n] > MAX(m->nodes[n].capacity_bytes[it->kind], before->used_bytes[it->kind][n]))
+    return delta;
+}
+
+bool hn_assignment_has_company(const HnAssignment *a, uint32_t item)
+{
+    return has_company(&a->model->items[item]);
+}
+
+/* Bytes of the item on node n in a state. */
+static int64_t bytes_on(const HnModel *m, uint32_t item, uint32_t state, uint32_t n)
+{
+    if (state == m->n_nodes)
+        return m->stay_bytes[(size_t)item * m->n_nodes + n];
+    return state == n ? m->items[item].need_bytes : 0;
+}
+
+bool hn_assignment_would_have_room(const HnAssignment *a, const HnAssignment *before, uint32_t item,
+                                   uint32_t state)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    const int64_t *stay = &m->stay_bytes[(size_t)item * m->n_nodes];
+    uint32_t now = a->state[item];
+
+    for (uint32_t n = 0; n < m->n_nodes; n++) {
+        int64_t bytes = bytes_on(m, item, state, n);
+        if (state < m->n_nodes ? n != state : bytes <= 0)
+            continue;
+        int64_t used = a->used_bytes[it->kind][n] - bytes_on(m, item, now, n) + bytes;
+        if (used <= m->nodes[n].capacity_bytes[it->kind])
+            continue;
+        /* Beyond the reserve already; it adds nothing to that if all it needs is there. */
+        bool is_no_worse = used <= before->used_bytes[it->kind][n] &&
+                           (state == m->n_nodes || it->need_bytes <= stay[n]);
+        if (!is_no_worse)
             return false;
+    }
     return true;
+}
+
+bool hn_assignment_has_room(const HnAssignment *a, const HnAssignment *before, uint32_t item)
+{
+    return hn_assignment_would_have_room(a, before, item, a->state[item]);
 }
 
 static int64_t clamp_cost(__int128 value)
@@ -499,6 +612,16 @@ int64_t hn_assignment_total(const HnAssignment *a)
     return clamp_cost(sum);
 }
 
+/* cost * own / all, own <= all; 128 bits only where the product needs them. */
+static int64_t part_of(int64_t cost, int64_t own, int64_t all)
+{
+    int64_t product;
+
+    if (!__builtin_mul_overflow(cost, own, &product))
+        return product / all;
+    return (int64_t)((__int128)cost * own / all);
+}
+
 /* An item's part of the stall on one node: in proportion to what it puts there. */
 static void add_node_share(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille,
                            HnCost *cost)
@@ -508,10 +631,14 @@ static void add_node_share(const HnAssignment *a, uint32_t item, uint32_t n, int
     int64_t all_w = MAX(a->weighted_mcpu[n], 1), all_b = MAX(a->bound_mcpu[n], 1);
     int64_t own_w = it->weighted_mcpu * permille / 1000, own_b = it->bound_mcpu * permille / 1000;
 
-    cost->cpu_ns_per_sec +=
-        (int64_t)((__int128)hn_cost_contention(node, a->load_mcpu[n], all_w) * own_w / all_w);
-    cost->bandwidth_ns_per_sec +=
-        (int64_t)((__int128)hn_cost_bandwidth(node, a->draw_mib[n], all_b) * own_b / all_b);
+    /* The node's cost is at hand; only where it is of two parts must they be told apart. */
+    bool is_contention = !node->bandwidth_mib && a->weighted_mcpu[n] == all_w;
+    int64_t contention = is_contention ? a->node_cost[n]
+                                       : hn_cost_contention(node, a->load_mcpu[n], all_w);
+    cost->cpu_ns_per_sec += part_of(contention, own_w, all_w);
+    if (node->bandwidth_mib)
+        cost->bandwidth_ns_per_sec +=
+            part_of(hn_cost_bandwidth(node, a->draw_mib[n], all_b), own_b, all_b);
 }
 
 void hn_assignment_item_cost(const HnAssignment *a, uint32_t item, HnCost *ret_cost)

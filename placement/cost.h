@@ -57,7 +57,7 @@ typedef struct {
     uint8_t *state; /* [n_items] */
     int64_t load_mcpu[HN_MAX_NODES];
     int64_t weighted_mcpu[HN_MAX_NODES];
-    int64_t bound_mcpu[HN_MAX_NODES];
+    int64_t bound_mcpu[HN_MAX_NODES]; /* this and the next only where the model has_bandwidth */
     int64_t draw_mib[HN_MAX_NODES];
     int64_t node_cost[HN_MAX_NODES];
     int64_t used_bytes[HN_MAX_KINDS][HN_MAX_NODES];
@@ -75,6 +75,11 @@ bool hn_assignment_fits(const HnAssignment *assignment, uint32_t item, uint32_t 
 /* Change of the total if the item left (first half) and then entered `state` (second half). */
 int64_t hn_assignment_leave(const HnAssignment *assignment, uint32_t item);
 int64_t hn_assignment_enter(const HnAssignment *assignment, uint32_t item, uint32_t state);
+/* The cheapest of `nodes` to enter, by hn_assignment_enter(), if it is below `below`: returns its price
+ * and sets ret_state; else returns `below`. Ties fall to the first. `must_fit`: only nodes where
+ * hn_assignment_fits(). This is where a search spends its time. */
+int64_t hn_assignment_enter_best(const HnAssignment *assignment, uint32_t item, HnNodemask nodes,
+                                 int64_t below, bool must_fit, uint32_t *ret_state);
 /* Cost of a node if these amounts were added to what is on it. */
 int64_t hn_assignment_node_cost(const HnAssignment *assignment, uint32_t node, int64_t load_mcpu,
                                 int64_t weighted_mcpu, int64_t bound_mcpu, int64_t draw_mib);
@@ -89,6 +94,13 @@ static inline int64_t hn_assignment_delta(const HnAssignment *assignment, uint32
 /* Puts the item into `state` (any state, also one that does not fit) and returns the change of the
  * total. */
 int64_t hn_assignment_move(HnAssignment *assignment, uint32_t item, uint32_t state);
+/* What hn_assignment_move() would return and hn_assignment_has_room() say after it, without doing it;
+ * for items without company only. */
+int64_t hn_assignment_price(const HnAssignment *assignment, uint32_t item, uint32_t state);
+bool hn_assignment_would_have_room(const HnAssignment *assignment, const HnAssignment *before,
+                                   uint32_t item, uint32_t state);
+/* Has the item company whose places matter to its cost? */
+bool hn_assignment_has_company(const HnAssignment *assignment, uint32_t item);
 /* Is there room wherever the item lies, counting as room what was as full in `before`? */
 bool hn_assignment_has_room(const HnAssignment *assignment, const HnAssignment *before,
                             uint32_t item);

@@ -203,7 +203,7 @@ HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *pa
     hn_audit_measure(&round);
 
     push_forced(&round);
-    round.wished = hn_assignment_new(round.model);
+    round.wished = hn_assignment_copy(round.before);
     if (snapshot->host->n_nodes > 1)
         hn_search(round.wished);
     pull_back_forced(&round);

@@ -52,7 +52,7 @@ typedef struct {
 
 /* The next record of one thread; true if it carries a fresh rate. */
 static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_delay_ns,
-                    uint64_t max_ucpu, uint64_t elapsed_ns, const HnPolicy *policy,
+                    uint64_t max_ucpu, uint64_t elapsed_ns, uint32_t weight,
                     HnPastThread *ret_thread, Waiting *waiting)
 {
     ret_thread->exec_ns = exec_ns;
@@ -68,7 +68,10 @@ static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_dela
     waiting->wanted_ns += (run_delay_ns - old->run_delay_ns) + (exec_ns - old->exec_ns);
     unsigned __int128 wanted_ns =
         (unsigned __int128)(exec_ns - old->exec_ns) + (run_delay_ns - old->run_delay_ns);
-    unsigned __int128 rate = wanted_ns * UCPU_PER_CPU / elapsed_ns;
+    /* Hours of CPU time in one round still fit 64 bits. */
+    unsigned __int128 rate = wanted_ns < UINT64_MAX / UCPU_PER_CPU
+                                 ? (uint64_t)wanted_ns * UCPU_PER_CPU / elapsed_ns
+                                 : wanted_ns * UCPU_PER_CPU / elapsed_ns;
     uint64_t sample_ucpu = rate > max_ucpu ? max_ucpu : (uint64_t)rate;
 
     if (!old->has_rate) {
@@ -77,7 +80,7 @@ static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_dela
         return true;
     }
     int64_t step = ((int64_t)sample_ucpu - (int64_t)old->smoothed_ucpu) *
-                   (int64_t)hn_demand_weight(elapsed_ns, policy->demand_halflife_ns) / 65536;
+                   (int64_t)weight / 65536;
     ret_thread->smoothed_ucpu = (uint64_t)((int64_t)old->smoothed_ucpu + step);
     return true;
 }
@@ -88,6 +91,7 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
     uint32_t n_threads = domain->n_vcpus + domain->n_workers;
     HnPastThread *threads = g_new0(HnPastThread, n_threads);
     uint32_t n_rated = 0;
+    uint32_t weight = hn_demand_weight(elapsed_ns, policy->demand_halflife_ns);
     Waiting waiting = {0}, ignored = {0};
 
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
@@ -96,7 +100,7 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
         threads[i].start_ticks = vcpu->start_ticks;
         n_rated +=
             advance(find_thread(record, vcpu->tid, vcpu->start_ticks, i), vcpu->exec_ns,
-                    vcpu->run_delay_ns, UCPU_PER_CPU, elapsed_ns, policy, &threads[i], &waiting);
+                    vcpu->run_delay_ns, UCPU_PER_CPU, elapsed_ns, weight, &threads[i], &waiting);
     }
     for (uint32_t i = 0; i < domain->n_workers; i++) {
         const HnWorker *worker = &domain->workers[i];
@@ -105,14 +109,13 @@ void hn_demand_update(HnPastDomain *record, const HnDomain *domain, uint64_t ela
         uint64_t max_ucpu = worker->kind == HN_WORKER_EMULATOR ? 16 * UCPU_PER_CPU : UCPU_PER_CPU;
         thread->tid = worker->tid;
         advance(find_thread(record, worker->tid, 0, domain->n_vcpus + i), worker->exec_ns,
-                worker->run_delay_ns, max_ucpu, elapsed_ns, policy, thread, &ignored);
+                worker->run_delay_ns, max_ucpu, elapsed_ns, weight, thread, &ignored);
     }
     if (waiting.wanted_ns > 0) {
         int64_t old = record->delay_permille;
         int64_t sample = (int64_t)((unsigned __int128)waiting.delay_ns * 1000 / waiting.wanted_ns);
-        int64_t weight =
-            record->n_samples ? hn_demand_weight(elapsed_ns, policy->demand_halflife_ns) : 65536;
-        record->delay_permille = (uint32_t)(old + (sample - old) * weight / 65536);
+        int64_t share = record->n_samples ? weight : 65536;
+        record->delay_permille = (uint32_t)(old + (sample - old) * share / 65536);
     }
     g_free(record->threads);
     record->threads = threads;

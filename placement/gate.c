@@ -136,8 +136,28 @@ static bool prune_together(HnRound *round, HnStanding *s)
     return true;
 }
 
+/* The same for a domain of one client without company, whose price can be had without the deed. */
+static bool prune_plain(HnRound *round, HnStanding *s)
+{
+    uint32_t item = s->first_item, state = round->before->state[item];
+
+    if (!hn_assignment_would_have_room(round->target, round->before, item, state))
+        return prune_together(round, s);
+    int64_t loss = round->target->state[item] != state
+                       ? hn_assignment_price(round->target, item, state)
+                       : 0;
+    s->gain_ns = loss + paid_for(round, s);
+    if (loss >= asked_of(s))
+        return false;
+    hn_assignment_move(round->target, item, state);
+    drop(s);
+    return true;
+}
+
 static bool prune_one(HnRound *round, HnStanding *s)
 {
+    if (s->split->n_clients == 1 && !hn_assignment_has_company(round->target, s->first_item))
+        return prune_plain(round, s);
     int64_t loss = put_back(round, round->target, s);
 
     if (has_room(round, round->target, s)) {

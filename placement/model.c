@@ -174,6 +174,8 @@ HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state)
     const HnItem *it = &model->items[item];
     HnSpread now, stuck;
 
+    if (state == model->n_nodes)
+        return model->stay_terms[item];
     spread_of(model, &model->splits[it->split].clients[it->client], &now, &stuck);
     return terms_in(model, item, state, &now, &stuck);
 }
@@ -194,6 +196,8 @@ static void fill_unary(HnModel *model, uint32_t item)
         if (state == model->n_nodes || (!it->is_fixed && (it->allowed >> state & 1)) ||
             it->initial == state)
             terms = terms_in(model, item, state, &now, &stuck);
+        if (state == model->n_nodes)
+            model->stay_terms[item] = terms;
         __int128 sum =
             (__int128)terms.remote_ns + terms.moving_ns + terms.device_ns + terms.roaming_ns;
         if (state < model->n_nodes && (int32_t)state != it->home_now)
@@ -376,6 +380,7 @@ HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *split
 
     model->items = g_new0(HnItem, model->n_items);
     model->unary = g_new0(int64_t, (size_t)model->n_items * (host->n_nodes + 1));
+    model->stay_terms = g_new0(HnTerms, model->n_items);
     model->stay_bytes = g_new0(int64_t, (size_t)model->n_items * host->n_nodes);
     model->share = g_new0(uint16_t, (size_t)model->n_items * host->n_nodes);
     uint32_t item = 0;
@@ -395,6 +400,8 @@ HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *split
     price_groups(model);
     for (uint32_t r = 0; r < host->n_nodes; r++)
         fill_node(model, r, other_mcpu ? other_mcpu[model->node_index[r]] : 0);
+    for (uint32_t r = 0; r < host->n_nodes; r++)
+        model->has_bandwidth |= model->nodes[r].bandwidth_mib > 0;
     for (uint32_t i = 0; i < model->n_items; i++) {
         fill_memory(model, i, &splits[model->items[i].split].clients[model->items[i].client]);
         fill_unary(model, i);
@@ -409,6 +416,7 @@ void hn_model_free(HnModel *model)
     g_free(model->distance);
     g_free(model->items);
     g_free(model->unary);
+    g_free(model->stay_terms);
     g_free(model->stay_bytes);
     g_free(model->share);
     g_free(model->group_size);

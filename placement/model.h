@@ -54,6 +54,14 @@ typedef struct {
     int64_t kin_factor; /* ns per second and unit of (distance - 10) to each sibling */
 } HnItem;
 
+/* The unary terms of an item in a state, apart; nanoseconds of stall per second. */
+typedef struct {
+    int64_t remote_ns;
+    int64_t moving_ns;
+    int64_t device_ns;
+    int64_t roaming_ns; /* unpinned vCPUs meet by chance where they are not wanted */
+} HnTerms;
+
 typedef struct {
     const HnHost *host;
     const HnPolicy *policy;
@@ -61,6 +69,7 @@ typedef struct {
     uint32_t n_items;
     uint32_t n_groups, n_antis;
     uint32_t n_kinds;
+    bool has_bandwidth; /* of some node it is known what its memory serves */
     uint64_t kind_page_bytes[HN_MAX_KINDS]; /* 0 for ordinary memory */
     uint32_t node_index[HN_MAX_NODES];      /* canonical number -> index into HnHost.nodes */
     uint32_t node_rank[HN_MAX_NODES];       /* and back */
@@ -69,6 +78,7 @@ typedef struct {
     uint8_t *distance;     /* [n_nodes * n_nodes], canonical */
     HnItem *items;         /* [n_items], canonical */
     int64_t *unary; /* [n_items * (n_nodes + 1)]: sum of HnTerms and change_ns; last column: stay */
+    HnTerms *stay_terms; /* [n_items]: what the last column of unary is made of */
     int64_t *stay_bytes; /* [n_items * n_nodes]: movable and growth, where they are counted while it
                             stays */
     uint16_t *share;     /* [n_items * n_nodes] permille of its load while it stays */
@@ -117,13 +127,6 @@ static inline uint32_t hn_model_position(const HnModel *model, uint32_t item, ui
     return state < model->n_nodes ? state : (uint32_t)model->items[item].stay_node;
 }
 
-/* The unary terms of an item in a state, apart; nanoseconds of stall per second. */
-typedef struct {
-    int64_t remote_ns;
-    int64_t moving_ns;
-    int64_t device_ns;
-    int64_t roaming_ns; /* unpinned vCPUs meet by chance where they are not wanted */
-} HnTerms;
 HnTerms hn_model_terms(const HnModel *model, uint32_t item, uint32_t state);
 
 /* Least gain, in ns of stall per second, that a change of home of that (weighted) demand must

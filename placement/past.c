@@ -105,8 +105,18 @@ HnPastDomain *hn_past_find(const HnPast *past, const char *uuid)
 
 HnPastDomain *hn_past_domain(HnPast *past, const HnDomain *domain, uint64_t now_ns)
 {
-    HnPastDomain *record = hn_past_find(past, domain->uuid);
+    HnPastDomain *record = NULL;
 
+    if (past->cursor < past->domains->len)
+        record = g_ptr_array_index(past->domains, past->cursor);
+    if (!record || strcmp(record->uuid, domain->uuid) != 0) {
+        past->cursor = lower_bound(past, domain->uuid);
+        record = past->cursor < past->domains->len
+                     ? g_ptr_array_index(past->domains, past->cursor)
+                     : NULL;
+        if (record && strcmp(record->uuid, domain->uuid) != 0)
+            record = NULL;
+    }
     if (record && (record->pid != domain->pid || record->start_ticks != domain->start_ticks)) {
         g_ptr_array_remove(past->domains, record);
         record = NULL;
@@ -117,13 +127,16 @@ HnPastDomain *hn_past_domain(HnPast *past, const HnDomain *domain, uint64_t now_
         record->pid = domain->pid;
         record->start_ticks = domain->start_ticks;
         record->first_seen_ns = now_ns;
-        g_ptr_array_insert(past->domains, (gint)lower_bound(past, domain->uuid), record);
+        past->cursor = lower_bound(past, domain->uuid);
+        g_ptr_array_insert(past->domains, (gint)past->cursor, record);
     }
+    past->cursor++;
     return record;
 }
 
 void hn_past_begin(HnPast *past, uint32_t n_nodes)
 {
+    past->cursor = 0;
     if (past->n_nodes == n_nodes)
         return;
     /* A node came or went (memory hotplug): every index in the records may mean something else now.

@@ -85,6 +85,7 @@ struct HnPast {
     uint64_t *other_load_mcpu;      /* [n_nodes] smoothed */
     uint64_t *other_load_held_mcpu; /* [n_nodes] */
     GPtrArray *domains;             /* HnPastDomain *, ascending uuid */
+    guint cursor;                   /* after the domain found last: they are asked for in order */
 };
 
 /* The record of a domain, created or reset as its identity demands. Snapshots come sorted, so the

@@ -106,9 +106,11 @@ static void add_pins(const HnRound *round, HnPlan *plan, uint32_t *step)
     *step += plan->actions->len > n_before;
 }
 
-static void collect_transfers(const HnRound *round, GArray *transfers)
+/* Returns the block that all their left_bytes are in. */
+static uint64_t *collect_transfers(const HnRound *round, GArray *transfers)
 {
     const HnModel *m = round->model;
+    uint64_t *left_bytes = g_new0(uint64_t, (size_t)m->n_items * m->n_nodes + 1);
 
     for (uint32_t k = 0; k < round->n_domains; k++) {
         const HnStanding *s = &round->standings[round->order[k]];
@@ -119,7 +121,7 @@ static void collect_transfers(const HnRound *round, GArray *transfers)
                                  .client = c,
                                  .gain_ns = s->gain_ns,
                                  .to = hn_round_state(round, round->target, s, c)};
-            transfer.left_bytes = g_new0(uint64_t, m->n_nodes);
+            transfer.left_bytes = &left_bytes[(size_t)transfers->len * m->n_nodes];
             for (uint32_t r = 0; r < m->n_nodes; r++) {
                 if (r == transfer.to)
                     continue;
@@ -129,6 +131,7 @@ static void collect_transfers(const HnRound *round, GArray *transfers)
             g_array_append_val(transfers, transfer);
         }
     }
+    return left_bytes;
 }
 
 /* More gain per byte first; then fewer bytes. */
@@ -288,7 +291,7 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
     Layout l = {.round = round, .plan = plan, .transfers = transfers, .step = *step};
     uint32_t n_slices = 0;
 
-    collect_transfers(round, transfers);
+    g_autofree uint64_t *left_bytes = collect_transfers(round, transfers);
     if (transfers->len > 0)
         g_array_sort(transfers, compare_transfers);
     for (uint32_t k = 0; k < HN_MAX_KINDS; k++)
@@ -305,8 +308,6 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
     spread_shared(&l);
     l.step += plan->actions->len > n_before;
     *step = l.step;
-    for (guint i = 0; i < transfers->len; i++)
-        g_free(g_array_index(transfers, Transfer, i).left_bytes);
 }
 
 /* The fence: for domains that are at home and known to be, where the admin of the host asked for it.

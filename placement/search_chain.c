@@ -52,19 +52,14 @@ static void index_items(Chains *c)
 static int64_t best_wish(const HnAssignment *a, uint32_t item, uint32_t avoid, uint32_t *ret_state)
 {
     const HnModel *m = a->model;
-    int64_t leave = hn_assignment_leave(a, item), best = INT64_MAX;
+    HnNodemask others = m->items[item].allowed;
 
-    for (HnNodemask rest = m->items[item].allowed; rest; rest &= rest - 1) {
-        uint32_t n = (uint32_t)__builtin_ctzll(rest);
-        if (n == avoid || n == a->state[item])
-            continue;
-        int64_t delta = leave + hn_assignment_enter(a, item, n);
-        if (delta < best) {
-            best = delta;
-            *ret_state = n;
-        }
-    }
-    return best;
+    if (avoid < m->n_nodes)
+        others &= ~(UINT64_C(1) << avoid);
+    if (a->state[item] < m->n_nodes)
+        others &= ~(UINT64_C(1) << a->state[item]);
+    int64_t price = hn_assignment_enter_best(a, item, others, INT64_MAX, false, ret_state);
+    return price == INT64_MAX ? price : price + hn_assignment_leave(a, item);
 }
 
 static bool has_room_for_all(const Chains *c, uint32_t length)

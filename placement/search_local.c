@@ -30,19 +30,13 @@ static bool pass_of_moves(HnAssignment *a, const HnMovable *movable)
     bool has_moved = false;
 
     for (uint32_t k = 0; k < movable->count; k++) {
-        uint32_t item = movable->items[k], best_state = 0;
-        int64_t leave = hn_assignment_leave(a, item), best = 0;
-        for (HnNodemask rest = m->items[item].allowed; rest; rest &= rest - 1) {
-            uint32_t n = (uint32_t)__builtin_ctzll(rest);
-            if (n == a->state[item])
-                continue;
-            int64_t delta = leave + hn_assignment_enter(a, item, n);
-            if (delta < best && hn_assignment_fits(a, item, n)) {
-                best = delta;
-                best_state = n;
-            }
-        }
-        if (best < 0) {
+        uint32_t item = movable->items[k], best_state = m->n_nodes;
+        HnNodemask others = m->items[item].allowed;
+        if (a->state[item] < m->n_nodes)
+            others &= ~(UINT64_C(1) << a->state[item]);
+        hn_assignment_enter_best(a, item, others, -hn_assignment_leave(a, item), true,
+                                 &best_state);
+        if (best_state != m->n_nodes) {
             hn_assignment_move(a, item, best_state);
             has_moved = true;
         }
@@ -135,15 +129,7 @@ static bool set_down_anew(HnAssignment *a, const HnAssignment *before, const HnM
     qsort(out, n_out, sizeof(Sized), compare_sized);
     for (uint32_t k = 0; k < n_out; k++) {
         uint32_t item = out[k].item, best_state = m->n_nodes;
-        int64_t best = INT64_MAX;
-        for (HnNodemask rest = m->items[item].allowed; rest; rest &= rest - 1) {
-            uint32_t n = (uint32_t)__builtin_ctzll(rest);
-            int64_t cost = hn_assignment_enter(a, item, n);
-            if (cost < best && hn_assignment_fits(a, item, n)) {
-                best = cost;
-                best_state = n;
-            }
-        }
+        hn_assignment_enter_best(a, item, m->items[item].allowed, INT64_MAX, true, &best_state);
         hn_assignment_move(a, item, best_state);
         if (best_state == m->n_nodes && !hn_assignment_has_room(a, before, item))
             return false;
@@ -159,12 +145,20 @@ static HnMovable *movable_new(const HnModel *m)
     for (uint32_t i = 0; i < m->n_items; i++)
         if (!m->items[i].is_fixed && m->items[i].allowed)
             movable->items[movable->count++] = i;
+    g_autofree Sized *sized = g_new(Sized, movable->count + 1);
+    for (uint32_t k = 0; k < movable->count; k++)
+        sized[k] = (Sized){-m->items[movable->items[k]].demand_mcpu, 0, movable->items[k]};
+    qsort(sized, movable->count, sizeof(Sized), compare_sized);
+    movable->by_demand = g_new(uint32_t, movable->count + 1);
+    for (uint32_t k = 0; k < movable->count; k++)
+        movable->by_demand[k] = sized[k].item;
     return movable;
 }
 
 static void movable_free(HnMovable *movable)
 {
     g_free(movable->items);
+    g_free(movable->by_demand);
     g_free(movable);
 }
 

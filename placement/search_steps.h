@@ -10,6 +10,7 @@
 typedef struct {
     uint32_t count;
     uint32_t *items;
+    uint32_t *by_demand; /* the same, least demand first; ties in canonical order */
 } HnMovable;
 
 /* One pass of exchanges; true if it improved anything. */

@@ -122,19 +122,7 @@ static bool swap_by_wish(HnAssignment *a, const HnAssignment *before, const HnMo
 typedef struct {
     int64_t demand_mcpu;
     uint32_t item;
-    uint32_t node;
 } Placed;
-
-static int compare_placed(const void *a, const void *b)
-{
-    const Placed *left = a, *right = b;
-
-    if (left->node != right->node)
-        return left->node < right->node ? -1 : 1;
-    if (left->demand_mcpu != right->demand_mcpu)
-        return left->demand_mcpu < right->demand_mcpu ? -1 : 1;
-    return left->item < right->item ? -1 : left->item > right->item;
-}
 
 /* Load per thousandth of capacity. */
 static int64_t pressure(const HnAssignment *a, uint32_t n)
@@ -165,20 +153,25 @@ static bool swap_by_load(HnAssignment *a, const HnAssignment *before, const HnMo
 {
     const HnModel *m = a->model;
     g_autofree Placed *placed = g_new(Placed, movable->count + 1);
-    uint32_t start[HN_MAX_NODES + 1] = {0}, count = 0;
+    uint32_t start[HN_MAX_NODES + 1] = {0}, fill[HN_MAX_NODES];
     bool has_moved = false;
 
+    /* By node and within it by demand: a counting sort of what is sorted by demand already. */
     for (uint32_t k = 0; k < movable->count; k++) {
-        uint32_t item = movable->items[k];
-        if (m->items[item].is_floating && a->state[item] == m->n_nodes)
-            continue;
-        placed[count] =
-            (Placed){m->items[item].demand_mcpu, item, hn_model_position(m, item, a->state[item])};
-        start[placed[count++].node + 1]++;
+        uint32_t item = movable->by_demand[k];
+        if (!m->items[item].is_floating || a->state[item] != m->n_nodes)
+            start[hn_model_position(m, item, a->state[item]) + 1]++;
     }
-    qsort(placed, count, sizeof(Placed), compare_placed);
-    for (uint32_t n = 0; n < m->n_nodes; n++)
+    for (uint32_t n = 0; n < m->n_nodes; n++) {
         start[n + 1] += start[n];
+        fill[n] = start[n];
+    }
+    for (uint32_t k = 0; k < movable->count; k++) {
+        uint32_t item = movable->by_demand[k];
+        if (!m->items[item].is_floating || a->state[item] != m->n_nodes)
+            placed[fill[hn_model_position(m, item, a->state[item])]++] =
+                (Placed){m->items[item].demand_mcpu, item};
+    }
     for (uint32_t p = 0; p < m->n_nodes; p++)
         for (uint32_t n = 0; n < m->n_nodes; n++) {
             int64_t gap = pressure(a, p) - pressure(a, n);

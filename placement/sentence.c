@@ -4,16 +4,39 @@
  */
 #include "sentence.h"
 
+/* Longer than almost every sentence: they are made by the thousand. */
+#define TYPICAL_LENGTH 224
 #define HOUR_MOVES_TEXT "moves in the last hour"
 
-char *hn_sentence_bytes(uint64_t bytes)
+/* A number in decimal. A thousand domains make ten thousand of them every round, and printf takes
+ * ten times as long for one. */
+static void append_int(GString *text, int64_t value)
 {
-    if (bytes >= UINT64_C(10) << 30)
-        return g_strdup_printf("%" G_GUINT64_FORMAT " GiB", bytes >> 30);
-    if (bytes >= UINT64_C(1) << 30)
-        return g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " GiB", bytes >> 30,
-                               (bytes >> 20) % 1024 * 10 / 1024);
-    return g_strdup_printf("%" G_GUINT64_FORMAT " MiB", bytes >> 20);
+    char digits[20];
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    uint32_t at = sizeof(digits);
+
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        g_string_append_c(text, '-');
+    g_string_append_len(text, &digits[at], (gssize)(sizeof(digits) - at));
+}
+
+static void append_bytes(GString *text, uint64_t bytes)
+{
+    if (bytes < UINT64_C(1) << 30) {
+        append_int(text, (int64_t)(bytes >> 20));
+        g_string_append(text, " MiB");
+        return;
+    }
+    append_int(text, (int64_t)(bytes >> 30));
+    if (bytes < UINT64_C(10) << 30) {
+        g_string_append_c(text, '.');
+        append_int(text, (int64_t)((bytes >> 20) % 1024 * 10 / 1024));
+    }
+    g_string_append(text, " GiB");
 }
 
 static void append_cpus(GString *text, int64_t mcpu)
@@ -24,8 +47,10 @@ static void append_cpus(GString *text, int64_t mcpu)
 
 static void append_permille(GString *text, uint64_t permille)
 {
-    g_string_append_printf(text, "%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " %%", permille / 10,
-                           permille % 10);
+    append_int(text, (int64_t)(permille / 10));
+    g_string_append_c(text, '.');
+    append_int(text, (int64_t)(permille % 10));
+    g_string_append(text, " %");
 }
 
 /* "node 2", "nodes 0 and 1", "no home" for today's or the wanted homes of all clients. */
@@ -46,21 +71,20 @@ static void append_homes(const HnRound *round, GString *text, const HnVerdict *v
     }
     uint32_t count = (uint32_t)__builtin_popcountll(mask);
     g_string_append(text, count == 1 ? "node " : "nodes ");
-    for (; mask; mask &= mask - 1, listed++)
-        g_string_append_printf(text, "%s%d",
-                               listed == 0           ? ""
-                               : listed + 1 == count ? " and "
-                                                     : ", ",
-                               round->snapshot->host->nodes[__builtin_ctzll(mask)].id);
+    for (; mask; mask &= mask - 1, listed++) {
+        if (listed > 0)
+            g_string_append(text, listed + 1 == count ? " and " : ", ");
+        append_int(text, round->snapshot->host->nodes[__builtin_ctzll(mask)].id);
+    }
 }
 
 static void append_gain(GString *text, const HnStanding *s)
 {
-    int64_t weighted = s->threshold_ns;
-
-    g_string_append_printf(
-        text, "gain %" G_GINT64_FORMAT " ms of stall per second, %" G_GINT64_FORMAT " asked",
-        s->gain_ns / 1000000, weighted / 1000000);
+    g_string_append(text, "gain ");
+    append_int(text, s->gain_ns / 1000000);
+    g_string_append(text, " ms of stall per second, ");
+    append_int(text, s->threshold_ns / 1000000);
+    g_string_append(text, " asked");
 }
 
 static int64_t demand_of(const HnVerdict *verdict)
@@ -76,23 +100,29 @@ static int64_t demand_of(const HnVerdict *verdict)
 static void append_move(const HnRound *round, GString *text, const HnStanding *s,
                         const HnVerdict *verdict)
 {
-    g_autofree char *bytes = hn_sentence_bytes(verdict->bytes_to_move);
     bool is_advice = s->is_advised;
 
     g_string_append(text, is_advice ? "Would go from " : "Goes from ");
     append_homes(round, text, verdict, false);
     g_string_append(text, " to ");
     append_homes(round, text, verdict, true);
-    g_string_append_printf(
-        text, ", moving %s in about %" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT " s: ", bytes,
-        verdict->move_ms / 1000, verdict->move_ms % 1000 / 100);
+    g_string_append(text, ", moving ");
+    append_bytes(text, verdict->bytes_to_move);
+    g_string_append(text, " in about ");
+    append_int(text, (int64_t)(verdict->move_ms / 1000));
+    g_string_append_c(text, '.');
+    append_int(text, (int64_t)(verdict->move_ms % 1000 / 100));
+    g_string_append(text, " s: ");
 }
 
 static void append_change(GString *text, const char *what, int64_t now_ns, int64_t after_ns)
 {
-    g_string_append_printf(text,
-                           "%s %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " ms of stall per second",
-                           what, now_ns / 1000000, after_ns / 1000000);
+    g_string_append(text, what);
+    g_string_append_c(text, ' ');
+    append_int(text, now_ns / 1000000);
+    g_string_append(text, " to ");
+    append_int(text, after_ns / 1000000);
+    g_string_append(text, " ms of stall per second");
 }
 
 static void describe_move(const HnRound *round, GString *text, const HnStanding *s,
@@ -152,7 +182,11 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
         append_change(text, "cost falls from", now->total_ns_per_sec, after->total_ns_per_sec);
         break;
     }
-    g_string_append_printf(text, "; score %u to %u.", v->score_now, v->score_after);
+    g_string_append(text, "; score ");
+    append_int(text, v->score_now);
+    g_string_append(text, " to ");
+    append_int(text, v->score_after);
+    g_string_append_c(text, '.');
 }
 
 /* Frozen by its own state or by its admin. */
@@ -245,10 +279,13 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
     case HN_REASON_UNCONFIRMED:
         g_string_append(text, "Would go to ");
         append_homes(round, text, v, true);
-        g_string_append_printf(text, " (");
+        g_string_append(text, " (");
         append_gain(text, s);
-        g_string_append_printf(text, "); seen in %u of %u rounds needed.", record->n_confirmed,
-                               round->policy->confirm_rounds);
+        g_string_append(text, "); seen in ");
+        append_int(text, record->n_confirmed);
+        g_string_append(text, " of ");
+        append_int(text, round->policy->confirm_rounds);
+        g_string_append(text, " rounds needed.");
         return true;
     case HN_REASON_NODE_FULL:
         g_string_append_printf(text, "Node %d would be better but has no room for its memory.",
@@ -337,7 +374,9 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
     default:
         g_string_append(text, "No better place is worth a move: ");
         append_permille(text, v->bytes_local_permille);
-        g_string_append_printf(text, " of its memory is local, score %u.", v->score_now);
+        g_string_append(text, " of its memory is local, score ");
+        append_int(text, v->score_now);
+        g_string_append_c(text, '.');
         return;
     }
 }
@@ -345,7 +384,7 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
 char *hn_sentence_verdict(const HnRound *round, const HnStanding *s, const HnVerdict *v,
                           int32_t better)
 {
-    GString *text = g_string_new(NULL);
+    GString *text = g_string_sized_new(TYPICAL_LENGTH);
 
     if (describe_freeze(round, text, s, v) || describe_hold(round, text, s, v, better))
         return g_string_free(text, FALSE);
@@ -374,11 +413,11 @@ char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_mana
         g_string_append_printf(text, "Nothing to do for %u managed of %u domains; score %u.",
                                n_managed, round->n_domains, plan->score_now);
     } else {
-        g_autofree char *amount = hn_sentence_bytes(bytes);
-        g_string_append_printf(
-            text,
-            "%u of %u managed domains get a home or their memory back, %s to move; score %u to %u.",
-            n_acting, n_managed, amount, plan->score_now, plan->score_after);
+        g_string_append_printf(text, "%u of %u managed domains get a home or their memory back, ",
+                               n_acting, n_managed);
+        append_bytes(text, bytes);
+        g_string_append_printf(text, " to move; score %u to %u.", plan->score_now,
+                               plan->score_after);
     }
     if (plan->is_overfull)
         g_string_append_printf(

@@ -12,5 +12,3 @@ char *hn_sentence_verdict(const HnRound *round, const HnStanding *standing,
                           const HnVerdict *verdict, int32_t better_node);
 char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_managed,
                        uint32_t n_acting);
-/* "1.5 GiB", "64 MiB"; caller frees. */
-char *hn_sentence_bytes(uint64_t bytes);

@@ -19,8 +19,8 @@
 static void costs_of(const HnRound *round, const HnAssignment *a, const HnStanding *s,
                      HnCost *ret_cost)
 {
-    *ret_cost = (HnCost){0};
-    for (uint32_t c = 0; c < s->split->n_clients; c++) {
+    hn_assignment_item_cost(a, s->first_item, ret_cost);
+    for (uint32_t c = 1; c < s->split->n_clients; c++) {
         HnCost part;
         hn_assignment_item_cost(a, s->first_item + c, &part);
         hn_cost_add(ret_cost, &part);
@@ -146,11 +146,15 @@ static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_
     for (uint32_t r = 0; r < m->n_nodes; r++) {
         if (!(homes >> m->node_index[r] & 1) || round->target->state[s->first_item] == r)
             continue;
-        /* The table holds nothing for homes that are not allowed. */
-        HnTerms terms = hn_model_terms(m, s->first_item, r);
-        int64_t delta = leave + hn_assignment_enter(round->target, s->first_item, r) -
-                        hn_model_unary(m, s->first_item, r) + terms.remote_ns + terms.moving_ns +
-                        terms.device_ns;
+        const HnItem *it = &m->items[s->first_item];
+        int64_t delta = leave + hn_assignment_enter(round->target, s->first_item, r);
+        if (it->allowed >> r & 1) {
+            delta -= (int32_t)r != it->home_now ? it->change_ns : 0;
+        } else { /* the table holds nothing for homes that are not allowed */
+            HnTerms terms = hn_model_terms(m, s->first_item, r);
+            delta += terms.remote_ns + terms.moving_ns + terms.device_ns -
+                     hn_model_unary(m, s->first_item, r);
+        }
         if (delta < best) {
             best = delta;
             *ret_state = r;
