@@ -68,8 +68,8 @@ static void look_run(HnQmpErrand *errand)
     errand->n_waiting = 1; /* ours, so that the last answer cannot come before the last question */
     for (GList *link = entries; link; link = link->next) {
         HnQmpGuest *guest = ((HnQmpEntry *)link->data)->guest;
+        hn_qmp_guest_check_alive(guest); /* or its view ends here */
         const HnQmpView *view = hn_qmp_guest_view(guest);
-        hn_qmp_guest_check_alive(guest);
         if (hn_qmp_guest_is_overdue(guest, now_us) ||
             (look->uuid && !(view && strcmp(view->info->uuid, look->uuid) == 0)))
             continue;

@@ -4,6 +4,7 @@
  */
 #include "fake-qemu.h"
 
+#include "qmp/client.h"
 #include "qmp/server.h"
 
 #include <errno.h>
@@ -11,12 +12,15 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define N_VCPUS 2
 #define FIRST_VCPU_TID 1000001 /* above what a kernel gives by default */
 #define IOTHREAD_TID 1000009
+/* For what the test asks a real QEMU. */
+#define ADMIN_TIMEOUT_MS 30000
 
 struct FakeQemu {
     char *dir, *socket, *name;
@@ -307,24 +311,50 @@ void fake_qemu_free(FakeQemu *qemu)
 
 struct RealQemu {
     char *dir;
-    GPid pid; /* 0: ended */
+    char *admin_path;   /* in a directory of its own: every socket of dir is a guest's */
+    HnQmpClient *admin; /* NULL until asked */
+    GPid pid;           /* 0: ended */
 };
 
-RealQemu *real_qemu_start(const char *name, uint64_t memory_bytes, char ret_uuid[HN_UUID_LEN + 1])
+/* A file is there before anybody listens: the kernel's table tells (flag 0x10000), without taking a
+ * monitor's one place for a client. */
+static bool is_listening(const char *path)
+{
+    g_autofree char *table = NULL;
+    if (!g_file_get_contents("/proc/net/unix", &table, NULL, NULL))
+        return g_file_test(path, G_FILE_TEST_EXISTS);
+    g_auto(GStrv) lines = g_strsplit(table, "\n", -1);
+    for (char **line = lines; *line; line++)
+        if (g_str_has_suffix(*line, path) && strstr(*line, " 00010000 "))
+            return true;
+    return false;
+}
+
+/* In the child: a failing test leaves no guest behind. */
+static void die_with_parent(gpointer user_data)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+RealQemu *real_qemu_start_as(const char *name, const char *uuid, uint64_t memory_bytes,
+                             const char *const *more)
 {
     g_autofree char *program = g_find_program_in_path("qemu-system-x86_64");
-    g_autofree char *uuid = g_uuid_string_random();
     g_autoptr(GError) error = NULL;
     if (!program)
         return NULL;
     RealQemu *qemu = g_new0(RealQemu, 1);
     qemu->dir = g_dir_make_tmp("homenode-qemu-XXXXXX", NULL);
+    qemu->admin_path = g_build_filename(qemu->dir, "admin", "qmp", NULL);
+    g_autofree char *admin_dir = g_path_get_dirname(qemu->admin_path);
+    g_assert_cmpint(g_mkdir(admin_dir, 0700), ==, 0);
     g_autofree char *socket = g_build_filename(qemu->dir, "vm.qmp", NULL);
     g_autofree char *qmp = g_strdup_printf("unix:%s,server=on,wait=off", socket);
+    g_autofree char *admin = g_strdup_printf("unix:%s,server=on,wait=off", qemu->admin_path);
     g_autofree char *named = g_strdup_printf("%s,debug-threads=on", name);
     g_autofree char *mib = g_strdup_printf("%" G_GUINT64_FORMAT, memory_bytes >> 20);
     /* hpet=off and a machine without disks: its firmware ends in HLT and takes no CPU. */
-    const char *argv[] = {program,
+    const char *base[] = {program,
                           "-name",
                           named,
                           "-uuid",
@@ -345,15 +375,55 @@ RealQemu *real_qemu_start(const char *name, uint64_t memory_bytes, char ret_uuid
                           "iothread,id=iothread1",
                           "-qmp",
                           qmp,
-                          NULL};
-    g_spawn_async(NULL, (char **)argv, NULL,
+                          "-qmp",
+                          admin};
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    for (size_t i = 0; i < G_N_ELEMENTS(base); i++)
+        g_ptr_array_add(argv, (gpointer)base[i]);
+    for (; more && *more; more++)
+        g_ptr_array_add(argv, (gpointer)*more);
+    g_ptr_array_add(argv, NULL);
+    g_spawn_async(NULL, (char **)argv->pdata, NULL,
                   G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL |
                       G_SPAWN_STDERR_TO_DEV_NULL,
-                  NULL, NULL, &qemu->pid, &error);
+                  die_with_parent, NULL, &qemu->pid, &error);
     g_assert_no_error(error);
-    wait_for_file(socket);
-    g_strlcpy(ret_uuid, uuid, HN_UUID_LEN + 1);
+    /* The last of its sockets: a loaded machine takes its time. */
+    for (guint i = 0; i < 3000 && !is_listening(qemu->admin_path); i++)
+        g_usleep(10 * 1000);
+    g_assert_true(is_listening(qemu->admin_path));
     return qemu;
+}
+
+RealQemu *real_qemu_start(const char *name, uint64_t memory_bytes, char ret_uuid[HN_UUID_LEN + 1])
+{
+    g_autofree char *uuid = g_uuid_string_random();
+    g_strlcpy(ret_uuid, uuid, HN_UUID_LEN + 1);
+    return real_qemu_start_as(name, uuid, memory_bytes, NULL);
+}
+
+json_object *real_qemu_ask(RealQemu *qemu, const char *command, const char *arguments)
+{
+    g_autoptr(GError) error = NULL;
+    json_object *value = NULL;
+    HnQmpClientOptions options = hn_qmp_client_options_default;
+    options.greeting_timeout_ms = ADMIN_TIMEOUT_MS;
+    if (!qemu->admin)
+        qemu->admin = hn_qmp_client_new(qemu->admin_path, &options, NULL, NULL);
+    hn_qmp_client_call_sync(qemu->admin, command, arguments ? json_tokener_parse(arguments) : NULL,
+                            ADMIN_TIMEOUT_MS, &value, &error);
+    g_assert_no_error(error);
+    return value;
+}
+
+void real_qemu_tell(RealQemu *qemu, const char *command, const char *arguments)
+{
+    json_object_put(real_qemu_ask(qemu, command, arguments));
+}
+
+int64_t real_qemu_pid(const RealQemu *qemu)
+{
+    return qemu->pid;
 }
 
 const char *real_qemu_dir(const RealQemu *qemu)
@@ -376,7 +446,9 @@ void real_qemu_free(RealQemu *qemu)
     if (!qemu)
         return;
     real_qemu_quit(qemu);
+    g_clear_pointer(&qemu->admin, hn_qmp_client_unref);
     remove_tree(qemu->dir);
+    g_free(qemu->admin_path);
     g_free(qemu->dir);
     g_free(qemu);
 }

@@ -7,6 +7,8 @@
 
 #include "backend/backend-qmp.h"
 
+#include <json-c/json.h>
+
 #define FAKE_QEMU_UUID "5d1f0a52-8f0e-4f0c-9d3a-0c6b8a1f2e77"
 
 /* 2 vCPUs, iothread 1, one piece of RAM, TCG, 8 host CPUs. The process is ours: SO_PEERCRED says
@@ -24,6 +26,14 @@ void fake_qemu_free(FakeQemu *qemu);
 /* NULL: this machine has no qemu-system-x86_64. Running, under TCG, with an iothread. */
 typedef struct RealQemu RealQemu;
 RealQemu *real_qemu_start(const char *name, uint64_t memory_bytes, char ret_uuid[HN_UUID_LEN + 1]);
+/* The same with this uuid and more arguments (NULL-terminated, may be NULL). */
+RealQemu *real_qemu_start_as(const char *name, const char *uuid, uint64_t memory_bytes,
+                             const char *const *more);
+/* What its administrator does, through a monitor of its own that no back end sees. arguments: JSON
+ * or NULL. Errors end the test. */
+json_object *real_qemu_ask(RealQemu *qemu, const char *command, const char *arguments);
+void real_qemu_tell(RealQemu *qemu, const char *command, const char *arguments);
+int64_t real_qemu_pid(const RealQemu *qemu);
 const char *real_qemu_dir(const RealQemu *qemu);
 void real_qemu_quit(RealQemu *qemu);
 void real_qemu_free(RealQemu *qemu);
