@@ -182,6 +182,7 @@ HnEnd hn_restore(const HnControl *control, const char *uuid)
     g_autoptr(HnDomainInfo) info = NULL;
     g_autoptr(GError) error = NULL;
     HnEnd first = {.reason = HN_REASON_RELEASED};
+    bool keeps_emulator;
 
     if (!entry || entry->pieces->len == 0)
         return forget(control, uuid, HN_REASON_RELEASED, "nothing was changed");
@@ -193,11 +194,13 @@ HnEnd hn_restore(const HnControl *control, const char *uuid)
     if (!is_same(control, entry, info))
         return forget(control, uuid, HN_REASON_VANISHED, "the domain was restarted: nothing to restore");
     first = restore_inherited(control, info, entry);
+    /* The next try must still find whose pin it is that they have. */
+    keeps_emulator = first.reason != HN_REASON_RELEASED;
     for (guint i = 0; i < entry->pieces->len; i++) {
         const HnPiece *piece = &g_array_index(entry->pieces, HnPiece, i);
         HnEnd end = restore_piece(control, info, entry, piece);
 
-        if (end.reason == HN_REASON_RELEASED)
+        if (end.reason == HN_REASON_RELEASED && !(keeps_emulator && piece->kind == HN_PIECE_EMULATOR))
             hn_journal_restored(control->journal, uuid, piece->kind, piece->id, NULL);
         if (end.reason != HN_REASON_RELEASED && first.reason == HN_REASON_RELEASED)
             first = end;

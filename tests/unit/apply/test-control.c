@@ -194,6 +194,69 @@ static void test_hotplugged_vcpu(void)
     world_free(world);
 }
 
+/* Threads that began while their creator had our pin, and one that the admin pinned since. None is in the journal. */
+static void plug_in_threads(World *world, bool is_bare_qemu)
+{
+    const HnVcpuInfo vcpus[] = {{.id = 4, .guest_cell = -1, .has_pin = true, .pin = world_set("2-3")},
+                                {.id = 5, .guest_cell = -1, .has_pin = true, .pin = world_set("6")},
+                                {.id = 6, .guest_cell = -1}};
+    const HnIothreadInfo iothread = {.id = 2, .has_pin = true, .pin = world_set("2-3")};
+    HnDomainInfo *info = NULL;
+
+    g_assert_true(world->inner->ops->get(world->inner, WORLD_UUID, &info, NULL));
+    info->is_bare_qemu = is_bare_qemu;
+    g_array_append_vals(info->vcpus, vcpus, G_N_ELEMENTS(vcpus));
+    g_array_append_val(info->iothreads, iothread);
+    hn_fake_put_domain(world->inner, info);
+}
+
+static void assert_plugged_in(World *world, const char *vcpus, const char *iothread)
+{
+    g_autofree char *pins = world_pins(world);
+    g_autoptr(HnDomainInfo) info = NULL;
+    g_autofree char *of_iothread = NULL;
+
+    g_assert_nonnull(strstr(pins, vcpus));
+    g_assert_true(world->inner->ops->get(world->inner, WORLD_UUID, &info, NULL));
+    of_iothread = hn_cpuset_format(&g_array_index(info->iothreads, HnIothreadInfo, 1).pin);
+    g_assert_cmpstr(of_iothread, ==, iothread);
+}
+
+/* Of a bare QEMU they are given back with the rest; libvirt pins what it plugs in, so there they are somebody's. */
+static void test_inherited(void)
+{
+    for (guint is_bare_qemu = 0; is_bare_qemu < 2; is_bare_qemu++) {
+        World *world = world_new();
+
+        assert_end(pin_to(world, 2), HN_REASON_DONE, NULL);
+        plug_in_threads(world, is_bare_qemu);
+        world_reopen_journal(world);
+        assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
+        if (is_bare_qemu)
+            assert_plugged_in(world, " 4:0-7 5:6 6:- emulator:0-7 io1:0-7", "0-7");
+        else
+            assert_plugged_in(world, " 4:2-3 5:6 6:- emulator:0-7 io1:0-7", "2-3");
+        assert_journal(world, false);
+        world_free(world);
+    }
+}
+
+/* The admin took the emulator over, seen or not: what is like his pin is his. */
+static void test_inherited_of_admins(void)
+{
+    const HnCpuset his = world_set("2-3");
+    World *world = world_new();
+
+    g_assert_true(world->inner->ops->pin_emulator(world->inner, WORLD_UUID, &his, NULL));
+    for (guint i = 0; i < world->domain->n_workers; i++)
+        world->domain->workers[i].is_admin_pinned = world->domain->workers[i].kind == HN_WORKER_EMULATOR;
+    assert_end(pin_to(world, 2), HN_REASON_DONE, NULL);
+    plug_in_threads(world, true);
+    assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
+    assert_plugged_in(world, " 4:2-3 5:6 6:- emulator:2-3", "2-3");
+    world_free(world);
+}
+
 static void test_not_in_force(void)
 {
     World *world = world_new();
@@ -377,6 +440,35 @@ static void test_failing_restores(void)
     }
 }
 
+/* The threads that inherited their pin fail at first: all else is done, and a second try, also of another run, ends
+ * it. */
+static void test_failing_inherited(void)
+{
+    static const HnFakeOp ops[] = {HN_FAKE_PIN_VCPU, HN_FAKE_PIN_IOTHREAD};
+
+    for (guint op = 0; op < G_N_ELEMENTS(ops); op++) {
+        for (guint i = 0; i < G_N_ELEMENTS(backend_errors); i++) {
+            World *world = world_new();
+            const bool is_gone = backend_errors[i].code == HN_BACKEND_ERROR_GONE;
+
+            assert_end(pin_to(world, 2), HN_REASON_DONE, NULL);
+            plug_in_threads(world, true);
+            hn_fake_fail(world->inner, ops[op], NULL, backend_errors[i].code, "told to", 1);
+            assert_end(hn_restore(&world->control, WORLD_UUID), backend_errors[i].reason, NULL);
+            assert_journal(world, !is_gone);
+            if (!is_gone) {
+                assert_plugged_in(world, "0:0-7 1:0-7 2:0-7 3:0-7 ", "2-3");
+                assert_plugged_in(world, " emulator:0-7 io1:0-7", "2-3");
+                world_reopen_journal(world);
+                assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
+                assert_plugged_in(world, " 4:0-7 5:6 6:- emulator:0-7", "0-7");
+                assert_journal(world, false);
+            }
+            world_free(world);
+        }
+    }
+}
+
 static void test_failing_fences(void)
 {
     static const HnFakeOp ops[] = {HN_FAKE_GET, HN_FAKE_SET_NODESET};
@@ -529,6 +621,8 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/pin/admin-widens", test_admin_widens);
     g_test_add_func("/apply/pin/admin-overrides-unseen", test_admin_overrides_unseen);
     g_test_add_func("/apply/pin/hotplugged-vcpu", test_hotplugged_vcpu);
+    g_test_add_func("/apply/pin/inherited", test_inherited);
+    g_test_add_func("/apply/pin/inherited-of-admins", test_inherited_of_admins);
     g_test_add_func("/apply/pin/not-in-force", test_not_in_force);
     g_test_add_func("/apply/pin/restarted-domain", test_restarted_domain);
     g_test_add_func("/apply/pin/jobs", test_jobs);
@@ -537,6 +631,7 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/fence/admin", test_fence_and_admin);
     g_test_add_func("/apply/faults/pins", test_failing_pins);
     g_test_add_func("/apply/faults/restores", test_failing_restores);
+    g_test_add_func("/apply/faults/inherited", test_failing_inherited);
     g_test_add_func("/apply/faults/fences", test_failing_fences);
     g_test_add_func("/apply/faults/affinity", test_failing_affinity);
     g_test_add_func("/apply/faults/killed-anywhere", test_killed_anywhere);
