@@ -6,6 +6,7 @@
  * changes its meaning.
  */
 #include "manager_state.h"
+#include "observe/touch-perf.h"
 #include "report/advice.h"
 #include "report/fields.h"
 #include "report/metrics.h"
@@ -316,6 +317,12 @@ static json_object *advice_json(const HnVerdict *verdict, const HnDomain *domain
         g_autofree char *text = g_strdup_printf("Evidence: %s", domain->unobservable);
         json_object_array_add(array, json_object_new_string(text));
     }
+    if (domain->touches.impediment) {
+        g_autofree char *text =
+            g_strdup_printf("Who touches what is not sampled (%s): %s", domain->touches.impediment,
+                            hn_touch_impediment_sentence(domain->touches.impediment));
+        json_object_array_add(array, json_object_new_string(text));
+    }
     return array;
 }
 
@@ -334,6 +341,9 @@ json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
     hn_put_string(object, "why-here", here);
     hn_put_string(object, "why-not-moved", verdict->will_act ? NULL : verdict->sentence);
     hn_put_string(object, "no-hinting-faults-because", round->no_faults_because);
+    hn_put_string(object, "no-touches-because", domain->touches.impediment);
+    hn_put_u64(object, "touches", domain->touches.n_touches);
+    hn_put_u64(object, "touches-lost", domain->touches.n_lost);
     hn_put(object, "what-would-change", advice_json(verdict, domain));
     hn_put(object, "alternatives", alternatives_json(round, verdict));
     hn_put(object, "history", hn_history_to_json(manager->history, round->explain_uuid, 5));

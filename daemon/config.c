@@ -52,6 +52,7 @@ HnConfig *hn_config_new(void)
     config->n_probes = 1024;
     config->exact_max_bytes = UINT64_C(256) << 20;
     config->with_hinting_faults = true;
+    config->touch_matrix = HN_TOUCH_WIDE;
     hn_policy_init(&config->policy);
     hn_limits_init(&config->limits);
     derive(config);

@@ -29,6 +29,8 @@ GQuark hn_config_error_quark(void);
 typedef enum { HN_ON_START_ADOPT, HN_ON_START_RESTORE } HnOnStart;
 typedef enum { HN_ON_STOP_RESTORE, HN_ON_STOP_KEEP } HnOnStop;
 
+typedef enum { HN_TOUCH_OFF, HN_TOUCH_WIDE, HN_TOUCH_ALL } HnTouchWish;
+
 typedef struct {
     /* [daemon] */
     char *connect;
@@ -52,6 +54,7 @@ typedef struct {
     uint32_t n_probes;
     uint64_t exact_max_bytes;
     bool with_hinting_faults;
+    HnTouchWish touch_matrix;
     bool is_dirty_ring_allowed;
     /* [placement] and [apply] */
     HnPolicy policy;

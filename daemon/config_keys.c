@@ -21,6 +21,7 @@
 #define DAY_NS (86400 * SECOND_NS)
 #define TIB (UINT64_C(1) << 40)
 
+static const char *const touch_names[] = {"off", "wide", "all", NULL};
 static const char *const on_start_names[] = {"adopt", "restore", NULL};
 static const char *const on_stop_names[] = {"restore", "keep", NULL};
 
@@ -75,6 +76,9 @@ const HnKey hn_config_keys[] = {
      "Guests up to this size are read page by page instead."},
     {"observe", "hinting-faults", HN_KEY_BOOL, AT(with_hinting_faults), 0, 0, NULL, NO,
      "Read the kernel's NUMA hinting faults of each vCPU."},
+    {"observe", "touch-matrix", HN_KEY_ENUM, AT(touch_matrix), 0, 0, touch_names, NO,
+     "Whose page faults are sampled to learn which vCPU touches which memory: of managed domains "
+     "wider than a node, of all managed ones, or of none (off)."},
     {"observe", "allow-dirty-ring", HN_KEY_BOOL, AT(is_dirty_ring_allowed), 0, 0, NULL, RESTART,
      "Allow dirty-rate measurement per vCPU by the dirty ring, where the domain has one."},
 

@@ -94,6 +94,24 @@ GHashTable *hn_manager_in_flight(HnManager *manager)
     return set;
 }
 
+/* Whose touches are sampled until the next round. A wide domain with guest cells is cut by them and
+ * needs no matrix. Trials ask for the same: else they would switch the sampling off. */
+static char **list_touched(HnManager *manager)
+{
+    GPtrArray *uuids = g_ptr_array_new();
+    HnTouchWish wish = manager->config->touch_matrix;
+    for (guint i = 0; manager->plan && wish != HN_TOUCH_OFF && i < manager->plan->verdicts->len;
+         i++) {
+        const HnVerdict *verdict = g_ptr_array_index(manager->plan->verdicts, i);
+        bool is_cut_by_touch =
+            verdict->is_wide && verdict->n_clients > 0 && verdict->clients[0].guest_cell < 0;
+        if (verdict->is_managed && (wish == HN_TOUCH_ALL || is_cut_by_touch))
+            g_ptr_array_add(uuids, g_strdup(verdict->uuid));
+    }
+    g_ptr_array_add(uuids, NULL);
+    return (char **)g_ptr_array_free(uuids, FALSE);
+}
+
 /* Evidence costs less the longer nothing has happened: what was probed may be as old as the quiet
  * time. */
 static void set_freshness(HnManager *manager, HnRound *round)
@@ -110,6 +128,7 @@ static void set_freshness(HnManager *manager, HnRound *round)
         g_ptr_array_add(fresh, g_strdup(g_array_index(round->outcomes, HnOutcome, i).uuid));
     g_ptr_array_add(fresh, NULL);
     round->fresh = (char **)g_ptr_array_steal(fresh, NULL);
+    round->touched = list_touched(manager);
 }
 
 static void add_waiting(HnManager *manager, HnRound *round)

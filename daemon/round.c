@@ -58,6 +58,7 @@ void hn_round_free(HnRound *round)
     if (!round)
         return;
     g_strfreev(round->fresh);
+    g_strfreev(round->touched);
     hn_past_free(round->past);
     g_array_unref(round->forces);
     g_array_unref(round->outcomes);
@@ -84,6 +85,7 @@ static bool observe(HnRound *round)
     if (round->forces->len > 0 || round->explain_uuid)
         round->observe.probe_max_age_ns = 0;
     round->observe.fresh_uuids = (const char *const *)round->fresh;
+    round->observe.touch_uuids = (const char *const *)round->touched;
     round->snapshot = hn_observer_observe(round->observer, infos, &round->observe, &round->error);
     return round->snapshot != NULL;
 }

@@ -47,8 +47,8 @@ typedef struct {
     bool is_recorded;         /* leave a packed record in `record` */
     bool with_document;       /* leave the record as JSON in `document` */
     uint64_t now_ns;          /* CLOCK_BOOTTIME, read once by the manager */
-    HnObserveOptions observe; /* fresh_uuids points into `fresh` */
-    char **fresh;
+    HnObserveOptions observe; /* fresh_uuids points into `fresh`, touch_uuids into `touched` */
+    char **fresh, **touched;
     HnPolicy policy;
     HnPast *past;          /* owned; before the decision, after hn_round_run() after it */
     GArray *forces;        /* HnForce */

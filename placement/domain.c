@@ -13,6 +13,7 @@ HnDomain *hn_domain_new(uint32_t n_nodes)
     domain->resident_bytes = g_new0(uint64_t, n_nodes);
     domain->immovable_bytes = g_new0(uint64_t, n_nodes);
     domain->dirty_age_ns = UINT64_MAX;
+    domain->touches.age_ns = UINT64_MAX;
     domain->wish.weight = 100;
     return domain;
 }
@@ -34,6 +35,7 @@ void hn_domain_free(HnDomain *domain)
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
         g_free(domain->vcpus[i].faults.private_pages);
         g_free(domain->vcpus[i].faults.shared_pages);
+        g_free(domain->vcpus[i].touches);
     }
     g_free(domain->vcpus);
     g_free(domain->workers);
@@ -45,6 +47,7 @@ void hn_domain_free(HnDomain *domain)
     g_free(domain->regions);
     g_free(domain->resident_bytes);
     g_free(domain->immovable_bytes);
+    g_free(domain->touches.impediment);
     g_free(domain->unobservable);
     g_free(domain);
 }
@@ -59,6 +62,7 @@ HnVcpu *hn_domain_add_vcpu(HnDomain *domain, uint32_t n_nodes)
     vcpu->faults.preferred_node = HN_NODE_NONE;
     vcpu->faults.private_pages = g_new0(uint64_t, n_nodes);
     vcpu->faults.shared_pages = g_new0(uint64_t, n_nodes);
+    vcpu->touches = g_new0(uint64_t, n_nodes);
     return vcpu;
 }
 

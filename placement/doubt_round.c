@@ -126,9 +126,9 @@ static bool has_room(const HnRound *round, const HnStanding *s)
 }
 
 /* New touches change the counts or the scan they were counted in. */
-static uint64_t mark_touches(const HnDomain *domain, uint32_t n_nodes, const HnLocality *locality)
+static uint64_t mark_touches(const HnDomain *domain, uint32_t n_nodes)
 {
-    uint64_t hash = mix(FNV_OFFSET, locality->n_touches);
+    uint64_t hash = mix(FNV_OFFSET, domain->touches.n_touches);
 
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
         const HnHintFaults *faults = &domain->vcpus[i].faults;
@@ -176,7 +176,7 @@ static void gather(const HnRound *round, const HnStanding *s, const HnVerdict *v
         .has_accesses = locality.has_accesses_local,
         .accesses_permille = locality.accesses_local_permille,
         .accesses_error_permille = locality.accesses_error_permille,
-        .touch_mark = mark_touches(domain, host->n_nodes, &locality),
+        .touch_mark = mark_touches(domain, host->n_nodes),
     };
 }
 

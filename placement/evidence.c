@@ -5,7 +5,8 @@
  * far, and the other way round.
  *
  * Accesses come from the kernel's NUMA hinting faults per vCPU thread. They decay by half per scan
- * and are charged to the node where the page ended up; read as shares they remain usable.
+ * and are charged to the node where the page ended up; read as shares they remain usable. Where
+ * the kernel has none to tell, sampled page faults (the touch matrix) do instead.
  */
 #include "evidence.h"
 
@@ -13,6 +14,8 @@
 
 /* Pages that one hinting fault on a huge page is counted as: they are one sample. */
 #define PAGES_PER_HUGE_FAULT 512
+/* Sampled page faults that one touch may cause: a read, its second try, a write. */
+#define FAULTS_PER_TOUCH 3
 
 static uint64_t square_root(uint64_t value)
 {
@@ -52,14 +55,6 @@ static uint64_t samples_of(const HnDomain *domain, uint64_t n_touches)
     return huge_bytes > all_bytes / 2 ? MAX(n_touches / PAGES_PER_HUGE_FAULT, 1) : n_touches;
 }
 
-uint64_t hn_evidence_filter(uint64_t *last, uint64_t now)
-{
-    uint64_t twice = *last & now;
-
-    *last = now;
-    return twice;
-}
-
 /* Node a vCPU runs on: its client's home, or where it was last seen. */
 static int32_t node_of_vcpu(const HnHost *host, const HnClient *client, const HnVcpu *vcpu)
 {
@@ -87,11 +82,31 @@ static bool local_on_homes(const HnSplit *split, __int128 *ret_bytes)
     return split->n_clients > 1;
 }
 
+/* Touches of one kind, of all vCPUs of a domain. */
+typedef struct {
+    uint64_t all, local;
+} Touches;
+
+static void count_touches(const HnVcpu *vcpu, uint32_t node, uint32_t n_nodes, Touches *faults,
+                          Touches *samples)
+{
+    for (uint32_t n = 0; vcpu->faults.is_valid && n < n_nodes; n++) {
+        uint64_t touches = vcpu->faults.private_pages[n] + vcpu->faults.shared_pages[n];
+        faults->all += touches;
+        faults->local += n == node ? touches : 0;
+    }
+    for (uint32_t n = 0; n < n_nodes; n++) {
+        samples->all += vcpu->touches[n];
+        samples->local += n == node ? vcpu->touches[n] : 0;
+    }
+}
+
 HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
 {
     const HnDomain *domain = split->domain;
     __int128 local_bytes = 0;
-    uint64_t all_bytes = 0, local_touches = 0, all_touches = 0;
+    uint64_t all_bytes = 0;
+    Touches faults = {0}, samples = {0};
     HnLocality result = {0};
 
     for (uint32_t c = 0; c < split->n_clients; c++) {
@@ -107,11 +122,7 @@ HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
                 continue;
             n_placed++;
             at_vcpus += client->movable_bytes[node] + client->immovable_bytes[node];
-            for (uint32_t n = 0; vcpu->faults.is_valid && n < host->n_nodes; n++) {
-                uint64_t touches = vcpu->faults.private_pages[n] + vcpu->faults.shared_pages[n];
-                all_touches += touches;
-                local_touches += n == (uint32_t)node ? touches : 0;
-            }
+            count_touches(vcpu, (uint32_t)node, host->n_nodes, &faults, &samples);
         }
         all_bytes += client->resident_bytes;
         local_bytes += n_placed ? at_vcpus / n_placed : 0;
@@ -120,11 +131,13 @@ HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
     if (local_on_homes(split, &on_homes))
         local_bytes = on_homes;
     result.bytes_local_permille = all_bytes ? (uint32_t)(local_bytes * 1000 / all_bytes) : 1000;
-    result.n_touches = all_touches;
-    result.has_accesses_local = all_touches >= MIN_TOUCHES;
+    const Touches *best = faults.all >= MIN_TOUCHES ? &faults : &samples;
+    result.n_touches = best->all;
+    result.has_accesses_local = best->all >= MIN_TOUCHES;
     if (result.has_accesses_local)
-        result.accesses_local_permille = (uint32_t)((__int128)local_touches * 1000 / all_touches);
-    uint64_t n_samples = samples_of(domain, all_touches);
+        result.accesses_local_permille = (uint32_t)((__int128)best->local * 1000 / best->all);
+    uint64_t n_samples = best == &faults ? samples_of(domain, best->all)
+                                         : best->all / FAULTS_PER_TOUCH;
     if (result.has_accesses_local)
         result.accesses_error_permille = hn_evidence_error_permille(
             (uint64_t)((unsigned __int128)n_samples * result.accesses_local_permille / 1000),

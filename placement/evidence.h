@@ -14,15 +14,11 @@ typedef struct {
     uint32_t accesses_error_permille; /* half width of its 95 % interval */
 } HnLocality;
 
-/* Share of the domain's memory on the nodes its vCPUs run on, and share of sampled touches that
- * were local. The second is absent below a hundred touches: its 95 % interval would be wider than
- * 10 %. */
+/* Share of the domain's memory on the nodes its vCPUs run on, and share of touches (hinting faults
+ * where there are enough, else sampled page faults) that were local. The second is absent below a
+ * hundred touches: its 95 % interval would be wider than 10 %. */
 HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split);
 
 /* Half width of the 95 % interval (Wilson's) of a share of k in n samples, in permille; 1000 for
  * n = 0. Source: E. B. Wilson, JASA 22 (1927), 209-212. */
 uint32_t hn_evidence_error_permille(uint64_t k, uint64_t n);
-
-/* The two-stage filter (AutoNUMA's last_nid): of the touchers seen now, those that were seen in the
- * sample before, too. `last` is replaced by `now`. */
-uint64_t hn_evidence_filter(uint64_t *last, uint64_t now);

@@ -115,6 +115,25 @@ static void append_move(const HnRound *round, GString *text, const HnStanding *s
     g_string_append(text, " s: ");
 }
 
+/* How a wide domain was cut, and by what evidence. */
+static void append_split(GString *text, const HnStanding *s, const HnVerdict *v)
+{
+    const HnTouchSummary *touches = &s->domain->touches;
+
+    g_string_append_printf(text, "it is wider than a node; its %u parts", v->n_clients);
+    if (s->split->clients[0].guest_cell >= 0)
+        g_string_append(text, " (its guest cells)");
+    else if (s->split->is_split_by_touch)
+        g_string_append_printf(text, " (cut by who touches what, from %" G_GUINT64_FORMAT " touches)",
+                               touches->n_touches);
+    else
+        g_string_append_printf(text, " (cut by vCPU number: who touches what is not known%s%s%s)",
+                               touches->impediment ? ", " : "",
+                               touches->impediment ? touches->impediment : "",
+                               touches->is_on && !touches->impediment ? " yet" : "");
+    g_string_append(text, " get homes near each other");
+}
+
 static void append_change(GString *text, const char *what, int64_t now_ns, int64_t after_ns)
 {
     g_string_append(text, what);
@@ -163,8 +182,7 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, "it changes places with another domain; together they gain");
         break;
     case HN_REASON_SPLIT_WIDE:
-        g_string_append_printf(
-            text, "it is wider than a node; its %u parts get homes near each other", v->n_clients);
+        append_split(text, s, v);
         break;
     case HN_REASON_FORCED:
         g_string_append(text, "asked for by the administrator");

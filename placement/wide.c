@@ -10,15 +10,15 @@
  * part with at least three quarters of its touches, else it is shared; one that nobody touched is
  * divided like the vCPUs.
  *
- * Only the first 64 vCPUs appear in the touch matrix (HnChunk.touch_clients); the rest, and a
- * domain without a matrix, are cut in the order of vCPU numbers, and then touches are taken to fall
- * anywhere.
+ * Above 64 vCPUs a bit of the touch matrix (HnChunk.touch_clients) stands for several neighbouring
+ * vCPUs (HnTouchSummary.vcpus_per_bit), which then stay together. A domain without a matrix is cut
+ * in the order of vCPU numbers, and then touches are taken to fall anywhere.
  */
 #include "wide.h"
 
 #include <string.h>
 
-#define MATRIX_VCPUS 64
+#define MATRIX_COLUMNS 64
 #define OWNER_PERMILLE 750
 #define MAX_EXCHANGES 4096
 
@@ -40,7 +40,7 @@ static uint32_t count_parts(const HnHost *host, const HnDomain *domain, const Hn
     return max_parts;
 }
 
-/* Weight between vCPUs u and v: heat of the chunks both touch, shared out over a chunk's touchers.
+/* Weight between columns u and v: heat of the chunks both touch, shared out over a chunk's touchers.
  * Returns false when there is nothing to go by. */
 static bool build_matrix(const HnDomain *domain, uint64_t *matrix)
 {
@@ -59,38 +59,38 @@ static bool build_matrix(const HnDomain *domain, uint64_t *matrix)
                 for (uint64_t b = a & (a - 1); b; b &= b - 1) {
                     uint32_t u = (uint32_t)__builtin_ctzll(a), v = (uint32_t)__builtin_ctzll(b);
                     uint64_t weight = heat * 1024 / (count - 1);
-                    matrix[u * MATRIX_VCPUS + v] += weight;
-                    matrix[v * MATRIX_VCPUS + u] += weight;
+                    matrix[u * MATRIX_COLUMNS + v] += weight;
+                    matrix[v * MATRIX_COLUMNS + u] += weight;
                 }
         }
     }
     return has_any;
 }
 
-static uint64_t pull(const uint64_t *matrix, const uint8_t *part, uint32_t n_vcpus, uint32_t vcpu,
-                     uint32_t to)
+static uint64_t pull(const uint64_t *matrix, const uint8_t *part, uint32_t n_columns,
+                     uint32_t column, uint32_t to)
 {
     uint64_t sum = 0;
 
-    for (uint32_t v = 0; v < n_vcpus; v++)
-        if (v != vcpu && part[v] == to)
-            sum += matrix[vcpu * MATRIX_VCPUS + v];
+    for (uint32_t v = 0; v < n_columns; v++)
+        if (v != column && part[v] == to)
+            sum += matrix[column * MATRIX_COLUMNS + v];
     return sum;
 }
 
-/* Grows parts of the given sizes, each from the ungrouped vCPU with the most weight. */
-static void grow_parts(const uint64_t *matrix, uint32_t n_vcpus, uint32_t n_parts, uint8_t *part)
+/* Grows parts of the given sizes, each from the ungrouped column with the most weight. */
+static void grow_parts(const uint64_t *matrix, uint32_t n_columns, uint32_t n_parts, uint8_t *part)
 {
-    memset(part, UINT8_MAX, n_vcpus);
+    memset(part, UINT8_MAX, n_columns);
     for (uint32_t p = 0; p < n_parts; p++) {
-        uint32_t size = n_vcpus * (p + 1) / n_parts - n_vcpus * p / n_parts;
+        uint32_t size = n_columns * (p + 1) / n_parts - n_columns * p / n_parts;
         for (uint32_t taken = 0; taken < size; taken++) {
             int32_t best = -1;
             uint64_t most = 0;
-            for (uint32_t v = 0; v < n_vcpus; v++) {
+            for (uint32_t v = 0; v < n_columns; v++) {
                 if (part[v] != UINT8_MAX)
                     continue;
-                uint64_t weight = pull(matrix, part, n_vcpus, v, taken ? p : UINT8_MAX);
+                uint64_t weight = pull(matrix, part, n_columns, v, taken ? p : UINT8_MAX);
                 if (best < 0 || weight > most) {
                     best = (int32_t)v;
                     most = weight;
@@ -101,22 +101,22 @@ static void grow_parts(const uint64_t *matrix, uint32_t n_vcpus, uint32_t n_part
     }
 }
 
-/* Exchanges pairs of vCPUs between parts while that brings more weight inside. */
-static void exchange_pairs(const uint64_t *matrix, uint32_t n_vcpus, uint8_t *part)
+/* Exchanges pairs of columns between parts while that brings more weight inside. */
+static void exchange_pairs(const uint64_t *matrix, uint32_t n_columns, uint8_t *part)
 {
     bool is_better = true;
 
     for (uint32_t done = 0; is_better && done < MAX_EXCHANGES; done++) {
         is_better = false;
-        for (uint32_t u = 0; u < n_vcpus && !is_better; u++)
-            for (uint32_t v = u + 1; v < n_vcpus && !is_better; v++) {
+        for (uint32_t u = 0; u < n_columns && !is_better; u++)
+            for (uint32_t v = u + 1; v < n_columns && !is_better; v++) {
                 if (part[u] == part[v])
                     continue;
-                uint64_t now = pull(matrix, part, n_vcpus, u, part[u]) +
-                               pull(matrix, part, n_vcpus, v, part[v]);
-                uint64_t then = pull(matrix, part, n_vcpus, u, part[v]) +
-                                pull(matrix, part, n_vcpus, v, part[u]);
-                if (then > now + 2 * matrix[u * MATRIX_VCPUS + v]) {
+                uint64_t now = pull(matrix, part, n_columns, u, part[u]) +
+                               pull(matrix, part, n_columns, v, part[v]);
+                uint64_t then = pull(matrix, part, n_columns, u, part[v]) +
+                                pull(matrix, part, n_columns, v, part[u]);
+                if (then > now + 2 * matrix[u * MATRIX_COLUMNS + v]) {
                     uint8_t swapped = part[u];
                     part[u] = part[v];
                     part[v] = swapped;
@@ -204,22 +204,28 @@ void hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
     const HnDomain *domain = split->domain;
     uint32_t n_parts =
         count_parts(host, domain, policy, allowed, planned_bytes, split->huge_page_bytes);
-    g_autofree uint64_t *matrix = g_new0(uint64_t, MATRIX_VCPUS * MATRIX_VCPUS);
-    g_autofree uint8_t *part = g_new0(uint8_t, MAX(domain->n_vcpus, MATRIX_VCPUS));
+    uint32_t per_column = MAX(domain->touches.vcpus_per_bit, 1u);
+    uint32_t n_columns = (domain->n_vcpus + per_column - 1) / per_column;
+    g_autofree uint64_t *matrix = g_new0(uint64_t, MATRIX_COLUMNS * MATRIX_COLUMNS);
+    /* A bit beyond the last column (a recording may hold anything) counts with the last part. */
+    g_autofree uint8_t *part = g_new0(uint8_t, MAX(n_columns, MATRIX_COLUMNS));
     uint64_t own[HN_MAX_CLIENTS] = {0}, all[HN_MAX_CLIENTS] = {0};
 
-    for (uint32_t i = 0; i < MAX(domain->n_vcpus, MATRIX_VCPUS); i++)
-        part[i] = (uint8_t)(MIN((uint64_t)i, domain->n_vcpus - 1) * n_parts / domain->n_vcpus);
-    split->is_split_by_touch =
-        n_parts > 1 && domain->n_vcpus <= MATRIX_VCPUS && build_matrix(domain, matrix);
+    for (uint32_t i = 0; i < MAX(n_columns, MATRIX_COLUMNS); i++)
+        part[i] = (uint8_t)(MIN((uint64_t)i, n_columns - 1) * n_parts / n_columns);
+    split->is_split_by_touch = n_parts > 1 && n_parts <= n_columns && n_columns <= MATRIX_COLUMNS &&
+                               build_matrix(domain, matrix);
     if (split->is_split_by_touch) {
-        grow_parts(matrix, domain->n_vcpus, n_parts, part);
-        exchange_pairs(matrix, domain->n_vcpus, part);
+        grow_parts(matrix, n_columns, n_parts, part);
+        exchange_pairs(matrix, n_columns, part);
         map_chunks(split, part, n_parts, own, all);
     }
     hn_split_allocate(split, n_parts, host->n_nodes);
-    for (uint32_t i = 0; i < domain->n_vcpus; i++)
-        hn_cpuset_add(&split->clients[part[i]].vcpus, domain->vcpus[i].id);
+    for (uint32_t i = 0; i < domain->n_vcpus; i++) {
+        uint32_t in = split->is_split_by_touch ? part[i / per_column]
+                                               : (uint32_t)((uint64_t)i * n_parts / domain->n_vcpus);
+        hn_cpuset_add(&split->clients[in].vcpus, domain->vcpus[i].id);
+    }
     for (uint32_t p = 0; p < n_parts; p++)
         split->clients[p].private_permille =
             all[p] ? (uint32_t)(own[p] * 1000 / all[p]) : 1000 / n_parts;

@@ -3,6 +3,7 @@
  * The doctor's look at the kernel: version, nodes, automatic balancing, pressure, sampling.
  */
 #include "doctor/doctor-private.h"
+#include "observe/touch-perf.h"
 
 #include <string.h>
 
@@ -83,17 +84,20 @@ void hn_doctor_pressure(HnExamination *e)
                       avg);
 }
 
+/* Tried, not guessed: tracefs, CAP_PERFMON and kernel.perf_event_paranoid all have a say. */
 void hn_doctor_perf(HnExamination *e)
 {
     g_autofree char *paranoid = hn_doctor_text(e, "proc/sys/kernel/perf_event_paranoid");
-    if (!hn_root_exists(e->input->root, "sys/kernel/tracing/events/kvm/kvm_page_fault") &&
-        !hn_root_exists(e->input->root, "sys/kernel/debug/tracing/events/kvm/kvm_page_fault"))
+    const char *problem = hn_touch_check(e->input->root, hn_perf_ops_kernel());
+    if (problem && strcmp(problem, HN_TOUCH_CAPTURED) != 0)
         hn_doctor_add(e, "page-fault-sampling", "note",
                       "no touch matrix: wide guests without cells are split by vCPU number",
-                      "mount tracefs at /sys/kernel/tracing, load kvm",
-                      "no kvm:kvm_page_fault trace event");
+                      hn_touch_impediment_sentence(problem),
+                      "page faults of vCPUs cannot be sampled: %s (perf_event_paranoid %s)",
+                      problem, paranoid ? paranoid : "?");
     else
         hn_doctor_add(e, "page-fault-sampling", "ok", NULL, NULL,
-                      "kvm:kvm_page_fault is there (perf_event_paranoid %s)",
+                      "page faults of vCPUs can be sampled%s (perf_event_paranoid %s)",
+                      problem ? ", as far as a captured machine tells" : "",
                       paranoid ? paranoid : "?");
 }

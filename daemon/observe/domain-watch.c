@@ -3,6 +3,7 @@
 #include "observe/domain-watch.h"
 #include "observe/memory-watch.h"
 #include "observe/pins.h"
+#include "observe/touch-watch.h"
 
 #include <string.h>
 #include <sys/syscall.h>
@@ -17,6 +18,7 @@ struct HnDomainWatch {
     bool is_identified;
     HnTasks *tasks;
     HnMemoryWatch *memory;
+    HnTouchWatch *touches;
     HnSchedNuma sched_numa;
     uint32_t n_sched_nodes; /* arrays of sched_numa; 0: none yet */
     const char *impediment;
@@ -31,6 +33,7 @@ HnDomainWatch *hn_domain_watch_new(HnWatchContext *context, int64_t pid)
     watch->pidfd = -1;
     watch->tasks = hn_tasks_new(context->root, context->budget, pid);
     watch->memory = hn_memory_watch_new(context, pid);
+    watch->touches = hn_touch_watch_new(context, pid);
     return watch;
 }
 
@@ -40,6 +43,7 @@ void hn_domain_watch_free(HnDomainWatch *watch)
         return;
     hn_tasks_free(watch->tasks);
     hn_memory_watch_free(watch->memory);
+    hn_touch_watch_free(watch->touches);
     hn_sched_numa_clear(&watch->sched_numa);
     if (watch->pidfd >= 0) {
         close(watch->pidfd);
@@ -71,12 +75,14 @@ const char *hn_domain_watch_impediment(const HnDomainWatch *watch)
 uint64_t hn_domain_watch_bytes(const HnDomainWatch *watch)
 {
     return sizeof *watch + hn_memory_watch_bytes(watch->memory) +
+           hn_touch_watch_bytes(watch->touches) +
            hn_tasks_count(watch->tasks) * sizeof(HnTask) + 4096 /* the tasks' buffer */;
 }
 
 void hn_domain_watch_forget_nodes(HnDomainWatch *watch)
 {
     hn_memory_watch_forget(watch->memory);
+    hn_touch_watch_forget_nodes(watch->touches);
     hn_sched_numa_clear(&watch->sched_numa);
     watch->n_sched_nodes = 0;
 }
@@ -376,11 +382,13 @@ static void judge_faults(HnDomainWatch *watch, const HnDomainInfo *info, const H
 
 HnDomain *hn_domain_watch_observe(HnDomainWatch *watch, const HnDomainInfo *info,
                                   const HnHost *host, const HnObserveOptions *options,
-                                  bool is_fresh, GError **error)
+                                  bool is_fresh, bool is_touched, GError **error)
 {
     g_autoptr(HnDomain) domain = NULL;
     g_autofree HnCpuset *everything = g_new0(HnCpuset, 1);
     HnFaultConditions conditions = {0};
+    HnRegion *regions;
+    uint32_t n_regions;
 
     if (!watch->is_identified && !identify(watch, info, error))
         return NULL;
@@ -398,6 +406,9 @@ HnDomain *hn_domain_watch_observe(HnDomainWatch *watch, const HnDomainInfo *info
                      &domain->admin_nodeset, &domain->is_fenced);
     hn_memory_watch_observe(watch->memory, info, host, hn_tasks_process(watch->tasks), options,
                             is_fresh, domain);
+    regions = hn_memory_watch_regions(watch->memory, &n_regions);
+    hn_touch_watch_observe(watch->touches, watch->tasks, host, options->now_ns, is_touched, regions,
+                           n_regions, domain);
     if (options->with_faults)
         judge_faults(watch, info, host, domain, &conditions);
     return g_steal_pointer(&domain);

@@ -8,6 +8,7 @@
  *   longer where it was; or much more is resident than when smaps was read (huge pages came in)
  * - probes: the caller's age limit; the caller's wish; or the control group's counters moved by
  * more than 1/64 of the RAM since the last probes
+ * - perf rings and touch matrix: there while the caller wishes it (touch-watch.h)
  *
  * Life: NEW → WATCHED (identity checked: command line, start time, pidfd) → GONE (process ended, or
  * its number means another one). GONE is final; the observer then makes a new watch if the domain
@@ -20,12 +21,14 @@
 #include "observe/observer.h"
 #include "observe/regions.h"
 #include "observe/tasks.h"
+#include "observe/touch-perf.h"
 
 /* Shared by all domains of an observer. */
 typedef struct {
     HnRoot *root;
     HnKeptBudget *budget;
     const HnProbeOps *probe_ops; /* NULL: nothing to ask (a captured machine) */
+    const HnPerfOps *perf_ops;   /* NULL: likewise */
     HnWishFunc parse_wish;
     HnOwnership ownership;
     GString *buffer;
@@ -49,4 +52,4 @@ void hn_domain_watch_forget_nodes(HnDomainWatch *watch);
  * HnDomain.unobservable. Caller frees. */
 HnDomain *hn_domain_watch_observe(HnDomainWatch *watch, const HnDomainInfo *info,
                                   const HnHost *host, const HnObserveOptions *options,
-                                  bool is_fresh, GError **error);
+                                  bool is_fresh, bool is_touched, GError **error);

@@ -87,6 +87,12 @@ uint64_t hn_memory_watch_bytes(const HnMemoryWatch *memory)
     return bytes;
 }
 
+HnRegion *hn_memory_watch_regions(HnMemoryWatch *memory, uint32_t *ret_n_regions)
+{
+    *ret_n_regions = memory->map.n_regions;
+    return memory->map.regions;
+}
+
 static void tell_problem(HnDomain *domain, const char *sentence)
 {
     if (!domain->unobservable)

@@ -21,6 +21,8 @@ void hn_memory_watch_free(HnMemoryWatch *memory);
 /* Forgets regions, probes and counters. */
 void hn_memory_watch_forget(HnMemoryWatch *memory);
 uint64_t hn_memory_watch_bytes(const HnMemoryWatch *memory);
+/* The regions that are kept, with the chunks of the last probes; they stay the watch's. */
+HnRegion *hn_memory_watch_regions(HnMemoryWatch *memory, uint32_t *ret_n_regions);
 
 /* True if the guest has a vhost device and none of the process' threads works for it: then kernel
  * threads outside the process do. */

@@ -20,6 +20,7 @@ struct HnObserver {
     HnRoot *root;
     HnKeptBudget budget;
     HnProbeOps probe_ops;
+    HnPerfOps perf_ops;
     HnWatchContext context;
     HnHostReader *host_reader;
     uint64_t generation;       /* of the topology that node indices refer to */
@@ -46,6 +47,7 @@ HnObserver *hn_observer_new(HnRoot *root, const HnObserverConfig *config)
     observer->root = root;
     observer->budget = hn_kept_budget_from_limits();
     observer->probe_ops = *hn_probe_ops_kernel();
+    observer->perf_ops = *hn_perf_ops_kernel();
     observer->host_reader = hn_host_reader_new(root);
     observer->watches = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
                                               (GDestroyNotify)hn_domain_watch_free);
@@ -55,6 +57,7 @@ HnObserver *hn_observer_new(HnRoot *root, const HnObserverConfig *config)
         .buffer = g_string_sized_new(16384),
         /* The pids of a captured machine mean nothing here. */
         .probe_ops = hn_root_is_live(root) ? &observer->probe_ops : NULL,
+        .perf_ops = hn_root_is_live(root) ? &observer->perf_ops : NULL,
     };
     if (config) {
         observer->context.parse_wish = config->parse_wish;
@@ -62,6 +65,10 @@ HnObserver *hn_observer_new(HnRoot *root, const HnObserverConfig *config)
         if (config->probe_ops.query) {
             observer->probe_ops = config->probe_ops;
             observer->context.probe_ops = &observer->probe_ops;
+        }
+        if (config->perf_ops.open) {
+            observer->perf_ops = config->perf_ops;
+            observer->context.perf_ops = &observer->perf_ops;
         }
     }
     return observer;
@@ -196,6 +203,7 @@ static void observe_domain(HnObserver *observer, const HnDomainInfo *info,
     HnDomainWatch *watch;
     HnDomain *domain;
     bool is_fresh = options->fresh_uuids && g_strv_contains(options->fresh_uuids, info->uuid);
+    bool is_touched = options->touch_uuids && g_strv_contains(options->touch_uuids, info->uuid);
 
     if (info->pid <= 0) {
         g_hash_table_remove(observer->watches, info->uuid);
@@ -205,7 +213,8 @@ static void observe_domain(HnObserver *observer, const HnDomainInfo *info,
         return;
     }
     watch = get_watch(observer, info);
-    domain = hn_domain_watch_observe(watch, info, snapshot->host, options, is_fresh, &error);
+    domain = hn_domain_watch_observe(watch, info, snapshot->host, options, is_fresh, is_touched,
+                                     &error);
     if (domain) {
         add_guest_time(watch, snapshot->host, observer->before_ns, guest_ns);
         g_ptr_array_add(snapshot->domains, domain);
@@ -278,6 +287,11 @@ const char *hn_observer_no_faults_reason(HnObserver *observer, const char *uuid)
     HnDomainWatch *watch = g_hash_table_lookup(observer->watches, uuid);
 
     return watch ? hn_domain_watch_impediment(watch) : NULL;
+}
+
+const char *hn_observer_no_touches_reason(const HnObserver *observer)
+{
+    return hn_touch_check(observer->root, &observer->perf_ops);
 }
 
 void hn_observer_usage(const HnObserver *observer, uint32_t *ret_n_descriptors, uint64_t *ret_bytes)

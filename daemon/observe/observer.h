@@ -16,6 +16,7 @@
 #include "backend/backend.h"
 #include "observe/residency.h"
 #include "observe/root.h"
+#include "observe/touch-perf.h"
 
 #include <homenode/snapshot.h>
 
@@ -46,6 +47,7 @@ typedef struct {
     HnWishFunc parse_wish; /* NULL: every wish is HN_MODE_NONE */
     HnOwnership ownership;
     HnProbeOps probe_ops; /* query NULL: the kernel's move_pages(2) */
+    HnPerfOps perf_ops;   /* open NULL: the kernel's perf_event_open(2) */
 } HnObserverConfig;
 
 /* What this round wants to know, and how fresh. Start from hn_observe_options_init(). */
@@ -59,6 +61,10 @@ typedef struct {
     uint64_t exact_max_bytes; /* … and page by page if they are no larger (256 MiB: 10 ms with 4 KiB
                                * pages, 0.04 ms with 2 MiB; 0: never) */
     bool with_faults;         /* read the hinting faults of each vCPU (5 µs each) */
+    /* NULL-terminated: page faults of these are sampled until the next round (touch-watch.h); those
+     * of any other domain end now (NULL: all). It says something only while pages are unmapped:
+     * kernel.numa_balancing is on, or dirty pages are logged. */
+    const char *const *touch_uuids;
 } HnObserveOptions;
 void hn_observe_options_init(HnObserveOptions *options, uint64_t now_ns);
 
@@ -87,6 +93,10 @@ int hn_observer_dup_pidfd(HnObserver *observer, const char *uuid);
 /* Why hinting faults say nothing of this domain, as a code that stays stable ("hugetlb",
  * "one-node-nodeset", …: faults.h), NULL if they may; valid after hn_observer_observe(). */
 const char *hn_observer_no_faults_reason(HnObserver *observer, const char *uuid);
+
+/* Why page faults cannot be sampled on this machine, as a stable code (touch-perf.h); NULL: they
+ * can. Opens and closes a perf event; for `homenode doctor`. */
+const char *hn_observer_no_touches_reason(const HnObserver *observer);
 
 /* What is kept for all domains: descriptors open, and bytes (without what snapshots own). */
 void hn_observer_usage(const HnObserver *observer, uint32_t *ret_n_descriptors,

@@ -115,6 +115,7 @@ static json_object *vcpu_to_json(const HnVcpu *vcpu, uint32_t n_nodes)
         hn_put_cpuset(object, "admin-cpus", &vcpu->admin_cpus);
     if (vcpu->faults.is_valid)
         hn_put(object, "faults", faults_to_json(&vcpu->faults, n_nodes));
+    hn_put_u64_array(object, "touches", vcpu->touches, n_nodes);
     return object;
 }
 
@@ -209,6 +210,22 @@ static void put_parts(json_object *object, const HnDomain *domain, uint32_t n_no
     hn_put(object, "regions", regions);
 }
 
+static json_object *touches_to_json(const HnTouchSummary *touches)
+{
+    json_object *object = json_object_new_object();
+    hn_put_bool(object, "is-on", touches->is_on);
+    if (touches->impediment)
+        hn_put_string(object, "impediment", touches->impediment);
+    hn_put_u64(object, "vcpus-per-bit", touches->vcpus_per_bit);
+    hn_put_u64(object, "n-chunks-known", touches->n_chunks_known);
+    hn_put_u64(object, "n-touches", touches->n_touches);
+    hn_put_u64(object, "n-writes", touches->n_writes);
+    hn_put_u64(object, "n-elsewhere", touches->n_elsewhere);
+    hn_put_u64(object, "n-lost", touches->n_lost);
+    hn_put_u64_or_null(object, "age-ns", touches->age_ns);
+    return object;
+}
+
 static json_object *domain_to_json(const HnDomain *domain, uint32_t n_nodes)
 {
     json_object *object = json_object_new_object();
@@ -236,6 +253,7 @@ static json_object *domain_to_json(const HnDomain *domain, uint32_t n_nodes)
     hn_put_nodemask(object, "device-nodes", domain->device_nodes);
     hn_put_u64(object, "dirty-bytes-per-sec", domain->dirty_bytes_per_sec);
     hn_put_u64_or_null(object, "dirty-age-ns", domain->dirty_age_ns);
+    hn_put(object, "touches", touches_to_json(&domain->touches));
     hn_put_u64(object, "memory-bound-permille", domain->memory_bound_permille);
     hn_put_u64(object, "bandwidth-bytes-per-sec", domain->bandwidth_bytes_per_sec);
     if (domain->unobservable)

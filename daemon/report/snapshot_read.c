@@ -149,6 +149,20 @@ static void read_vcpu(HnFieldReader *reader, json_object *object, HnVcpu *vcpu, 
         read_faults(reader, faults, &vcpu->faults, n_nodes);
         hn_field_leave(reader, mark);
     }
+    hn_opt_u64_array(reader, object, "touches", vcpu->touches, n_nodes);
+}
+
+static void read_touches(HnFieldReader *reader, json_object *object, HnTouchSummary *touches)
+{
+    touches->is_on = hn_opt_bool(reader, object, "is-on", false);
+    touches->impediment = g_strdup(hn_opt_string(reader, object, "impediment"));
+    touches->vcpus_per_bit = (uint32_t)hn_opt_u64(reader, object, "vcpus-per-bit", MAX_VCPUS, 1);
+    touches->n_chunks_known = (uint32_t)hn_opt_u64(reader, object, "n-chunks-known", UINT32_MAX, 0);
+    touches->n_touches = hn_opt_u64(reader, object, "n-touches", UINT64_MAX, 0);
+    touches->n_writes = hn_opt_u64(reader, object, "n-writes", UINT64_MAX, 0);
+    touches->n_elsewhere = hn_opt_u64(reader, object, "n-elsewhere", UINT64_MAX, 0);
+    touches->n_lost = hn_opt_u64(reader, object, "n-lost", UINT64_MAX, 0);
+    touches->age_ns = hn_opt_u64(reader, object, "age-ns", UINT64_MAX, UINT64_MAX);
 }
 
 static void read_worker(HnFieldReader *reader, json_object *object, HnWorker *worker)
@@ -307,6 +321,12 @@ static HnDomain *read_domain(HnFieldReader *reader, json_object *object, uint32_
     domain->device_nodes = hn_opt_nodemask(reader, object, "device-nodes", n_nodes);
     domain->dirty_bytes_per_sec = hn_opt_u64(reader, object, "dirty-bytes-per-sec", UINT64_MAX, 0);
     domain->dirty_age_ns = hn_opt_u64(reader, object, "dirty-age-ns", UINT64_MAX, UINT64_MAX);
+    json_object *touches = NULL;
+    if (!reader->error && json_object_object_get_ex(object, "touches", &touches) && touches) {
+        size_t mark = hn_field_enter(reader, "touches", -1);
+        read_touches(reader, touches, &domain->touches);
+        hn_field_leave(reader, mark);
+    }
     domain->memory_bound_permille =
         (uint32_t)hn_opt_u64(reader, object, "memory-bound-permille", 1000, 0);
     domain->bandwidth_bytes_per_sec =

@@ -60,6 +60,7 @@ typedef struct {
     bool is_admin_pinned; /* the admin restricts it: admin_cpus is a hard constraint */
     HnCpuset admin_cpus;
     HnHintFaults faults;
+    uint64_t *touches; /* [n_nodes] sampled touches of pages that lay there, half-life 30 s */
 } HnVcpu;
 
 typedef enum { HN_WORKER_EMULATOR, HN_WORKER_IOTHREAD, HN_WORKER_VHOST } HnWorkerKind;
@@ -93,7 +94,8 @@ typedef struct {
     uint16_t n_probes;
     uint16_t n_probes_on_node;
     uint32_t heat;          /* recent sampled touches, decayed */
-    uint64_t touch_clients; /* bit i: vCPU i of the first 64 touched it twice in a row (filter passed) */
+    uint64_t touch_clients; /* bit i: vcpus[i] (or several: HnTouchSummary.vcpus_per_bit) touches it
+                             * and passed the filter (docs/evidence.md); 0: not known */
 } HnChunk;
 
 typedef struct {
@@ -121,6 +123,20 @@ typedef struct {
     uint64_t memory_bytes;
     HnCpuset vcpus;
 } HnGuestCell;
+
+/* Sampled page faults: what the touch matrix (HnChunk, HnVcpu.touches) stands on. */
+typedef struct {
+    bool is_on;              /* sampled in this round */
+    char *impediment;        /* not NULL: wished, but not (or not for all vCPUs) to be had: a stable code */
+    uint32_t vcpus_per_bit;  /* bit i of touch_clients: vcpus[i * n] to [i * n + n - 1]; 0 like 1 */
+    uint32_t n_chunks_known; /* chunks with touchers */
+    /* Since the domain was first sampled. */
+    uint64_t n_touches;      /* of RAM */
+    uint64_t n_writes;       /* of them */
+    uint64_t n_elsewhere;    /* faults outside of RAM (MMIO, QEMU's own memory): left out */
+    uint64_t n_lost;         /* not recorded for want of room */
+    uint64_t age_ns;         /* since the last one; UINT64_MAX: none so far */
+} HnTouchSummary;
 
 typedef struct {
     char uuid[HN_UUID_LEN + 1];
@@ -160,6 +176,7 @@ typedef struct {
 
     uint64_t dirty_bytes_per_sec; /* write intensity, where measured */
     uint64_t dirty_age_ns;        /* UINT64_MAX: never measured */
+    HnTouchSummary touches;
     /* Where a counter knows them (resctrl MBM, PMU, a simulator); 0: not measured, placement/ assumes
      * HnPolicy.memory_bound_permille of the demand and a bandwidth in proportion. */
     uint32_t memory_bound_permille;   /* share of its CPU time spent waiting for memory */

@@ -15,6 +15,8 @@
 #include "observe/numa-maps.h"
 #include "observe/process.h"
 #include "observe/regions.h"
+#include "observe/touch-events.h"
+#include "observe/touch-matrix.h"
 
 #include <string.h>
 
@@ -148,6 +150,62 @@ static void parse_maps(const char *text, size_t len, const HnHost *host)
     g_free(hn_capture_filter_cmdline(text, len, &kept_len));
 }
 
+typedef struct {
+    HnTouchMatrix *matrix;
+    const HnRegion *region;
+    uint32_t n_touches;
+} Touched;
+
+static void take_touch(const HnTouch *touch, void *user_data)
+{
+    Touched *touched = user_data;
+    HnTouchPlace place;
+
+    touched->n_touches++;
+    for (int is_gpa = 0; is_gpa < 2; is_gpa++) {
+        if (!hn_touch_matrix_add(touched->matrix, touched->n_touches % 3, touch->address, is_gpa,
+                                 1, &place))
+            continue;
+        g_assert_cmpuint(place.chunk, <, touched->region->n_chunks);
+        g_assert_cmpuint(place.hva - touched->region->hva_start, <, touched->region->length_bytes);
+    }
+}
+
+/* As a format file and as records of a ring, with the places of two real events. */
+static void parse_touches(const char *text, size_t len)
+{
+    static const HnTouchFormat formats[] = {{1502, 24, 32, 8}, {135, 8, 24, 4}};
+    static const uint32_t vcpus[] = {0, 1};
+    HnChunk chunks[32] = {0};
+    HnRegion region = {.hva_start = 0x7f0000000000,
+                       .length_bytes = 63 * MIB,
+                       .chunk_bytes = 2 * MIB,
+                       .n_chunks = G_N_ELEMENTS(chunks),
+                       .chunks = chunks};
+    g_autoptr(HnTouchMatrix) matrix = hn_touch_matrix_new(&region, 1, vcpus, 2);
+    uint32_t n_known;
+
+    for (int is_kvm = 0; is_kvm < 2; is_kvm++) {
+        HnTouchFormat format;
+
+        if (hn_touch_format_parse(text, len, hn_touch_events(is_kvm), &format, NULL))
+            g_assert_true(format.id > 0 && format.address_offset <= 4096 &&
+                          format.flags_offset <= 4096);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+        Touched touched = {matrix, &region, 0};
+        HnTouchTally tally = {0};
+
+        hn_touch_records_parse((const uint8_t *)text, len, &formats[i], hn_touch_events(true),
+                               take_touch, &touched, &tally);
+        g_assert_cmpuint(tally.n_touches, ==, touched.n_touches);
+        g_assert_cmpuint(tally.n_touches, <=, len / 16);
+        hn_touch_matrix_tick(matrix, (i + 1) * HN_TOUCH_WINDOW_NS);
+    }
+    hn_touch_matrix_fill(matrix, &region, 1, &n_known);
+    g_assert_cmpuint(n_known, <=, region.n_chunks);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autofree char *text = g_malloc(size ? size : 1);
@@ -164,6 +222,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     parse_host(text, size, host);
     parse_counters(text, size, host);
     parse_maps(text, size, host);
+    parse_touches(text, size);
     hn_numa_maps_parse(text, size, host, &region, 1, NULL, NULL);
     target = g_strndup(text, size);
     hn_open_files_account(&files, target);

@@ -33,7 +33,10 @@ static const char *const healthy[] = {
     "sys/kernel/mm/ksm/run", "0\n",
     "sys/kernel/mm/ksm/merge_across_nodes", "1\n",
     "sys/kernel/mm/numa/demotion_enabled", "false\n",
-    "sys/kernel/tracing/events/kvm/kvm_page_fault/id", "1\n",
+    "sys/kernel/tracing/events/kvm/kvm_page_fault/format",
+    "name: kvm_page_fault\nID: 1502\nformat:\n"
+    "\tfield:u64 fault_address;\toffset:24;\tsize:8;\tsigned:0;\n"
+    "\tfield:u64 error_code;\toffset:32;\tsize:8;\tsigned:0;\n",
     NULL,
 };
 
@@ -139,8 +142,10 @@ static void test_findings(void)
         {"proc/sys/kernel/numa_balancing", NULL, "numa-balancing", "note", "no automatic"},
         {"proc/pressure/memory", "some avg10=12.50 avg60=0\n", "pressure", "warn", "12.5 %"},
         {"proc/pressure/memory", NULL, "pressure", "note", "no pressure stall"},
-        {"sys/kernel/tracing/events/kvm/kvm_page_fault/id", NULL, "page-fault-sampling", "ok",
-         "paranoid 3"}, /* the directory is what counts */
+        {"sys/kernel/tracing/events/kvm/kvm_page_fault/format", NULL, "page-fault-sampling",
+         "note", "no-trace-event (perf_event_paranoid 3)"},
+        {"sys/kernel/tracing/events/kvm/kvm_page_fault/format", "ID: 7\n", "page-fault-sampling",
+         "note", "no-trace-event"},
         {"sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n", "huge-pages",
          "note", "never"},
         {"sys/kernel/mm/transparent_hugepage/defrag", "[always] defer madvise never\n",

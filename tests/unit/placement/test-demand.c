@@ -157,15 +157,36 @@ static void test_locality(void)
                      500);
 }
 
-/* A toucher counts when it was seen twice in a row, not twice at all. */
-static void test_filter(void)
+/* Sampled touches stand in where the kernel has no hinting faults to tell, and only there. */
+static void test_locality_by_touches(void)
 {
-    uint64_t last = 0;
+    g_autoptr(World) world = world_new(world_host(2, 4, 1, UINT64_C(4) << 30));
+    HnDomain *domain = world_add(world, 2, UINT64_C(1) << 30, 2000, 0);
+    uint64_t movable[2] = {UINT64_C(1000) << 20, 0}, stuck[2] = {0};
+    HnClient client = {.n_vcpus = 2,
+                       .home_now = 0,
+                       .movable_bytes = movable,
+                       .immovable_bytes = stuck,
+                       .resident_bytes = UINT64_C(1000) << 20};
+    HnSplit split = {.domain = domain, .n_clients = 1, .clients = &client};
 
-    g_assert_cmpuint(hn_evidence_filter(&last, 3), ==, 0);
-    g_assert_cmpuint(hn_evidence_filter(&last, 6), ==, 2);
-    g_assert_cmpuint(hn_evidence_filter(&last, 0), ==, 0);
-    g_assert_cmpuint(hn_evidence_filter(&last, 6), ==, 0);
+    hn_cpuset_add(&client.vcpus, 0);
+    hn_cpuset_add(&client.vcpus, 1);
+    domain->vcpus[0].touches[0] = 20;
+    domain->vcpus[1].touches[1] = 60;
+    HnLocality locality = hn_evidence_locality(world->snapshot->host, &split);
+    g_assert_false(locality.has_accesses_local); /* 80 are too few */
+    domain->vcpus[0].touches[0] = 40;
+    locality = hn_evidence_locality(world->snapshot->host, &split);
+    g_assert_true(locality.has_accesses_local);
+    g_assert_cmpuint(locality.accesses_local_permille, ==, 400);
+    g_assert_cmpuint(locality.n_touches, ==, 100);
+    domain->vcpus[0].faults.is_valid = true;
+    domain->vcpus[0].faults.private_pages[0] = 900;
+    domain->vcpus[0].faults.private_pages[1] = 100;
+    locality = hn_evidence_locality(world->snapshot->host, &split);
+    g_assert_cmpuint(locality.accesses_local_permille, ==, 900);
+    g_assert_cmpuint(locality.n_touches, ==, 1000);
 }
 
 int main(int argc, char **argv)
@@ -176,6 +197,6 @@ int main(int argc, char **argv)
     g_test_add_func("/demand/hold", test_hold);
     g_test_add_func("/demand/weight", test_weight);
     g_test_add_func("/evidence/locality", test_locality);
-    g_test_add_func("/evidence/filter", test_filter);
+    g_test_add_func("/evidence/locality-by-touches", test_locality_by_touches);
     return g_test_run();
 }

@@ -127,6 +127,54 @@ static void test_touch_matrix(void)
     g_assert_cmpuint(v->bytes_to_move, <, 9 * GIB);
 }
 
+/* More vCPUs than bits: a bit stands for four neighbours, which stay together. */
+static void test_many_vcpus(void)
+{
+    g_autoptr(World) world = world_new(world_host(2, 160, 1, 320 * GIB));
+    HnDomain *domain = world_add(world, 256, 512 * GIB, 250000, HN_NODE_NONE);
+    HnRegion *region = hn_domain_add_region(domain, 2);
+
+    domain->touches.vcpus_per_bit = 4;
+    domain->touches.n_touches = 12345;
+    region->length_bytes = 512 * GIB;
+    region->page_bytes = 4096;
+    region->resident_bytes[0] = region->resident_bytes[1] = 256 * GIB;
+    region->chunk_bytes = GIB;
+    region->n_chunks = 512;
+    region->chunks = g_new0(HnChunk, 512);
+    for (uint32_t i = 0; i < 512; i++) {
+        region->chunks[i].node = i % 2 ? 0 : 1;
+        region->chunks[i].heat = 10;
+        /* Every other four of the vCPUs share the first half. */
+        region->chunks[i].touch_clients =
+            i < 256 ? UINT64_C(0x5555555555555555) : UINT64_C(0xaaaaaaaaaaaaaaaa);
+    }
+    g_autoptr(HnPlan) plan = third_plan(world);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    g_test_message("%s", v->sentence);
+    g_assert_cmpuint(v->n_clients, ==, 2);
+    uint32_t side = hn_cpuset_has(&v->clients[0].vcpus, 0) ? 0 : 1;
+    for (uint32_t i = 0; i < 256; i++)
+        g_assert_true(hn_cpuset_has(&v->clients[i / 4 % 2 ? 1 - side : side].vcpus, i));
+    g_assert_cmpuint(v->chunk_maps[0].client[0], ==, side);
+    g_assert_cmpuint(v->chunk_maps[0].client[511], ==, 1 - side);
+    g_assert_nonnull(strstr(v->sentence, "12345 touches"));
+}
+
+/* Without a matrix the sentence says why there is none. */
+static void test_says_why_not(void)
+{
+    g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
+    HnDomain *domain = world_add(world, 12, 16 * GIB, 12000, HN_NODE_NONE);
+
+    domain->touches.impediment = g_strdup("perf-denied");
+    g_autoptr(HnPlan) plan = third_plan(world);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    g_assert_cmpint(v->reason, ==, HN_REASON_SPLIT_WIDE);
+    g_assert_nonnull(strstr(v->sentence, "cut by vCPU number"));
+    g_assert_nonnull(strstr(v->sentence, "perf-denied"));
+}
+
 /* Shared chunks on a node that is nobody's home are spread over the homes; on a home they stay. */
 static void test_spread(void)
 {
@@ -184,6 +232,8 @@ int main(int argc, char **argv)
     g_test_add_func("/wide/cells", test_cells);
     g_test_add_func("/wide/fewest-near", test_fewest_near);
     g_test_add_func("/wide/touch-matrix", test_touch_matrix);
+    g_test_add_func("/wide/many-vcpus", test_many_vcpus);
+    g_test_add_func("/wide/says-why-not", test_says_why_not);
     g_test_add_func("/wide/spread", test_spread);
     g_test_add_func("/wide/one-part-only", test_one_part_only);
     return g_test_run();

@@ -52,6 +52,8 @@ static void add_vcpu(HnDomain *domain)
     vcpu->faults.private_pages[1] = 507;
     vcpu->faults.shared_pages[0] = 508;
     vcpu->faults.shared_pages[1] = 509;
+    vcpu->touches[0] = 510;
+    vcpu->touches[1] = 511;
 }
 
 static void add_worker(HnDomain *domain)
@@ -140,6 +142,8 @@ static HnDomain *example_domain(void)
     domain->device_nodes = 1;
     domain->dirty_bytes_per_sec = 809;
     domain->dirty_age_ns = 810;
+    domain->touches =
+        (HnTouchSummary){true, g_strdup("no-ring-memory"), 2, 3, 820, 821, 822, 823, 824};
     domain->memory_bound_permille = 333;
     domain->bandwidth_bytes_per_sec = 811;
     domain->unobservable = g_strdup("smaps: Permission denied");
