@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 
-#define WAIT_LIMIT_US (20 * G_USEC_PER_SEC)
+#define WAIT_LIMIT_US (60 * G_USEC_PER_SEC)
 
 /* Iterates the main context until condition holds. */
 #define wait_until(condition)                                                                      \

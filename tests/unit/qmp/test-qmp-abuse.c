@@ -67,7 +67,7 @@ static void test_never_negotiates(Fixture *f, gconstpointer data)
     g_autofree char *rest = NULL;
     int fd;
 
-    f->options.negotiate_timeout_ms = 100;
+    f->options.negotiate_timeout_ms = 1500; /* and the honest one must make it */
     start(f);
     fd = raw_connect(f->scratch.path);
     raw_send(fd, "{\"execute\":\"ping\"}");
@@ -82,7 +82,7 @@ static void test_idle(Fixture *f, gconstpointer data)
     g_autofree char *rest = NULL, *reply = NULL;
     int idle, subscriber, waiting;
 
-    f->options.idle_timeout_ms = 150;
+    f->options.idle_timeout_ms = 1500; /* a loaded machine may keep the honest one from its turn */
     start(f);
     idle = negotiated(f->scratch.path);
     subscriber = negotiated(f->scratch.path);
@@ -90,12 +90,13 @@ static void test_idle(Fixture *f, gconstpointer data)
     raw_send(subscriber, "{\"execute\":\"subscribe\"}");
     reply = raw_line(subscriber);
     raw_send(waiting, "{\"execute\":\"hold\"}");
-    for (guint i = 0; i < 8; i++) {
-        run_for_ms(50);
+    while (hn_qmp_server_counters(f->server).dropped == 0) {
+        run_for_ms(20);
         assert_prompt(f); /* commands keep a connection alive */
     }
     rest = read_rest(idle);
     g_assert_nonnull(strstr(rest, "No command for too long"));
+    assert_prompt(f);
     g_assert_cmpuint(hn_qmp_server_counters(f->server).clients, ==, 3);
     close(idle);
     close(subscriber);
@@ -118,14 +119,13 @@ static void test_command_flood(Fixture *f, gconstpointer data)
     fd = negotiated(f->scratch.path);
     before = hn_qmp_server_counters(f->server).commands;
     start_us = g_get_monotonic_time();
-    while (g_get_monotonic_time() - start_us < G_USEC_PER_SEC / 2) {
+    while (g_get_monotonic_time() - start_us < G_USEC_PER_SEC / 2 || served(f) - before < 110) {
         stuff(fd, "{\"execute\":\"ping\"}", 1 << 20);
         run_for_ms(5);
         raw_pull(fd, sink);
     }
-    /* The burst, half a second's worth, and what the honest client asks. */
+    /* The burst, half a second's worth or more, and what the honest client asks. */
     allowed = 100 + 100.0 * (double)(g_get_monotonic_time() - start_us) / G_USEC_PER_SEC;
-    g_assert_cmpuint(hn_qmp_server_counters(f->server).commands - before, >=, 100);
     g_assert_cmpfloat((double)(hn_qmp_server_counters(f->server).commands - before), <=,
                       allowed + 1);
     assert_prompt(f);
@@ -137,11 +137,14 @@ static void test_command_flood(Fixture *f, gconstpointer data)
 static void test_garbage_flood(Fixture *f, gconstpointer data)
 {
     g_autofree char *noise = g_malloc(65537);
+    gint64 start_us;
+    double allowed;
     guint64 sent = 0;
     int fd;
 
     start(f);
     fd = negotiated(f->scratch.path);
+    start_us = g_get_monotonic_time();
     for (guint i = 0; i < 65536; i++)
         noise[i] = "}\n{\"\xff:,[\x01 "[i % 10];
     noise[65536] = 0;
@@ -151,7 +154,9 @@ static void test_garbage_flood(Fixture *f, gconstpointer data)
     }
     g_assert_cmpuint(sent, >, 65536);
     g_assert_cmpuint(hn_qmp_server_counters(f->server).malformed, >, 0);
-    g_assert_cmpuint(hn_qmp_server_counters(f->server).malformed, <, 1000);
+    allowed = f->options.max_commands_per_sec *
+              (1 + (double)(g_get_monotonic_time() - start_us) / G_USEC_PER_SEC);
+    g_assert_cmpfloat((double)hn_qmp_server_counters(f->server).malformed, <=, allowed + 1);
     assert_prompt(f);
     close(fd);
     wait_until(hn_qmp_server_counters(f->server).clients == 1);
@@ -189,7 +194,7 @@ static void test_endless_message(Fixture *f, gconstpointer data)
 /* Asks for much and reads nothing: is not read from, then dropped; nothing of it stays. */
 static void test_no_reader(Fixture *f, gconstpointer data)
 {
-    guint64 served;
+    guint64 answered;
     int fd;
 
     f->options.stall_timeout_ms = 300;
@@ -200,9 +205,9 @@ static void test_no_reader(Fixture *f, gconstpointer data)
         stuff(fd, "{\"execute\":\"big\"}", 4096);
         run_for_ms(1);
     }
-    served = hn_qmp_server_counters(f->server).commands;
+    answered = hn_qmp_server_counters(f->server).commands;
     /* The kernel's buffer, high_water_bytes, one reply over it: about 15 replies, not 10,000. */
-    g_assert_cmpuint(served * BIG_REPLY_BYTES, <, 2 << 20);
+    g_assert_cmpuint(answered * BIG_REPLY_BYTES, <, 2 << 20);
     assert_prompt(f);
     wait_until(hn_qmp_server_counters(f->server).clients == 1);
     g_assert_cmpuint(hn_qmp_server_counters(f->server).dropped, ==, 1);
@@ -244,12 +249,20 @@ static void test_total_budget(Fixture *f, gconstpointer data)
         for (guint k = 0; k < 8; k++)
             raw_send(fds[i], "{\"execute\":\"big\"}");
     }
-    run_for_ms(200);
-    g_assert_cmpuint(hn_qmp_server_counters(f->server).dropped, >, 0);
+    wait_until(hn_qmp_server_counters(f->server).dropped > 0);
     assert_prompt(f);
     for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
         close(fds[i]);
     wait_until(hn_qmp_server_counters(f->server).clients == 1);
+}
+
+/* Until it is answered, or the one who asked is gone. */
+static void ask_for_much(Fixture *f, int fd)
+{
+    guint64 before = served(f);
+
+    raw_send(fd, "{\"execute\":\"big\"}");
+    wait_until(served(f) > before);
 }
 
 /* When others have all but used the budget up, whoever reads is still not the one to go. */
@@ -263,16 +276,12 @@ static void test_budget_spares_readers(Fixture *f, gconstpointer data)
     start(f);
     /* One that is dropped shows how many replies fit. */
     fd = negotiated(f->scratch.path);
-    for (; hn_qmp_server_counters(f->server).dropped == 0; fits++) {
-        raw_send(fd, "{\"execute\":\"big\"}");
-        run_for_ms(5);
-    }
+    for (; hn_qmp_server_counters(f->server).dropped == 0; fits++)
+        ask_for_much(f, fd);
     close(fd);
     fd = negotiated(f->scratch.path);
-    for (guint i = 0; i < fits - 1; i++) {
-        raw_send(fd, "{\"execute\":\"big\"}");
-        run_for_ms(5);
-    }
+    for (guint i = 0; i < fits - 1; i++)
+        ask_for_much(f, fd);
     for (guint i = 0; i < 3; i++) {
         g_autofree char *reply = NULL;
 
@@ -300,6 +309,15 @@ static void test_reply_too_large(Fixture *f, gconstpointer data)
     close(fd);
 }
 
+static guint64 count_of(const char *text, const char *word)
+{
+    guint64 n = 0;
+
+    for (; (text = strstr(text, word)); text++)
+        n++;
+    return n;
+}
+
 /* A subscriber that reads nothing loses events and is told how many; others lose none. */
 static void test_slow_subscriber(Fixture *f, gconstpointer data)
 {
@@ -307,7 +325,7 @@ static void test_slow_subscriber(Fixture *f, gconstpointer data)
     g_autofree char *a = NULL, *b = NULL;
     g_autoptr(GString) slow_text = g_string_new(NULL);
     g_autoptr(GString) quick_text = g_string_new(NULL);
-    guint64 lost, seen = 0, quick_seen = 0, told = 0;
+    guint64 lost, told = 0;
     int slow, quick;
 
     start(f);
@@ -328,18 +346,11 @@ static void test_slow_subscriber(Fixture *f, gconstpointer data)
     lost = hn_qmp_server_counters(f->server).events_lost;
     g_assert_cmpuint(lost, >, 0);
     wait_until(raw_pull(slow, slow_text) && strstr(slow_text->str, "EVENTS_LOST"));
-    run_for_ms(50);
-    raw_pull(slow, slow_text);
-    raw_pull(quick, quick_text);
-    for (const char *p = slow_text->str; (p = strstr(p, "\"TICK\"")); p++)
-        seen++;
-    for (const char *p = quick_text->str; (p = strstr(p, "\"TICK\"")); p++)
-        quick_seen++;
+    wait_until(raw_pull(quick, quick_text) && count_of(quick_text->str, "\"TICK\"") == n);
+    wait_until(raw_pull(slow, slow_text) && count_of(slow_text->str, "\"TICK\"") == n - lost);
     for (const char *p = slow_text->str; (p = strstr(p, "\"count\":")); p++)
         told += g_ascii_strtoull(p + strlen("\"count\":"), NULL, 10);
     g_assert_cmpuint(told, ==, lost);
-    g_assert_cmpuint(seen + told, ==, n);
-    g_assert_cmpuint(quick_seen, ==, n);
     close(slow);
     close(quick);
 }
