@@ -17,7 +17,7 @@
 
 G_DEFINE_QUARK(hn - config - error - quark, hn_config_error)
 
-/* What one move may take at most is known by apply; predictions follow from it. */
+/* What one move may take at most, and what it leaves free, is known by apply; plans follow from it. */
 static void derive(HnConfig *config)
 {
     uint64_t host = config->limits.host_bytes_per_sec, node = config->limits.node_bytes_per_sec;
@@ -26,6 +26,7 @@ static void derive(HnConfig *config)
     hn_policy_init(&defaults);
     config->policy.move_bytes_per_sec =
         rate ? CLAMP(rate, UINT64_C(1) << 20, UINT64_C(1) << 40) : defaults.move_bytes_per_sec;
+    config->policy.headroom_bytes = config->limits.headroom_bytes;
 }
 
 HnConfig *hn_config_new(void)

@@ -28,6 +28,7 @@ typedef struct {
     /* Filled by the gate. */
     bool is_changed; /* the target differs from today */
     bool is_confirmed;
+    bool is_stuck;   /* confirmed, but its memory, or whose room it needs, has nowhere to go meanwhile */
     bool was_pruned; /* the search wanted a change, the gate dropped it */
     int64_t gain_ns; /* per second: cost without its change - cost with it, the others changed */
     int64_t threshold_ns;
@@ -60,6 +61,9 @@ void hn_gate(HnRound *round);
 bool hn_gate_is_change(const HnRound *round, const HnAssignment *assignment,
                        const HnStanding *standing);
 
+/* plan_order.c: a domain that would act, but whose memory could not even begin to move: no node on the
+ * way has room for one huge page. NULL: none. */
+HnStanding *hn_plan_find_stuck(HnRound *round);
 /* plan_order.c: the ordered actions from today to the target. */
 void hn_plan_order(const HnRound *round, HnPlan *plan);
 

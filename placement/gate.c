@@ -245,6 +245,22 @@ static void hold_unconfirmed(HnRound *round)
     }
 }
 
+/* Takes out who cannot even begin, and with them who needed the room they would have left. */
+static void hold_stuck(HnRound *round)
+{
+    HnStanding *stuck;
+
+    while ((stuck = hn_plan_find_stuck(round))) {
+        g_autofree bool *was_confirmed = g_new(bool, round->n_domains);
+        for (uint32_t k = 0; k < round->n_domains; k++)
+            was_confirmed[k] = round->standings[k].is_changed && round->standings[k].is_confirmed;
+        stuck->is_confirmed = false;
+        hold_unconfirmed(round);
+        for (uint32_t k = 0; k < round->n_domains; k++)
+            round->standings[k].is_stuck |= was_confirmed[k] && !round->standings[k].is_confirmed;
+    }
+}
+
 void hn_gate(HnRound *round)
 {
     for (uint32_t k = 0; k < round->n_domains; k++) {
@@ -259,4 +275,5 @@ void hn_gate(HnRound *round)
     for (uint32_t k = 0; k < round->n_domains; k++)
         confirm(round, &round->standings[k]);
     hold_unconfirmed(round);
+    hold_stuck(round);
 }

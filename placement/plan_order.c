@@ -7,7 +7,8 @@
  * together; what a step frees is there for the next. Among the moves that fit, the one with the
  * most gain per byte goes first. When none fits whole, full nodes hold each other up: then a slice
  * as large as the free room of some destination is moved, which frees as much elsewhere, and so the
- * cycle turns through the gap.
+ * cycle turns through the gap. Where there is no gap at all, nothing may begin: vCPUs that leave
+ * while their memory cannot follow are worse off (hn_plan_find_stuck(), asked by the gate).
  */
 #include "decide.h"
 
@@ -19,10 +20,12 @@
 
 typedef struct {
     const HnStanding *standing;
+    uint32_t domain; /* index of the standing */
     uint32_t client;
     uint32_t to;          /* canonical */
     uint64_t *left_bytes; /* [n_nodes] canonical, still to come from each */
     uint64_t left_total;
+    bool has_begun; /* some of it is laid out */
     int64_t gain_ns;
 } Transfer;
 
@@ -118,6 +121,7 @@ static uint64_t *collect_transfers(const HnRound *round, GArray *transfers)
             if (hn_round_bytes(round, round->target, s, c) == 0)
                 continue;
             Transfer transfer = {.standing = s,
+                                 .domain = round->order[k],
                                  .client = c,
                                  .gain_ns = s->gain_ns,
                                  .to = hn_round_state(round, round->target, s, c)};
@@ -167,6 +171,7 @@ static void take(Layout *l, Transfer *t, uint32_t r, uint64_t bytes)
 
     t->left_bytes[r] -= bytes;
     t->left_total -= bytes;
+    t->has_begun = true;
     l->room[kind][t->to] -= (int64_t)bytes;
     l->freed[kind][r] += (int64_t)bytes;
 }
@@ -284,26 +289,73 @@ static void spread_shared(Layout *l)
     }
 }
 
-static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
+/* Room the mover will find: what is planned for, but no more than what it may take. */
+static int64_t room_at_start(const HnRound *round, uint32_t rank, uint32_t kind)
 {
-    const HnModel *m = round->model;
-    g_autoptr(GArray) transfers = g_array_new(FALSE, FALSE, sizeof(Transfer));
-    Layout l = {.round = round, .plan = plan, .transfers = transfers, .step = *step};
+    const HnNode *node = &round->snapshot->host->nodes[round->model->node_index[rank]];
+    int64_t room = round->model->nodes[rank].room_bytes[kind];
+    int64_t taken = (int64_t)(node->mem_free_bytes + node->mem_reclaimable_bytes) -
+                    (int64_t)(node->mem_watermark_bytes + round->policy->headroom_bytes);
+
+    return kind == 0 ? MIN(room, taken) : room;
+}
+
+/* All transfers of l, in steps. Returns false if slices ran out before room did. */
+static bool lay_transfers(Layout *l)
+{
+    const HnModel *m = l->round->model;
     uint32_t n_slices = 0;
 
-    g_autofree uint64_t *left_bytes = collect_transfers(round, transfers);
-    if (transfers->len > 0)
-        g_array_sort(transfers, compare_transfers);
     for (uint32_t k = 0; k < HN_MAX_KINDS; k++)
         for (uint32_t r = 0; r < m->n_nodes; r++)
-            l.room[k][r] = m->nodes[r].room_bytes[k];
-    while (lay_whole(&l) > 0 || (n_slices++ < MAX_SLICES && lay_slice(&l))) {
+            l->room[k][r] = room_at_start(l->round, r, k);
+    while (lay_whole(l) > 0 || (n_slices++ < MAX_SLICES && lay_slice(l))) {
         for (uint32_t k = 0; k < HN_MAX_KINDS; k++)
             for (uint32_t r = 0; r < m->n_nodes; r++)
-                l.room[k][r] += l.freed[k][r];
-        memset(l.freed, 0, sizeof(l.freed));
-        l.step++;
+                l->room[k][r] += l->freed[k][r];
+        memset(l->freed, 0, sizeof(l->freed));
+        l->step++;
     }
+    return n_slices <= MAX_SLICES;
+}
+
+/* Most gain per byte first. *ret_left_bytes holds what the transfers point to. */
+static GArray *sorted_transfers(const HnRound *round, uint64_t **ret_left_bytes)
+{
+    GArray *transfers = g_array_new(FALSE, FALSE, sizeof(Transfer));
+
+    *ret_left_bytes = collect_transfers(round, transfers);
+    if (transfers->len > 0)
+        g_array_sort(transfers, compare_transfers);
+    return transfers;
+}
+
+HnStanding *hn_plan_find_stuck(HnRound *round)
+{
+    g_autoptr(HnPlan) scratch = hn_plan_new();
+    g_autofree uint64_t *left_bytes = NULL;
+    g_autoptr(GArray) transfers = sorted_transfers(round, &left_bytes);
+    Layout l = {.round = round, .plan = scratch, .transfers = transfers};
+
+    if (transfers->len == 0)
+        return NULL;
+    if (!lay_transfers(&l))
+        return NULL; /* what is left is the next plan's */
+    for (guint i = 0; i < transfers->len; i++) {
+        const Transfer *t = &g_array_index(transfers, Transfer, i);
+        if (t->left_total > 0 && !t->has_begun)
+            return &round->standings[t->domain];
+    }
+    return NULL;
+}
+
+static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
+{
+    g_autofree uint64_t *left_bytes = NULL;
+    g_autoptr(GArray) transfers = sorted_transfers(round, &left_bytes);
+    Layout l = {.round = round, .plan = plan, .transfers = transfers, .step = *step};
+
+    lay_transfers(&l);
     guint n_before = plan->actions->len;
     spread_shared(&l);
     l.step += plan->actions->len > n_before;

@@ -54,6 +54,7 @@ bool hn_policy_validate(const HnPolicy *policy, GError **error)
         {"smt_yield_permille", policy->smt_yield_permille, 0, 1000},
         {"reserve_permille", policy->reserve_permille, 0, 900},
         {"reserve_min_bytes", policy->reserve_min_bytes, 0, UINT64_C(1) << 46},
+        {"headroom_bytes", policy->headroom_bytes, 0, UINT64_C(1) << 40},
         {"boot_window_ns", policy->boot_window_ns, 0, 86400 * SECOND_NS},
         {"demand_halflife_ns", policy->demand_halflife_ns, SECOND_NS / 10, 3600 * SECOND_NS},
         {"converged_permille", policy->converged_permille, 500, 1000},

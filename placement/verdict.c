@@ -317,6 +317,8 @@ static void fill_reason(const HnRound *round, HnStanding *s, const HnNodemask *g
         s->reason = reason_of_change(round, s, goes_to, &v->cost_now, &v->cost_after);
         v->reason = s->is_advised ? HN_REASON_ADVISE_ONLY : s->reason;
         v->will_act = !s->is_advised;
+    } else if (s->is_stuck) {
+        v->reason = HN_REASON_NODE_FULL;
     } else if (s->is_changed) {
         v->reason = s->is_torn_by_admin ? HN_REASON_PINNED_BY_ADMIN : HN_REASON_UNCONFIRMED;
     } else {

@@ -51,11 +51,19 @@ static void end_work(HnActuator *actuator, HnWork *work)
     post_outcome(actuator, &outcome, work->sentence ? work->sentence : "");
 }
 
+/* May the domain's later steps go on? Also after a slice that found less room than planned, if something moved: what the
+ * others free meanwhile is room for the next slice, and each looks for itself. */
+static bool lets_go_on(const HnWork *work)
+{
+    return hn_reason_is_success(work->reason) ||
+           (work->reason == HN_REASON_NODE_FULL && work->action.kind == HN_ACTION_MOVE_MEMORY && work->moved_bytes > 0);
+}
+
 /* The same; if it failed, the later steps of that domain in that plan fall with it. */
 static void end_work_and_followers(HnActuator *actuator, HnWork *work)
 {
     end_work(actuator, work);
-    if (hn_reason_is_success(work->reason))
+    if (lets_go_on(work))
         return;
     for (guint i = 0; i < actuator->runs->len; i++) {
         HnRun *run = actuator->runs->pdata[i];

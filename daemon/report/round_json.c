@@ -28,6 +28,7 @@
     X(payback_horizon_ns, "payback-horizon-ns")                                                    \
     X(move_bytes_per_sec, "move-bytes-per-sec")                                                    \
     X(reserve_min_bytes, "reserve-min-bytes")                                                      \
+    X(headroom_bytes, "headroom-bytes")                                                            \
     X(boot_window_ns, "boot-window-ns")                                                            \
     X(demand_halflife_ns, "demand-halflife-ns")                                                    \
     X(recheck_min_ns, "recheck-min-ns")                                                            \

@@ -20,6 +20,8 @@ typedef struct {
     uint32_t smt_yield_permille;     /* what a second sibling adds to a core (200; docs/placement.md) */
     uint32_t reserve_permille;       /* of a node's memory never planned for (20) */
     uint64_t reserve_min_bytes;      /* at least this (256 MiB), but never above 1/25 of the node */
+    uint64_t headroom_bytes;         /* what the mover leaves free beyond the watermarks, whatever the
+                                      * reserve is (0; the daemon takes it from [apply] headroom) */
     uint64_t boot_window_ns;         /* a domain younger than this counts at configured size */
     uint64_t demand_halflife_ns;     /* smoothing of CPU use */
     uint32_t converged_permille;     /* at or above: converged (980) */
