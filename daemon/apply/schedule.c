@@ -51,20 +51,19 @@ static void end_work(HnActuator *actuator, HnWork *work)
     post_outcome(actuator, &outcome, work->sentence ? work->sentence : "");
 }
 
-/* May the domain's later steps go on? Also after a slice that found less room than planned, if something moved: what the
- * others free meanwhile is room for the next slice, and each looks for itself. */
-static bool lets_go_on(const HnWork *work)
+/* May a later step of the domain go on? Also the next slice after one that found less room than planned, if something
+ * moved: what the others free meanwhile is room for it, and it looks for itself. */
+static bool lets_go_on(const HnWork *work, const HnWork *later)
 {
     return hn_reason_is_success(work->reason) ||
-           (work->reason == HN_REASON_NODE_FULL && work->action.kind == HN_ACTION_MOVE_MEMORY && work->moved_bytes > 0);
+           (work->reason == HN_REASON_NODE_FULL && work->moved_bytes > 0 &&
+            work->action.kind == HN_ACTION_MOVE_MEMORY && later->action.kind == HN_ACTION_MOVE_MEMORY);
 }
 
 /* The same; if it failed, the later steps of that domain in that plan fall with it. */
 static void end_work_and_followers(HnActuator *actuator, HnWork *work)
 {
     end_work(actuator, work);
-    if (lets_go_on(work))
-        return;
     for (guint i = 0; i < actuator->runs->len; i++) {
         HnRun *run = actuator->runs->pdata[i];
 
@@ -72,7 +71,7 @@ static void end_work_and_followers(HnActuator *actuator, HnWork *work)
             HnWork *later = run->works->pdata[k];
             g_autofree char *sentence = NULL;
 
-            if (later->state != HN_WORK_WAITING || later->action.step <= work->action.step ||
+            if (later->state != HN_WORK_WAITING || lets_go_on(work, later) || later->action.step <= work->action.step ||
                 strcmp(later->action.uuid, work->action.uuid) != 0)
                 continue;
             sentence = g_strdup_printf("not tried, because %s failed: %s", hn_action_kind_name(work->action.kind),
