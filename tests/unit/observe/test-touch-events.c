@@ -69,6 +69,67 @@ static void note(const HnTouch *touch, void *user_data)
     g_array_append_val((GArray *)user_data, *touch);
 }
 
+/* Records of one vCPU as kernels wrote them (touch-show --raw), with the guest's own word for what
+ * that vCPU touched. */
+typedef struct {
+    const char *name;
+    bool is_kvm;
+    size_t record_bytes;
+    uint32_t n_records;
+    uint64_t ram_start, ram_bytes; /* of the guest, in the addresses of the event */
+    uint64_t own_start, own_end;   /* the vCPU's slice, as offsets, to whole huge pages */
+    uint32_t n_own;                /* records in it */
+} Recording;
+
+static const Recording recordings[] = {
+    {"page_fault_user-6.18", false, 48, 25, 0x7f491fe00000, 64 << 20, 0x2600000, 0x4000000, 11},
+};
+
+static void test_recorded(gconstpointer data)
+{
+    const Recording *recording = data;
+    const HnTouchEvent *event = hn_touch_events(recording->is_kvm);
+    g_autofree char *ring_name = g_strconcat(recording->name, ".ring", NULL);
+    g_autofree char *format_name = g_strconcat(recording->name, ".format", NULL);
+    g_autofree char *path =
+        g_test_build_filename(G_TEST_DIST, "fixtures", "touch", ring_name, NULL);
+    g_autofree char *format_path =
+        g_test_build_filename(G_TEST_DIST, "fixtures", "touch", format_name, NULL);
+    g_autoptr(GArray) touches = g_array_new(FALSE, FALSE, sizeof(HnTouch));
+    g_autofree char *bytes = NULL;
+    g_autofree char *text = NULL;
+    HnTouchTally tally = {0};
+    HnTouchFormat format;
+    uint32_t n_own = 0;
+    gsize len, text_len;
+
+    g_assert_true(g_file_get_contents(path, &bytes, &len, NULL));
+    g_assert_true(g_file_get_contents(format_path, &text, &text_len, NULL));
+    g_assert_true(hn_touch_format_parse(text, text_len, event, &format, NULL));
+    hn_touch_records_parse((const uint8_t *)bytes, len, &format, event, note, touches, &tally);
+    g_assert_cmpuint(tally.n_malformed + tally.n_lost, ==, 0);
+    g_assert_cmpuint(tally.n_touches, ==, recording->n_records);
+    g_assert_cmpuint(len, ==, recording->n_records * recording->record_bytes);
+    for (guint i = 0; i < touches->len; i++) {
+        uint64_t offset = g_array_index(touches, HnTouch, i).address - recording->ram_start;
+
+        n_own += offset >= recording->own_start && offset < recording->own_end;
+        /* Of its RAM above the program (2 MiB) the vCPU touched nothing but its slice. */
+        g_assert_false(offset >= 2 << 20 && offset < recording->own_start);
+        g_assert_false(offset >= recording->own_end && offset < recording->ram_bytes);
+    }
+    g_assert_cmpuint(n_own, ==, recording->n_own);
+    /* Cut anywhere: never more than what is whole, and a complaint about the rest. */
+    for (gsize cut = 0; cut < len; cut++) {
+        HnTouchTally part = {0};
+
+        g_array_set_size(touches, 0);
+        hn_touch_records_parse((const uint8_t *)bytes, cut, &format, event, note, touches, &part);
+        g_assert_cmpuint(part.n_touches, ==, cut / recording->record_bytes);
+        g_assert_cmpuint(part.n_malformed, ==, cut % recording->record_bytes != 0);
+    }
+}
+
 typedef struct {
     const char *what;
     uint32_t type;
@@ -262,6 +323,11 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/touch/formats", test_formats);
     g_test_add_func("/touch/bad-formats", test_bad_formats);
+    for (size_t i = 0; i < G_N_ELEMENTS(recordings); i++) {
+        g_autofree char *test_path = g_strconcat("/touch/recorded/", recordings[i].name, NULL);
+
+        g_test_add_data_func(test_path, &recordings[i], test_recorded);
+    }
     g_test_add_func("/touch/lying-records", test_lying_records);
     g_test_add_func("/touch/lost-records", test_lost_records);
     g_test_add_func("/touch/ring-wraps", test_ring_wraps);
