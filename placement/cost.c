@@ -153,6 +153,21 @@ static void add_load(HnAssignment *a, uint32_t item, uint32_t n, int64_t permill
     a->draw_mib[n] += sign * (it->draw_mib * permille / 1000);
 }
 
+static void count_groups(HnAssignment *a, uint32_t item, uint32_t state, int sign)
+{
+    const HnModel *m = a->model;
+    const HnItem *it = &m->items[item];
+    uint32_t position = hn_model_position(m, item, state);
+
+    if (!hn_model_is_homed(m, item, state))
+        return;
+    if (it->group >= 0)
+        a->group_count[(size_t)it->group * m->n_nodes + position] += (uint32_t)sign;
+    if (it->anti >= 0)
+        a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position] +=
+            (uint32_t)sign;
+}
+
 static void count_in(HnAssignment *a, uint32_t item, uint32_t state, int sign)
 {
     const HnModel *m = a->model;
@@ -171,13 +186,7 @@ static void count_in(HnAssignment *a, uint32_t item, uint32_t state, int sign)
     uint32_t position = hn_model_position(m, item, state);
     if (!is_staying || !it->is_floating)
         add_load(a, item, position, 1000, sign);
-    if (!hn_model_is_homed(m, item, state))
-        return;
-    if (it->group >= 0)
-        a->group_count[(size_t)it->group * m->n_nodes + position] += (uint32_t)sign;
-    if (it->anti >= 0)
-        a->group_count[(size_t)(m->n_groups + (uint32_t)it->anti) * m->n_nodes + position] +=
-            (uint32_t)sign;
+    count_groups(a, item, state, sign);
 }
 
 static void refresh_node(HnAssignment *a, uint32_t n)
@@ -405,6 +414,22 @@ int64_t hn_assignment_enter_bare(const HnAssignment *a, uint32_t item, uint32_t 
     return delta;
 }
 
+int64_t hn_assignment_enter_bare_least(const HnAssignment *a, uint32_t item)
+{
+    const HnModel *m = a->model;
+    const int64_t *unary = &m->unary[(size_t)item * (m->n_nodes + 1)];
+    int64_t least = INT64_MAX;
+
+    for (HnNodemask rest = m->items[item].allowed; rest; rest &= rest - 1) {
+        uint32_t n = (uint32_t)__builtin_ctzll(rest);
+        if (unary[n] < least)
+            least = MIN(least, unary[n] + added_whole(a, item, n));
+    }
+    return unary[m->n_nodes] < least
+               ? MIN(least, hn_assignment_enter_bare(a, item, m->n_nodes))
+               : least;
+}
+
 int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state)
 {
     const HnModel *m = a->model;
@@ -483,6 +508,53 @@ int64_t hn_assignment_move(HnAssignment *a, uint32_t item, uint32_t state)
     }
     delta += refresh_delta(a, from);
     return from == to ? delta : delta + refresh_delta(a, to);
+}
+
+/* Nodes whose figures the item touches by being put into `state`. */
+static void saved_range(const HnModel *m, uint32_t item, uint32_t state, uint32_t *ret_first,
+                        uint32_t *ret_end)
+{
+    bool is_everywhere = state == m->n_nodes; /* also its memory, where it does not float */
+
+    *ret_first = is_everywhere ? 0 : state;
+    *ret_end = is_everywhere ? m->n_nodes : state + 1;
+}
+
+int64_t hn_assignment_put(HnAssignment *a, uint32_t item, uint32_t state, HnSaved *ret_saved)
+{
+    const HnModel *m = a->model;
+    uint8_t kind = m->items[item].kind;
+    uint32_t first, end;
+
+    saved_range(m, item, state, &first, &end);
+    for (uint32_t n = first; n < end; n++) {
+        ret_saved->load_mcpu[n] = a->load_mcpu[n];
+        ret_saved->weighted_mcpu[n] = a->weighted_mcpu[n];
+        ret_saved->bound_mcpu[n] = a->bound_mcpu[n];
+        ret_saved->draw_mib[n] = a->draw_mib[n];
+        ret_saved->node_cost[n] = a->node_cost[n];
+        ret_saved->used_bytes[n] = a->used_bytes[kind][n];
+    }
+    return hn_assignment_move(a, item, state);
+}
+
+void hn_assignment_take_back(HnAssignment *a, uint32_t item, const HnSaved *saved)
+{
+    const HnModel *m = a->model;
+    uint8_t kind = m->items[item].kind;
+    uint32_t first, end;
+
+    saved_range(m, item, a->state[item], &first, &end);
+    for (uint32_t n = first; n < end; n++) {
+        a->load_mcpu[n] = saved->load_mcpu[n];
+        a->weighted_mcpu[n] = saved->weighted_mcpu[n];
+        a->bound_mcpu[n] = saved->bound_mcpu[n];
+        a->draw_mib[n] = saved->draw_mib[n];
+        a->node_cost[n] = saved->node_cost[n];
+        a->used_bytes[kind][n] = saved->used_bytes[n];
+    }
+    count_groups(a, item, a->state[item], -1);
+    a->state[item] = (uint8_t)hn_model_out(m);
 }
 
 /* Permille of the item's load on node n in a state. */

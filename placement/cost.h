@@ -86,6 +86,8 @@ int64_t hn_assignment_node_cost(const HnAssignment *assignment, uint32_t node, i
 /* The second half without company, for an item that is out; a lower bound of it for any larger
  * loads. */
 int64_t hn_assignment_enter_bare(const HnAssignment *assignment, uint32_t item, uint32_t state);
+/* The least of it over every state the item may have. */
+int64_t hn_assignment_enter_bare_least(const HnAssignment *assignment, uint32_t item);
 static inline int64_t hn_assignment_delta(const HnAssignment *assignment, uint32_t item,
                                           uint32_t state)
 {
@@ -94,6 +96,19 @@ static inline int64_t hn_assignment_delta(const HnAssignment *assignment, uint32
 /* Puts the item into `state` (any state, also one that does not fit) and returns the change of the
  * total. */
 int64_t hn_assignment_move(HnAssignment *assignment, uint32_t item, uint32_t state);
+/* What putting an item somewhere changed, to take it back without computing anything anew. */
+typedef struct {
+    int64_t load_mcpu[HN_MAX_NODES];
+    int64_t weighted_mcpu[HN_MAX_NODES];
+    int64_t bound_mcpu[HN_MAX_NODES];
+    int64_t draw_mib[HN_MAX_NODES];
+    int64_t node_cost[HN_MAX_NODES];
+    int64_t used_bytes[HN_MAX_NODES];
+} HnSaved;
+/* hn_assignment_move() for an item that is out, and back out again; nested like brackets. */
+int64_t hn_assignment_put(HnAssignment *assignment, uint32_t item, uint32_t state,
+                          HnSaved *ret_saved);
+void hn_assignment_take_back(HnAssignment *assignment, uint32_t item, const HnSaved *saved);
 /* What hn_assignment_move() would return and hn_assignment_has_room() say after it, without doing it;
  * for items without company only. */
 int64_t hn_assignment_price(const HnAssignment *assignment, uint32_t item, uint32_t state);

@@ -2,15 +2,17 @@
 /*
  * Branch and bound over the items that may move, the most demanding first.
  *
- * Bounds, both valid because loads only grow along a branch and every node's cost is convex in its
+ * Bounds, all valid because loads only grow along a branch and every node's cost is convex in its
  * load:
  *  - each open item at least at its cheapest: unary cost plus what it adds to a node as loaded so
  * far;
- *  - each open item at least at its cheapest unary cost, plus the least contention any spread of
- * the open demand can cause, by Lagrangian relaxation with the price of a perfectly balanced host.
+ *  - by Lagrangian relaxation with a price of load per node: each open item at its cheapest unary
+ * cost plus price of its load, plus the least that nodes can cost less the price of what comes to
+ * them. Any prices are valid. Two sets are tried: those of a perfectly balanced host, and what one
+ * more mcpu costs on each node in the best assignment known, which are near the best there are.
  * Only where every domain has the ordinary weight, since otherwise a node's cost is not a function
- * of its load. Groups can lower the cost of an item by at most its pairs; that is allowed for in
- * both.
+ * of its load.
+ * Groups can lower the cost of an item by at most its pairs; that is allowed for in all.
  */
 #include "search.h"
 
@@ -20,6 +22,15 @@
 #define MAX_EXACT_ITEMS 64
 /* Room for rounding in the second bound, per node: a hundredth of an mcpu. */
 #define ROUNDING_NS 10000
+#define N_PRICINGS 2
+
+/* One set of prices, and what follows from it. */
+typedef struct {
+    int64_t price[HN_MAX_NODES];      /* ns per second and mcpu */
+    int64_t level_mcpu[HN_MAX_NODES]; /* load from which on the next mcpu costs at least that */
+    int64_t level_cost[HN_MAX_NODES];
+    int64_t rest[MAX_EXACT_ITEMS + 1]; /* least unary, company and price of items k.. together */
+} Pricing;
 
 typedef struct {
     const HnModel *model;
@@ -30,11 +41,10 @@ typedef struct {
     uint32_t n_items;
     uint32_t items[MAX_EXACT_ITEMS];
     int64_t rest_unary[MAX_EXACT_ITEMS + 1]; /* least unary and company of items k.. together */
-    int64_t rest_load[MAX_EXACT_ITEMS + 1];
-    bool is_uniform;                  /* weights ordinary everywhere: the second bound holds */
-    int64_t price;                    /* ns per second and mcpu */
-    int64_t level_mcpu[HN_MAX_NODES]; /* load from which on the next mcpu costs at least that */
-    int64_t level_cost[HN_MAX_NODES];
+    int64_t item_unary[MAX_EXACT_ITEMS]; /* least unary of each */
+    HnNodemask nodes[MAX_EXACT_ITEMS];   /* homes worth trying for each, besides staying */
+    bool is_uniform; /* weights ordinary everywhere: prices hold */
+    Pricing pricings[N_PRICINGS];
     uint64_t visits_left;
 } Tree;
 
@@ -75,10 +85,42 @@ static int64_t least_unary(const HnModel *m, uint32_t item)
     return least;
 }
 
-/* Price of load on a host whose whole demand is spread in proportion to capacity, at ratio r: the
- * derivative of a node's contention there, the same for every node (docs/placement.md, "Bounds").
- */
-static void find_price(Tree *tree)
+/* What one more mcpu costs on a node: the derivative of hn_cost_contention() at a load, in ns per
+ * second (docs/placement.md, "Bounds"). */
+static int64_t price_at(const HnModelNode *node, int64_t load_mcpu)
+{
+    int64_t ratio_millionths = (int64_t)((__int128)load_mcpu * 1000000 / node->capacity_mcpu);
+    int64_t soft = 2 * ratio_millionths / HN_SOFT_DIVISOR;
+
+    return ratio_millionths < 1000000 ? soft : 2 * ratio_millionths + soft - 1000000;
+}
+
+static void set_level(Pricing *pricing, const HnModel *m, uint32_t n, int64_t load_mcpu)
+{
+    pricing->level_mcpu[n] = load_mcpu;
+    pricing->level_cost[n] = hn_cost_contention(&m->nodes[n], load_mcpu, load_mcpu);
+    pricing->price[n] = price_at(&m->nodes[n], load_mcpu);
+}
+
+/* Least unary cost and price of an item. */
+static int64_t least_priced(const HnModel *m, const Pricing *pricing, uint32_t item)
+{
+    const HnItem *it = &m->items[item];
+    const uint16_t *share = &m->share[(size_t)item * m->n_nodes];
+    int64_t least = hn_model_unary(m, item, m->n_nodes);
+
+    if (!it->is_floating)
+        least += pricing->price[it->stay_node] * it->demand_mcpu;
+    for (uint32_t n = 0; it->is_floating && n < m->n_nodes; n++)
+        least += pricing->price[n] * (it->demand_mcpu * share[n] / 1000);
+    for (HnNodemask rest = it->allowed; rest; rest &= rest - 1) {
+        uint32_t n = (uint32_t)__builtin_ctzll(rest);
+        least = MIN(least, hn_model_unary(m, item, n) + pricing->price[n] * it->demand_mcpu);
+    }
+    return least;
+}
+
+static void find_prices(Tree *tree)
 {
     const HnModel *m = tree->model;
     __int128 load = 0, capacity = 0;
@@ -88,48 +130,45 @@ static void find_price(Tree *tree)
         capacity += m->nodes[n].capacity_mcpu;
     }
     for (uint32_t n = 0; n < m->n_nodes; n++) {
-        tree->level_mcpu[n] = (int64_t)(load * m->nodes[n].capacity_mcpu / capacity);
-        tree->level_cost[n] =
-            hn_cost_contention(&m->nodes[n], tree->level_mcpu[n], tree->level_mcpu[n]);
+        set_level(&tree->pricings[0], m, n, (int64_t)(load * m->nodes[n].capacity_mcpu / capacity));
+        set_level(&tree->pricings[1], m, n, tree->best->load_mcpu[n]);
     }
-    int64_t ratio_millionths = (int64_t)(load * 1000000 / capacity);
-    int64_t soft = 2 * ratio_millionths / HN_SOFT_DIVISOR;
-    tree->price = ratio_millionths < 1000000 ? soft : 2 * ratio_millionths + soft - 1000000;
+    for (uint32_t p = 0; p < N_PRICINGS; p++)
+        for (uint32_t k = tree->n_items; k-- > 0;)
+            tree->pricings[p].rest[k] = tree->pricings[p].rest[k + 1] +
+                                        least_priced(m, &tree->pricings[p], tree->items[k]) +
+                                        least_company(m, tree->items[k]);
 }
 
 /* min over x >= 0 of cost(load + x) - price * x for one node, less what it costs now. */
-static int64_t relaxed(const Tree *tree, uint32_t n)
+static int64_t relaxed(const Tree *tree, const Pricing *pricing, uint32_t n)
 {
-    int64_t load = tree->a->load_mcpu[n], level = tree->level_mcpu[n];
+    int64_t load = tree->a->load_mcpu[n], level = pricing->level_mcpu[n];
 
     if (load >= level) /* the next mcpu costs the price or more */
         return 0;
-    return tree->level_cost[n] - tree->price * (level - load) - tree->a->node_cost[n] - ROUNDING_NS;
+    return pricing->level_cost[n] - pricing->price[n] * (level - load) - tree->a->node_cost[n] -
+           ROUNDING_NS;
 }
 
-static int64_t bound(const Tree *tree, uint32_t depth)
+/* Can nothing below this node of the tree be better than the best known? */
+static bool is_hopeless(const Tree *tree, uint32_t depth)
 {
     const HnModel *m = tree->model;
-    int64_t spread = 0, single = 0;
+    int64_t single = tree->cost + tree->rest_unary[depth];
 
-    if (tree->is_uniform && tree->price > 0) {
-        spread = tree->rest_unary[depth] + tree->price * tree->rest_load[depth];
+    for (uint32_t p = 0; tree->is_uniform && p < N_PRICINGS; p++) {
+        int64_t spread = tree->cost + tree->pricings[p].rest[depth];
         for (uint32_t n = 0; n < m->n_nodes; n++)
-            spread += relaxed(tree, n);
-        if (tree->cost + spread >= tree->best_cost)
-            return spread;
+            spread += relaxed(tree, &tree->pricings[p], n);
+        if (spread >= tree->best_cost)
+            return true;
     }
-    for (uint32_t k = depth; k < tree->n_items; k++) {
-        uint32_t item = tree->items[k];
-        int64_t least = INT64_MAX;
-        for (HnNodemask rest = m->items[item].allowed; rest; rest &= rest - 1)
-            least = MIN(least,
-                        hn_assignment_enter_bare(tree->a, item, (uint32_t)__builtin_ctzll(rest)));
-        /* Staying: its own unary cost at least, and what it adds to its nodes. */
-        least = MIN(least, hn_assignment_enter_bare(tree->a, item, m->n_nodes));
-        single += least + least_company(m, item);
-    }
-    return MAX(spread, single);
+    /* Item by item from the least they can cost to the least they can cost now; most branches end
+     * before the last. */
+    for (uint32_t k = depth; k < tree->n_items && single < tree->best_cost; k++)
+        single += hn_assignment_enter_bare_least(tree->a, tree->items[k]) - tree->item_unary[k];
+    return single >= tree->best_cost;
 }
 
 /* A leaf is only valid if nothing enters a node that ends up beyond its reserve. */
@@ -141,18 +180,34 @@ static bool is_leaf_valid(const Tree *tree)
     return true;
 }
 
+/* Homes to try. One that an item has already, with all of its memory there, is the same as staying:
+ * left out, or every settled guest would double the tree. */
+static HnNodemask homes_of(const HnModel *m, uint32_t item)
+{
+    const HnItem *it = &m->items[item];
+    HnNodemask nodes = it->allowed;
+
+    if (!it->is_floating && m->stay_bytes[(size_t)item * m->n_nodes + (uint32_t)it->stay_node] ==
+                                it->need_bytes &&
+        hn_model_unary(m, item, (uint32_t)it->stay_node) == hn_model_unary(m, item, m->n_nodes))
+        nodes &= ~(UINT64_C(1) << it->stay_node);
+    return nodes;
+}
+
 static void visit(Tree *tree, uint32_t depth);
 
 static void try_state(Tree *tree, uint32_t depth, uint32_t state)
 {
     uint32_t item = tree->items[depth];
-    int64_t delta = hn_assignment_move(tree->a, item, state);
 
+    if (!hn_assignment_would_have_room(tree->a, tree->before, item, state))
+        return;
+    HnSaved saved;
+    int64_t delta = hn_assignment_put(tree->a, item, state, &saved);
     tree->cost += delta;
-    if (hn_assignment_has_room(tree->a, tree->before, item))
-        visit(tree, depth + 1);
+    visit(tree, depth + 1);
     tree->cost -= delta;
-    hn_assignment_move(tree->a, item, hn_model_out(tree->model));
+    hn_assignment_take_back(tree->a, item, &saved);
 }
 
 static void visit(Tree *tree, uint32_t depth)
@@ -169,14 +224,14 @@ static void visit(Tree *tree, uint32_t depth)
         }
         return;
     }
-    if (tree->cost + bound(tree, depth) >= tree->best_cost)
+    if (is_hopeless(tree, depth))
         return;
     /* Cheapest first, so that good leaves come early. */
     uint32_t item = tree->items[depth];
     uint32_t states[HN_MAX_NODES + 1], count = 0;
     int64_t costs[HN_MAX_NODES + 1];
     for (uint32_t n = 0; n <= m->n_nodes; n++) {
-        if (n < m->n_nodes && !(m->items[item].allowed >> n & 1))
+        if (n < m->n_nodes && !(tree->nodes[depth] >> n & 1))
             continue;
         int64_t cost = hn_assignment_enter_bare(tree->a, item, n);
         uint32_t at = count++;
@@ -187,7 +242,8 @@ static void visit(Tree *tree, uint32_t depth)
         costs[at] = cost;
         states[at] = n;
     }
-    for (uint32_t k = 0; k < count; k++)
+    int64_t rest = tree->cost + least_company(m, item) + tree->rest_unary[depth + 1];
+    for (uint32_t k = 0; k < count && rest + costs[k] < tree->best_cost; k++)
         try_state(tree, depth, states[k]);
 }
 
@@ -225,15 +281,15 @@ bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits)
     }
     g_qsort_with_data(tree.items, (gint)tree.n_items, sizeof(uint32_t), compare_heavier,
                       (gpointer)m);
-    find_price(&tree);
     tree.best_cost = hn_assignment_total(assignment);
     for (uint32_t k = tree.n_items; k-- > 0;) {
-        tree.rest_unary[k] = tree.rest_unary[k + 1] + least_unary(m, tree.items[k]) +
-                             least_company(m, tree.items[k]);
-        tree.rest_load[k] = tree.rest_load[k + 1] +
-                            MAX(m->items[tree.items[k]].demand_mcpu - (int64_t)m->n_nodes, 0);
+        tree.item_unary[k] = least_unary(m, tree.items[k]);
+        tree.nodes[k] = homes_of(m, tree.items[k]);
+        tree.rest_unary[k] =
+            tree.rest_unary[k + 1] + tree.item_unary[k] + least_company(m, tree.items[k]);
         hn_assignment_move(branch, tree.items[k], hn_model_out(m));
     }
+    find_prices(&tree);
     tree.cost = hn_assignment_total(branch);
     visit(&tree, 0);
     return tree.visits_left > 0;
