@@ -147,6 +147,7 @@ static void test_layout(void)
                                "domain " UUID " 10 20 30 1000 4 2 900 800\n"
                                "residue 4096 600\n"
                                "audit 3 950 100 -200 300 1 1 2 7000\n"
+                               "doubt 1 2 3 4 5 6 7 8 1 10\n"
                                "move 900\n"
                                "thread 11 12 13 14 15 1\n"
                                "client 500 1 -1 1 0\n"
