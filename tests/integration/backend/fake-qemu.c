@@ -309,6 +309,8 @@ void fake_qemu_free(FakeQemu *qemu)
 
 /* ---- the machine's own ---- */
 
+static const char *accel = "tcg,thread=multi";
+
 struct RealQemu {
     char *dir;
     char *admin_path;   /* in a directory of its own: every socket of dir is a guest's */
@@ -336,6 +338,11 @@ static void die_with_parent(gpointer user_data)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
+void real_qemu_set_accel(const char *wanted)
+{
+    accel = wanted;
+}
+
 RealQemu *real_qemu_start_as(const char *name, const char *uuid, uint64_t memory_bytes,
                              const char *const *more)
 {
@@ -360,7 +367,7 @@ RealQemu *real_qemu_start_as(const char *name, const char *uuid, uint64_t memory
                           "-uuid",
                           uuid,
                           "-accel",
-                          "tcg,thread=multi",
+                          accel,
                           "-machine",
                           "pc",
                           "-m",

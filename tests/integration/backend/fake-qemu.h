@@ -23,9 +23,11 @@ void fake_qemu_hang_up(FakeQemu *qemu); /* only the monitor ends */
 void fake_qemu_quit(FakeQemu *qemu);    /* process and monitor end */
 void fake_qemu_free(FakeQemu *qemu);
 
-/* NULL: this machine has no qemu-system-x86_64. Running, under TCG, with an iothread. */
+/* NULL: this machine has no qemu-system-x86_64. Running, with an iothread, under TCG unless another
+ * -accel (static text) was set before. */
 typedef struct RealQemu RealQemu;
 RealQemu *real_qemu_start(const char *name, uint64_t memory_bytes, char ret_uuid[HN_UUID_LEN + 1]);
+void real_qemu_set_accel(const char *wanted);
 /* The same with this uuid and more arguments (NULL-terminated, may be NULL). */
 RealQemu *real_qemu_start_as(const char *name, const char *uuid, uint64_t memory_bytes,
                              const char *const *more);

@@ -3,6 +3,10 @@
  * One set of expectations, held against every back end: the fake, libvirt through its own
  * in-process test driver (test:///default), and QMP with a QEMU played by the test and with the
  * machine's own. What the fake promises here is what the manager's tests rely on.
+ *
+ *     test-backend-contract            all of these
+ *     test-backend-contract real URI   libvirt's daemon at URI (qemu:///system) and the machine's
+ * own QEMU, with guests under KVM where there is KVM: in the lab. No other guest may run there.
  */
 #include "backend/backend-composite.h"
 #include "backend/backend-fake.h"
@@ -15,10 +19,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WAIT_LIMIT_US (5 * G_USEC_PER_SEC)
+#define WAIT_LIMIT_US (30 * G_USEC_PER_SEC)
 #define UNKNOWN_UUID "00000000-0000-4000-8000-000000000000"
 
-/* A back end with one running domain "test": 2 vCPUs, iothread 1, no KVM, no pins, no metadata. */
+/* A back end with one running domain "test": 2 vCPUs, iothread 1, no pins, no metadata; no KVM, but
+ * in the lab. */
 typedef struct {
     bool is_open;
     HnBackend *backend;
@@ -30,6 +35,7 @@ typedef struct {
     uint64_t memory_bytes;
     const char *some, *others; /* lists of CPUs to pin to; NULL: this machine has too few */
     GPtrArray *changes;        /* "kind uuid key value" */
+    bool is_kvm;               /* the dirty bitmap is possible */
 } Fixture;
 
 typedef struct {
@@ -179,6 +185,62 @@ static void qemu_close(Fixture *fixture)
     hn_root_free(fixture->root);
     real_qemu_free(fixture->real_qemu);
 }
+
+/* Libvirt's own daemon, and a guest that it runs. */
+
+static const char *real_uri;
+
+static bool daemon_open(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *uuid = g_uuid_string_random();
+    fixture->is_kvm = access("/dev/kvm", R_OK | W_OK) == 0;
+    fixture->memory_bytes = UINT64_C(64) << 20;
+    fixture->some = g_get_num_processors() > 1 ? "1" : NULL;
+    fixture->others = "0";
+    g_autofree char *xml = g_strdup_printf(
+        "<domain type='%s'><name>test</name><uuid>%s</uuid><memory unit='MiB'>64</memory>"
+        "<vcpu>2</vcpu><iothreads>1</iothreads><os><type machine='pc'>hvm</type></os>"
+        "<devices><controller type='usb' model='none'/><memballoon model='none'/></devices>"
+        "</domain>",
+        fixture->is_kvm ? "kvm" : "qemu", uuid);
+    fixture->root = hn_root_open("/", &error);
+    g_assert_no_error(error);
+    fixture->admin = virConnectOpen(real_uri);
+    g_assert_nonnull(fixture->admin);
+    virDomainPtr domain = virDomainCreateXML(fixture->admin, xml, VIR_DOMAIN_NONE);
+    g_assert_nonnull(domain);
+    virDomainGetUUIDString(domain, fixture->uuid);
+    virDomainFree(domain);
+    HnLibvirtOptions options = {.uri = real_uri, .root = fixture->root};
+    fixture->backend = hn_backend_libvirt_new(&options);
+    hn_backend_libvirt_connect(fixture->backend, &error);
+    g_assert_no_error(error);
+    return true;
+}
+
+static void daemon_close(Fixture *fixture)
+{
+    virDomainPtr domain = virDomainLookupByUUIDString(fixture->admin, fixture->uuid);
+    if (domain) { /* not ended by the test */
+        virDomainDestroy(domain);
+        virDomainFree(domain);
+    }
+    libvirt_close(fixture);
+}
+
+static bool qemu_open_accelerated(Fixture *fixture)
+{
+    fixture->is_kvm = access("/dev/kvm", R_OK | W_OK) == 0;
+    real_qemu_set_accel(fixture->is_kvm ? "kvm" : "tcg,thread=multi");
+    return qemu_open(fixture);
+}
+
+static const Kind real_kinds[] = {
+    {"libvirt-daemon", daemon_open, libvirt_open_unconnected, libvirt_stop_domain, daemon_close,
+     true},
+    {"qmp-real", qemu_open_accelerated, qmp_open_unconnected, qemu_stop_domain, qemu_close, false},
+};
 
 static const Kind kinds[] = {
     {"fake", fake_open, fake_open_unconnected, fake_stop_domain, fake_close, true},
@@ -333,8 +395,11 @@ static void test_pins(Fixture *fixture, gconstpointer kind)
 static void test_nodeset(Fixture *fixture, gconstpointer kind)
 {
     static const char *const lists[] = {"0", "0-1", "1"};
+    const bool has_second = ((const Kind *)kind)->open != daemon_open ||
+                            g_file_test("/sys/devices/system/node/node1", G_FILE_TEST_EXISTS);
+    const size_t n = !((const Kind *)kind)->has_nodesets ? 0 : has_second ? G_N_ELEMENTS(lists) : 1;
     g_autoptr(GError) error = NULL;
-    for (size_t i = 0; i < G_N_ELEMENTS(lists) && ((const Kind *)kind)->has_nodesets; i++) {
+    for (size_t i = 0; i < n; i++) {
         HnCpuset nodes = set_of(lists[i]);
         fixture->backend->ops->set_nodeset(fixture->backend, fixture->uuid, &nodes, &error);
         g_assert_no_error(error);
@@ -455,9 +520,11 @@ static void test_dirty_rate_guards(Fixture *fixture, gconstpointer kind)
 {
     const HnBackendOps *ops = fixture->backend->ops;
     g_autoptr(GError) error = NULL;
-    g_assert_false(
-        ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_BITMAP, 1, &error));
-    assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED); /* not KVM */
+    if (!fixture->is_kvm) {
+        g_assert_false(
+            ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_BITMAP, 1, &error));
+        assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED);
+    }
     g_assert_false(
         ops->start_dirty_rate(fixture->backend, fixture->uuid, HN_DIRTY_RING, 1, &error));
     assert_error(&error, HN_BACKEND_ERROR_UNSUPPORTED); /* no ring, and not allowed */
@@ -747,17 +814,24 @@ int main(int argc, char **argv)
     };
     g_autoptr(GPtrArray) cases = g_ptr_array_new_with_free_func(g_free);
     g_test_init(&argc, &argv, NULL);
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+    const bool is_real = argc == 3 && strcmp(argv[1], "real") == 0;
+    const size_t n_kinds = is_real ? G_N_ELEMENTS(real_kinds) : G_N_ELEMENTS(kinds);
+    if (is_real)
+        real_uri = argv[2];
+    for (size_t i = 0; i < n_kinds; i++) {
+        const Kind *kind = is_real ? &real_kinds[i] : &kinds[i];
         for (size_t j = 0; j < G_N_ELEMENTS(tests); j++) {
-            g_autofree char *path = g_strdup_printf("/backend/%s/%s", kinds[i].name, tests[j].name);
+            g_autofree char *path = g_strdup_printf("/backend/%s/%s", kind->name, tests[j].name);
             Case *each = g_new(Case, 1);
-            *each = (Case){&kinds[i], tests[j].func};
+            *each = (Case){kind, tests[j].func};
             g_ptr_array_add(cases, each);
             g_test_add(path, Fixture, each, set_up, run_case, tear_down);
         }
-        g_autofree char *path = g_strdup_printf("/backend/%s/unconnected", kinds[i].name);
-        g_test_add_data_func(path, &kinds[i], test_unconnected);
+        g_autofree char *path = g_strdup_printf("/backend/%s/unconnected", kind->name);
+        g_test_add_data_func(path, kind, test_unconnected);
     }
+    if (is_real)
+        return g_test_run();
     g_test_add_func("/backend/libvirt/connects", test_libvirt_connects);
     g_test_add_func("/backend/libvirt/unreachable", test_libvirt_unreachable);
     g_test_add_func("/backend/fake/failures", test_fake_failures);
