@@ -60,6 +60,43 @@ static void print_alternatives(const HnCli *cli, json_object *reply)
     }
 }
 
+/* "97.5% ±0.4 (measured 12 s ago)" */
+static char *format_number(json_object *evidence, const char *key)
+{
+    json_object *number = hn_reply_object(evidence, key);
+    int64_t error = hn_reply_int(number, "error-permille", 0);
+    if (!number)
+        return g_strdup("not measured");
+    g_autofree char *share = hn_text_permille(hn_reply_int(number, "permille", 0));
+    g_autofree char *age = hn_text_duration_ms((uint64_t)hn_reply_int(number, "age-ms", 0));
+    return g_strdup_printf("%s ±%d.%d (%s old)", share, (int)(error / 10), (int)(error % 10), age);
+}
+
+static void print_evidence(const HnCli *cli, json_object *reply, json_object *row)
+{
+    json_object *evidence = hn_reply_object(row, "evidence");
+    json_object *dirty = hn_reply_object(evidence, "dirty-rate");
+    const char *hinting = hn_reply_string(hn_reply_object(reply, "hinting"), "sentence");
+    if (!evidence)
+        return;
+    print_section(cli, "What is known", hn_reply_string(evidence, "sentence"));
+    g_autofree char *bytes = format_number(evidence, "bytes-local");
+    g_autofree char *accesses = format_number(evidence, "accesses-local");
+    g_autofree char *numbers =
+        g_strdup_printf("- bytes local %s; accesses local %s", bytes, accesses);
+    hn_cli_print_wrapped(cli, 2, numbers);
+    if (dirty) {
+        g_autofree char *rate = hn_text_bytes((uint64_t)hn_reply_int(dirty, "bytes-per-sec", 0));
+        g_autofree char *age = hn_text_duration_ms((uint64_t)hn_reply_int(dirty, "age-ms", 0));
+        g_autofree char *text = g_strdup_printf("- it writes %s/s (%s old)", rate, age);
+        hn_cli_print_wrapped(cli, 2, text);
+    }
+    if (hinting) {
+        g_autofree char *text = g_strdup_printf("- %s", hinting);
+        hn_cli_print_wrapped(cli, 2, text);
+    }
+}
+
 static void print_explanation(const HnCli *cli, json_object *reply)
 {
     json_object *row = hn_reply_object(reply, "domain");
@@ -81,6 +118,7 @@ static void print_explanation(const HnCli *cli, json_object *reply)
         else
             hn_cli_print_wrapped(cli, 2, item);
     }
+    print_evidence(cli, reply, row);
     print_alternatives(cli, reply);
     if (hn_reply_count(reply, "history") > 0) {
         g_autofree char *title = hn_text_paint("Lately", HN_COLOUR_BOLD, hn_cli_style(cli));

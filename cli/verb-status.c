@@ -37,6 +37,21 @@ static char *format_per_node(json_object *row, const char *list, const char *key
     return g_string_free(text, FALSE);
 }
 
+/* "97.5%, ±0.4, 12 s old": a share with what it can be trusted for. */
+static void print_number(const HnCli *cli, const char *title, json_object *row, const char *key,
+                         const char *trust_key)
+{
+    g_autofree char *share = hn_text_permille(hn_reply_int(row, key, -1));
+    json_object *trust = hn_reply_object(hn_reply_object(row, "evidence"), trust_key);
+    int64_t error = hn_reply_int(trust, "error-permille", 0);
+    g_autofree char *age = hn_text_duration_ms((uint64_t)hn_reply_int(trust, "age-ms", 0));
+    if (trust)
+        take_field(cli, title, g_strdup_printf("%s, ±%d.%d, %s old", share, (int)(error / 10),
+                                               (int)(error % 10), age));
+    else
+        print_field(cli, title, share);
+}
+
 static void print_progress(const HnCli *cli, json_object *row)
 {
     json_object *progress = hn_reply_object(row, "progress");
@@ -86,9 +101,10 @@ static void print_domain(const HnCli *cli, json_object *row)
         take_field(cli, "Home", g_strdup_printf("%s, wanted %s", home ? home : "none", wanted));
     else
         print_field(cli, "Home", home);
-    take_field(cli, "Bytes local", hn_text_permille(hn_reply_int(row, "bytes-local-permille", -1)));
-    take_field(cli, "Accesses local",
-               hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1)));
+    print_number(cli, "Bytes local", row, "bytes-local-permille", "bytes-local");
+    print_number(cli, "Accesses local", row, "accesses-local-permille", "accesses-local");
+    if (hn_reply_object(row, "evidence"))
+        print_field(cli, "Evidence", hn_reply_string(hn_reply_object(row, "evidence"), "sentence"));
     take_field(cli, "Score",
                g_strdup_printf("%" G_GINT64_FORMAT " now, %" G_GINT64_FORMAT " after",
                                hn_reply_int(row, "score-now", 0),

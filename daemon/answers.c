@@ -326,6 +326,15 @@ static json_object *advice_json(const HnVerdict *verdict, const HnDomain *domain
     return array;
 }
 
+static json_object *hinting_json(const HnManager *manager)
+{
+    g_autofree char *sentence = hn_hinting_sentence(manager->hinting);
+    json_object *object = json_object_new_object();
+    hn_put_string(object, "state", hn_hinting_state_name(hn_hinting_state(manager->hinting)));
+    hn_put_string(object, "sentence", sentence);
+    return object;
+}
+
 json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
 {
     const HnVerdict *verdict = hn_plan_find(round->plan, round->explain_uuid);
@@ -344,6 +353,8 @@ json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
     hn_put_string(object, "no-touches-because", domain->touches.impediment);
     hn_put_u64(object, "touches", domain->touches.n_touches);
     hn_put_u64(object, "touches-lost", domain->touches.n_lost);
+    hn_put(object, "hinting", hinting_json(manager));
+    hn_put_string(object, "no-dirty-rate-because", guest ? guest->dirty_problem : NULL);
     hn_put(object, "what-would-change", advice_json(verdict, domain));
     hn_put(object, "alternatives", alternatives_json(round, verdict));
     hn_put(object, "history", hn_history_to_json(manager->history, round->explain_uuid, 5));

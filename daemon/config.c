@@ -54,6 +54,9 @@ HnConfig *hn_config_new(void)
     config->exact_max_bytes = UINT64_C(256) << 20;
     config->with_hinting_faults = true;
     config->touch_matrix = HN_TOUCH_WIDE;
+    config->is_balancing_switched = true;
+    config->dirty_mode = HN_DIRTY_WISH_SAMPLING;
+    config->dirty_window_ns = second;
     hn_policy_init(&config->policy);
     hn_limits_init(&config->limits);
     derive(config);

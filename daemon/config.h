@@ -28,6 +28,7 @@ GQuark hn_config_error_quark(void);
 
 typedef enum { HN_ON_START_ADOPT, HN_ON_START_RESTORE } HnOnStart;
 typedef enum { HN_ON_STOP_RESTORE, HN_ON_STOP_KEEP } HnOnStop;
+typedef enum { HN_DIRTY_WISH_NONE, HN_DIRTY_WISH_SAMPLING, HN_DIRTY_WISH_BITMAP } HnDirtyWish;
 
 typedef enum { HN_TOUCH_OFF, HN_TOUCH_WIDE, HN_TOUCH_ALL } HnTouchWish;
 
@@ -56,6 +57,11 @@ typedef struct {
     bool with_hinting_faults;
     HnTouchWish touch_matrix;
     bool is_dirty_ring_allowed;
+    /* [evidence], besides what is in the policy */
+    bool is_balancing_switched;
+    uint64_t scan_bytes; /* 0: the kernel's */
+    HnDirtyWish dirty_mode;
+    uint64_t dirty_window_ns;
     /* [placement] and [apply] */
     HnPolicy policy;
     HnLimits limits;

@@ -23,6 +23,7 @@
 
 static const char *const touch_names[] = {"off", "wide", "all", NULL};
 static const char *const on_start_names[] = {"adopt", "restore", NULL};
+static const char *const dirty_names[] = {"none", "page-sampling", "dirty-bitmap", NULL};
 static const char *const on_stop_names[] = {"restore", "keep", NULL};
 
 #define AT(member) offsetof(HnConfig, member)
@@ -77,8 +78,8 @@ const HnKey hn_config_keys[] = {
     {"observe", "hinting-faults", HN_KEY_BOOL, AT(with_hinting_faults), 0, 0, NULL, NO,
      "Read the kernel's NUMA hinting faults of each vCPU."},
     {"observe", "touch-matrix", HN_KEY_ENUM, AT(touch_matrix), 0, 0, touch_names, NO,
-     "Whose page faults are sampled to learn which vCPU touches which memory: of managed domains "
-     "wider than a node, of all managed ones, or of none (off)."},
+     "Whose page faults are sampled, while in doubt, to learn which vCPU touches which memory: of "
+     "managed domains wider than a node or disputed, of all managed ones, or of none (off)."},
     {"observe", "allow-dirty-ring", HN_KEY_BOOL, AT(is_dirty_ring_allowed), 0, 0, NULL, RESTART,
      "Allow dirty-rate measurement per vCPU by the dirty ring, where the domain has one."},
 
@@ -90,6 +91,17 @@ const HnKey hn_config_keys[] = {
      "changes."},
     {"evidence", "recheck-ceiling", HN_KEY_DURATION, AT(policy.recheck_ceiling_ns), SECOND_NS,
      DAY_NS, NULL, NO, "The time above doubles up to this."},
+    {"evidence", "switch-balancing", HN_KEY_BOOL, AT(is_balancing_switched), 0, 0, NULL, NO,
+     "Switch kernel.numa_balancing on while a managed domain is in doubt, and back to what it was "
+     "afterwards."},
+    {"evidence", "scan-size", HN_KEY_BYTES, AT(scan_bytes), 0, 64 * GIB, NULL, NO,
+     "How much of a guest the kernel scans at a time while balancing is switched on by the key "
+     "above; 0: as the kernel has it."},
+    {"evidence", "dirty-rate", HN_KEY_ENUM, AT(dirty_mode), 0, 0, dirty_names, NO,
+     "How a guest's writes are measured while it is in doubt: none, page-sampling (costs it nothing) "
+     "or dirty-bitmap (KVM only; splits its huge pages for the window)."},
+    {"evidence", "dirty-window", HN_KEY_DURATION, AT(dirty_window_ns), SECOND_NS, 60 * SECOND_NS,
+     NULL, NO, "How long its writes are measured, in whole seconds."},
 
     {"placement", "min-gain", HN_KEY_PERMILLE, AT(policy.min_gain_permille), 0, 1000, NULL, NO,
      "Least improvement worth a move, as a share of the domain's CPU demand."},

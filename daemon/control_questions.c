@@ -196,6 +196,7 @@ static void examination_free(gpointer data)
         g_free(examination->input.guests[i].unobservable);
     }
     g_free((HnDoctorGuest *)examination->input.guests);
+    g_free((char *)examination->input.hinting);
     g_free(examination);
 }
 
@@ -239,6 +240,7 @@ void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data
 {
     HnManager *manager = ((HnControlServer *)user_data)->manager;
     Examination *examination = g_new0(Examination, 1);
+    HnHintingState hinting = hn_hinting_state(manager->hinting);
     examination->request = request;
     examination->manager = manager;
     manager->n_calls++;
@@ -248,6 +250,9 @@ void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data
         .connect = g_strdup(manager->config->connect),
         .last_error = g_strdup(manager->last_error),
         .is_dry_run = manager->is_dry_run,
+        .is_hinting_stuck = hinting == HN_HINTING_DENIED || hinting == HN_HINTING_ADMINS ||
+                            hinting == HN_HINTING_REFUSED,
+        .hinting = manager->n_rounds > 0 ? hn_hinting_sentence(manager->hinting) : NULL,
     };
     note_guests(manager, &examination->input);
     g_autoptr(GTask) task = g_task_new(NULL, NULL, examined, NULL);

@@ -85,6 +85,8 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
                manager->config->connect, change->value ? ": " : "",
                change->value ? change->value : "");
         hn_log_notify("STATUS=waiting for the hypervisor's daemon");
+        /* No round will say when the doubt has ended. */
+        g_free(hn_hinting_want(manager->hinting, 0, true, 0));
         emit_backend(manager, false);
         break;
     case HN_CHANGE_STOPPED:
@@ -339,6 +341,8 @@ static void stats_write_done(GObject *source, GAsyncResult *result, gpointer use
     if (!guest)
         return;
     guest->is_stats_busy = false;
+    if (!is_good || !write->xml)
+        g_clear_pointer(&guest->stats_key, g_free);
     if (is_good || g_error_matches(error, HN_BACKEND_ERROR, HN_BACKEND_ERROR_GONE)) {
         g_free(guest->stats_xml);
         guest->stats_xml = is_good ? g_strdup(write->xml) : NULL;

@@ -26,6 +26,8 @@ static void guest_free(gpointer data)
     g_free(guest->to);
     g_free(guest->failure);
     g_free(guest->stats_xml);
+    g_free(guest->dirty_problem);
+    g_free(guest->stats_key);
     g_free(guest);
 }
 

@@ -50,8 +50,16 @@ typedef struct {
 
     /* Statistics element. */
     char *stats_xml; /* last written, NULL: none there */
+    char *stats_key; /* the same without the times */
     uint64_t stats_written_ns;
     bool is_stats_busy; /* a write is under way */
+
+    /* Dirty rate (dirty.c). */
+    bool is_dirty_busy;          /* a burst is under way */
+    uint64_t dirty_ns;           /* when it was measured, 0: never */
+    uint64_t dirty_bytes_per_sec;
+    uint64_t dirty_retry_ns;     /* not asked for before this */
+    char *dirty_problem;         /* why the last burst came to nothing, NULL: it did not */
 
     /* Counters of the round before, for rates. */
     uint64_t seen_ns;

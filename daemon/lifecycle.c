@@ -5,6 +5,7 @@
  * --once. See manager.h.
  */
 #include "backend/wish.h"
+#include "dirty.h"
 #include "log.h"
 #include "manager_state.h"
 #include "operator_state.h"
@@ -193,6 +194,7 @@ HnManager *hn_manager_new(const HnManagerOptions *options, HnConfig *config, GEr
     HnObserverConfig observing = {.parse_wish = parse_wish,
                                   .ownership = hn_ownership_of(manager->journal)};
     manager->observer = hn_observer_new(manager->root, &observing);
+    manager->hinting = hn_hinting_new(manager->journal, manager->root, manager->is_dry_run);
     manager->actuator = hn_actuator_new(manager->backend, manager->root, manager->journal,
                                         &config->limits, hn_manager_on_outcome, manager);
     load_state(manager);
@@ -212,6 +214,8 @@ void hn_manager_free(HnManager *manager)
         g_source_remove(manager->once_timer);
     if (manager->desk)
         g_thread_pool_free(manager->desk, FALSE, TRUE);
+    hn_manager_cancel_dirty(manager);
+    hn_hinting_free(manager->hinting);
     g_clear_pointer(&manager->actuator, hn_actuator_free);
     hn_observer_free(manager->observer);
     g_clear_pointer(&manager->journal, hn_journal_free);
@@ -305,6 +309,13 @@ bool hn_manager_stop(HnManager *manager)
                    "not everything could be restored: %s; the journal is kept, the next start "
                    "restores it",
                    error->message);
+    }
+    /* Also with on-stop = keep: what is switched on for the sake of evidence serves nobody then. */
+    g_autoptr(GError) switch_error = NULL;
+    if (!hn_hinting_end(manager->hinting, &switch_error)) {
+        hn_log(LOG_ERR, HN_MSG_STOPPED, "kernel.numa_balancing could not be put back: %s",
+               switch_error->message);
+        is_good = false;
     }
     remove_stats(manager);
     drain(manager, &manager->n_calls, deadline_ns);

@@ -3,6 +3,7 @@
  * The round: observe → decide → apply → report. See manager.h.
  */
 #include "manager_state.h"
+#include "dirty.h"
 #include "log.h"
 #include "report/fields.h"
 #include "report/metrics.h"
@@ -16,6 +17,8 @@
  * incident. */
 #define QUIET_SAVE_NS (UINT64_C(30) * 1000 * 1000 * 1000)
 #define ORDER_TICK_MS 1000
+/* A statistics element whose figures do not change is written again after this for its times. */
+#define STATS_TIMES_NS (UINT64_C(300) * 1000 * 1000 * 1000)
 
 typedef struct {
     HnManager *manager;
@@ -35,6 +38,7 @@ uint64_t hn_manager_now_ns(void)
 
 static bool keep(HnManager *manager, HnRound *round);
 static void apply(HnManager *manager);
+static void gather_evidence(HnManager *manager, const HnRound *round);
 static void report(HnManager *manager, HnRound *round);
 static void schedule_next(HnManager *manager);
 
@@ -44,6 +48,7 @@ static void finish_round(HnManager *manager, HnRound *round)
     if (keep(manager, round)) { /* what was observed and decided: round.c, in the worker */
         hn_manager_note_domains(manager); /* what changed since: opt-outs, jobs, complaints */
         apply(manager);
+        gather_evidence(manager, round);
         report(manager, round);
     }
     if (manager->control)
@@ -94,8 +99,9 @@ GHashTable *hn_manager_in_flight(HnManager *manager)
     return set;
 }
 
-/* Whose touches are sampled until the next round. A wide domain with guest cells is cut by them and
- * needs no matrix. Trials ask for the same: else they would switch the sampling off. */
+/* Whose touches are sampled until the next round: of those in doubt, the wide and the disputed ones
+ * (or all). A wide domain with guest cells is cut by them and needs no matrix. What was learnt stays
+ * when sampling ends. Trials ask for the same: else they would switch the sampling off. */
 static char **list_touched(HnManager *manager)
 {
     GPtrArray *uuids = g_ptr_array_new();
@@ -103,29 +109,66 @@ static char **list_touched(HnManager *manager)
     for (guint i = 0; manager->plan && wish != HN_TOUCH_OFF && i < manager->plan->verdicts->len;
          i++) {
         const HnVerdict *verdict = g_ptr_array_index(manager->plan->verdicts, i);
-        bool is_cut_by_touch =
-            verdict->is_wide && verdict->n_clients > 0 && verdict->clients[0].guest_cell < 0;
-        if (verdict->is_managed && (wish == HN_TOUCH_ALL || is_cut_by_touch))
+        bool is_cut_by_cells = verdict->n_clients > 0 && verdict->clients[0].guest_cell >= 0;
+        bool is_wanted = wish == HN_TOUCH_ALL ? verdict->doubt.wants_hinting
+                                              : verdict->doubt.wants_touch && !is_cut_by_cells;
+        if (verdict->is_managed && is_wanted)
             g_ptr_array_add(uuids, g_strdup(verdict->uuid));
     }
     g_ptr_array_add(uuids, NULL);
     return (char **)g_ptr_array_free(uuids, FALSE);
 }
 
-/* Evidence costs less the longer nothing has happened: what was probed may be as old as the quiet
- * time. */
+/* What the doubt of each domain asks for; a domain that is not known yet gets what is said for all.
+ * Trials ask for the same as rounds, or they would renew what nobody wants. */
+static void set_wishes(HnManager *manager, HnRound *round)
+{
+    const HnConfig *config = manager->config;
+    for (guint i = 0; manager->plan && i < manager->plan->verdicts->len; i++) {
+        const HnVerdict *verdict = g_ptr_array_index(manager->plan->verdicts, i);
+        HnDoubtState state = verdict->doubt.state;
+        HnObserveWish wish = {
+            .probe_max_age_ns = hn_doubt_probe_age(&verdict->doubt, config->probe_max_age_ns,
+                                                   config->probe_ceiling_ns),
+            .with_faults = config->with_hinting_faults &&
+                           (state == HN_DOUBT_UNKNOWN || state == HN_DOUBT_SAMPLING ||
+                            state == HN_DOUBT_DISTURBED),
+        };
+        g_strlcpy(wish.uuid, verdict->uuid, sizeof wish.uuid);
+        g_array_append_val(round->wishes, wish); /* verdicts ascend by uuid */
+    }
+}
+
+static void set_dirty(HnManager *manager, HnRound *round)
+{
+    g_autoptr(GPtrArray) guests = hn_guests_list(manager->guests);
+    for (guint i = 0; i < guests->len; i++) {
+        const HnGuest *guest = g_ptr_array_index(guests, i);
+        if (!guest->dirty_ns)
+            continue;
+        HnDirtyKept *kept = g_new(HnDirtyKept, 1);
+        *kept = (HnDirtyKept){guest->dirty_bytes_per_sec, guest->dirty_ns};
+        g_hash_table_insert(round->dirty, g_strdup(guest->uuid), kept);
+    }
+}
+
 static void set_freshness(HnManager *manager, HnRound *round)
 {
     const HnConfig *config = manager->config;
-    uint64_t quiet_ns = manager->quiet_since_ns ? round->now_ns - manager->quiet_since_ns : 0;
-    round->observe.probe_max_age_ns =
-        CLAMP(quiet_ns, config->probe_max_age_ns, config->probe_ceiling_ns);
+    round->observe.probe_max_age_ns = config->probe_max_age_ns;
     round->observe.n_probes = config->n_probes;
     round->observe.exact_max_bytes = config->exact_max_bytes;
     round->observe.with_faults = config->with_hinting_faults;
+    set_wishes(manager, round);
+    set_dirty(manager, round);
     g_autoptr(GPtrArray) fresh = g_ptr_array_new();
     for (guint i = 0; i < round->outcomes->len; i++)
         g_ptr_array_add(fresh, g_strdup(g_array_index(round->outcomes, HnOutcome, i).uuid));
+    for (guint i = 0; manager->plan && i < manager->plan->verdicts->len; i++) {
+        const HnVerdict *verdict = g_ptr_array_index(manager->plan->verdicts, i);
+        if (verdict->doubt.wants_fresh)
+            g_ptr_array_add(fresh, g_strdup(verdict->uuid));
+    }
     g_ptr_array_add(fresh, NULL);
     round->fresh = (char **)g_ptr_array_steal(fresh, NULL);
     round->touched = list_touched(manager);
@@ -251,6 +294,19 @@ static void apply(HnManager *manager)
     hn_orders_check(manager->orders, in_flight);
 }
 
+/* What must be switched on to be seen: takes a millisecond, or runs elsewhere. */
+static void gather_evidence(HnManager *manager, const HnRound *round)
+{
+    const HnConfig *config = manager->config;
+    uint32_t n_doubtful = config->with_hinting_faults ? round->n_doubtful : 0;
+    g_autofree char *sentence =
+        hn_hinting_want(manager->hinting, n_doubtful, config->is_balancing_switched,
+                        config->scan_bytes >> 20);
+    if (sentence)
+        hn_log(LOG_INFO, NULL, "%s", sentence);
+    hn_manager_measure_dirty(manager);
+}
+
 /* Nothing moves and every managed domain is where it should be. */
 static bool is_quiet(HnManager *manager)
 {
@@ -313,7 +369,9 @@ static void write_metrics_file(HnManager *manager)
 
 static void write_due_stats(HnManager *manager, const GArray *statuses, uint64_t now_ns)
 {
-    HnStatsOrigin origin = {manager->host_name, manager->boot_id};
+    HnStatsOrigin origin = {manager->host_name, manager->boot_id, 0};
+    HnStatsOrigin timed = origin;
+    timed.unix_s = g_get_real_time() / G_USEC_PER_SEC;
     for (guint i = 0; i < statuses->len; i++) {
         const HnDomainStatus *status = &g_array_index(statuses, HnDomainStatus, i);
         HnGuest *guest = hn_guests_get(manager->guests, status->verdict->uuid);
@@ -328,9 +386,14 @@ static void write_due_stats(HnManager *manager, const GArray *statuses, uint64_t
             (guest->stats_written_ns &&
              now_ns - guest->stats_written_ns < manager->config->stats_interval_ns))
             continue;
-        g_autofree char *xml = hn_status_to_xml(status, &origin);
-        if (g_strcmp0(xml, guest->stats_xml) == 0)
+        /* That the same figures are newer now is worth a write of libvirt's only once in a while. */
+        g_autofree char *key = hn_status_to_xml(status, &origin);
+        if (guest->stats_xml && g_strcmp0(key, guest->stats_key) == 0 &&
+            now_ns - guest->stats_written_ns < STATS_TIMES_NS)
             continue;
+        g_autofree char *xml = hn_status_to_xml(status, &timed);
+        g_free(guest->stats_key);
+        guest->stats_key = g_steal_pointer(&key);
         guest->stats_written_ns = now_ns;
         hn_manager_write_stats(manager, guest, xml);
     }
@@ -427,6 +490,7 @@ GArray *hn_manager_statuses(HnManager *manager)
             .domain = domain,
             .verdict = verdict,
             .account = &guest->account,
+            .now_ns = manager->snapshot->taken_ns,
             .is_held = guest->is_held || manager->is_host_held,
             .is_released = guest->is_released,
         };
@@ -465,6 +529,7 @@ void hn_manager_set_config(HnManager *manager, HnConfig *config)
     hn_actuator_set_limits(manager->actuator, &config->limits);
     hn_history_set_max(manager->history, config->history_entries);
     hn_recorder_set_max(manager->recorder, config->record_bytes);
+    hn_hinting_reset(manager->hinting);
     hn_config_free(manager->config);
     manager->config = config;
     /* A longer interval must not wait for the shorter one to end, nor the other way round. */

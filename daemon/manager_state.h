@@ -9,6 +9,7 @@
 #include "apply/actuator.h"
 #include "control.h"
 #include "guests.h"
+#include "hinting.h"
 #include "history.h"
 #include "manager.h"
 #include "recorder.h"
@@ -52,6 +53,9 @@ struct HnManager {
     uint64_t quiet_since_ns; /* 0: not quiet */
     uint64_t recorded_ns, past_saved_ns;
     bool is_single_node, is_single_node_said;
+    HnHinting *hinting;
+    guint n_dirty;         /* dirty-rate bursts under way … */
+    GSList *dirty_waiting; /* … of them, whose window is not over: dirty.c */
     guint n_calls; /* into the back end, under way in other threads */
 
     HnOnceFunc once_func;

@@ -9,6 +9,7 @@
  * not change; so is one whose last action failed and is not to be tried again yet.
  */
 #include "round.h"
+#include "observe/faults.h"
 #include "recorder.h"
 #include "report/plan_json.h"
 
@@ -34,6 +35,8 @@ HnRound *hn_round_new(HnBackend *backend, HnObserver *observer, uint64_t now_ns)
     round->in_flight = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     round->held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     round->released = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    round->wishes = g_array_new(FALSE, TRUE, sizeof(HnObserveWish));
+    round->dirty = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     round->waiting = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, waiting_free);
     return round;
 }
@@ -66,6 +69,8 @@ void hn_round_free(HnRound *round)
     g_hash_table_unref(round->held);
     g_hash_table_unref(round->released);
     g_hash_table_unref(round->waiting);
+    g_array_unref(round->wishes);
+    g_hash_table_unref(round->dirty);
     g_free(round->explain_uuid);
     g_clear_error(&round->error);
     hn_snapshot_free(round->snapshot);
@@ -82,12 +87,42 @@ static bool observe(HnRound *round)
     if (!round->backend->ops->list(round->backend, &infos, &round->error))
         return false;
     /* Who asks explicitly gets an answer from what is there now. */
-    if (round->forces->len > 0 || round->explain_uuid)
+    bool is_now = round->forces->len > 0 || round->explain_uuid;
+    if (is_now)
         round->observe.probe_max_age_ns = 0;
+    for (guint i = 0; is_now && i < round->wishes->len; i++)
+        g_array_index(round->wishes, HnObserveWish, i).probe_max_age_ns = 0;
+    round->observe.wishes = (const HnObserveWish *)round->wishes->data;
+    round->observe.n_wishes = round->wishes->len;
     round->observe.fresh_uuids = (const char *const *)round->fresh;
     round->observe.touch_uuids = (const char *const *)round->touched;
     round->snapshot = hn_observer_observe(round->observer, infos, &round->observe, &round->error);
     return round->snapshot != NULL;
+}
+
+/* Write intensity is measured beside the rounds. */
+static void add_dirty_rates(HnRound *round)
+{
+    for (guint i = 0; i < round->snapshot->domains->len; i++) {
+        HnDomain *domain = g_ptr_array_index(round->snapshot->domains, i);
+        const HnDirtyKept *kept = g_hash_table_lookup(round->dirty, domain->uuid);
+        if (!kept || kept->measured_ns > round->now_ns)
+            continue;
+        domain->dirty_bytes_per_sec = kept->bytes_per_sec;
+        domain->dirty_age_ns = round->now_ns - kept->measured_ns;
+    }
+}
+
+/* Of the domains in doubt, those that hinting could tell something about. */
+static void count_doubtful(HnRound *round)
+{
+    for (guint i = 0; i < round->plan->verdicts->len; i++) {
+        const HnVerdict *verdict = g_ptr_array_index(round->plan->verdicts, i);
+        if (verdict->is_managed && verdict->doubt.wants_hinting &&
+            hn_faults_can_be_switched_on(
+                hn_observer_no_faults_reason(round->observer, verdict->uuid)))
+            round->n_doubtful++;
+    }
 }
 
 static bool is_held(const HnRound *round, const HnDomain *domain)
@@ -229,6 +264,7 @@ void hn_round_run(HnRound *round)
     gint64 began_us = g_get_monotonic_time();
     if (observe(round)) {
         override_wishes(round);
+        add_dirty_rates(round);
         bool is_kept = round->is_recorded || round->with_document;
         g_autofree char *past_before = is_kept ? hn_past_format(round->past) : NULL;
         g_auto(GStrv) in_flight = list_in_flight(round);
@@ -236,6 +272,7 @@ void hn_round_run(HnRound *round)
             find_alternatives(round, in_flight);
         round->plan = decide(round, round->past, round->forces, in_flight, &round->error);
         if (round->plan) {
+            count_doubtful(round);
             if (is_kept)
                 record(round, past_before, in_flight);
             override_verdicts(round);

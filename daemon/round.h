@@ -29,6 +29,12 @@ typedef struct {
     HnPlan *plan; /* owned; NULL if undecidable */
 } HnAlternative;
 
+/* A dirty rate, kept from an earlier burst. */
+typedef struct {
+    uint64_t bytes_per_sec;
+    uint64_t measured_ns;
+} HnDirtyKept;
+
 /* Why a domain is not tried again yet. */
 typedef struct {
     HnReason reason;
@@ -49,6 +55,8 @@ typedef struct {
     uint64_t now_ns;          /* CLOCK_BOOTTIME, read once by the manager */
     HnObserveOptions observe; /* fresh_uuids points into `fresh`, touch_uuids into `touched` */
     char **fresh, **touched;
+    GArray *wishes;    /* HnObserveWish, ascending uuid: what each domain's doubt asks for */
+    GHashTable *dirty; /* uuid → HnDirtyKept */
     HnPolicy policy;
     HnPast *past;          /* owned; before the decision, after hn_round_run() after it */
     GArray *forces;        /* HnForce */
@@ -67,6 +75,7 @@ typedef struct {
     GPtrArray *alternatives; /* HnAlternative * */
     const char
         *no_faults_because; /* of explain_uuid: a stable code, NULL if hinting faults can be had */
+    uint32_t n_doubtful; /* managed domains that would give hinting faults, and are in doubt */
     GBytes *record;
     json_object *document;
     uint64_t took_ns;

@@ -115,6 +115,49 @@ static bool restore_one(const HnSysctl *sysctl, const HnRoot *root, GError **err
     return hn_root_write(root, sysctl->path, sysctl->original, error);
 }
 
+bool hn_journal_lookup_sysctl(HnJournal *journal, const char *path, char **ret_original, char **ret_set)
+{
+    g_mutex_lock(&journal->lock);
+    const HnSysctl *sysctl = find(journal->sysctls, path);
+    if (sysctl) {
+        *ret_original = g_strdup(sysctl->original);
+        *ret_set = g_strdup(sysctl->set);
+    }
+    g_mutex_unlock(&journal->lock);
+    return sysctl != NULL;
+}
+
+bool hn_journal_forget_sysctl(HnJournal *journal, const char *path, GError **error)
+{
+    bool is_good = true;
+
+    g_mutex_lock(&journal->lock);
+    HnSysctl *sysctl = find(journal->sysctls, path);
+    if (sysctl) {
+        g_ptr_array_remove(journal->sysctls, sysctl);
+        is_good = write_host(journal, error);
+    }
+    g_mutex_unlock(&journal->lock);
+    return is_good;
+}
+
+bool hn_journal_restore_sysctl(HnJournal *journal, const HnRoot *root, const char *path, GError **error)
+{
+    bool is_good = true;
+
+    g_mutex_lock(&journal->lock);
+    HnSysctl *sysctl = find(journal->sysctls, path);
+    if (sysctl) {
+        is_good = restore_one(sysctl, root, error);
+        if (is_good) {
+            g_ptr_array_remove(journal->sysctls, sysctl);
+            is_good = write_host(journal, error);
+        }
+    }
+    g_mutex_unlock(&journal->lock);
+    return is_good;
+}
+
 bool hn_journal_restore_sysctls(HnJournal *journal, const HnRoot *root, GError **error)
 {
     g_autoptr(GError) first = NULL;

@@ -143,6 +143,12 @@ bool hn_journal_parse_key(const char *key, HnPieceKind *ret_kind, uint32_t *ret_
  * read now (first time only), writes the journal, then the setting. */
 bool hn_journal_set_sysctl(HnJournal *journal, const HnRoot *root, const char *path, const char *value,
                            GError **error);
+/* What is journalled of a setting: true, and copies of the value before us and of ours (caller frees). */
+bool hn_journal_lookup_sysctl(HnJournal *journal, const char *path, char **ret_original, char **ret_set);
+/* Puts back one setting, if it still has the value we set; one that is not journalled is none of ours. */
+bool hn_journal_restore_sysctl(HnJournal *journal, const HnRoot *root, const char *path, GError **error);
+/* The setting is the admin's now, or was never changed: it is left as it is, and not restored later. */
+bool hn_journal_forget_sysctl(HnJournal *journal, const char *path, GError **error);
 /* Puts back every setting that still has the value we set; one that the admin changed since is left and
  * forgotten. False with the first error; the rest is tried all the same. */
 bool hn_journal_restore_sysctls(HnJournal *journal, const HnRoot *root, GError **error);

@@ -43,16 +43,23 @@ void hn_doctor_nodes(HnExamination *e)
 void hn_doctor_balancing(HnExamination *e)
 {
     g_autofree char *value = hn_doctor_text(e, "proc/sys/kernel/numa_balancing");
+    const char *cost = "no hinting faults: 'accesses local' is not measured, wide guests are split by "
+                       "vCPU number";
     if (!value)
         hn_doctor_add(e, "numa-balancing", "note",
                       "no hinting faults: which vCPU touches which node is inferred from residency",
                       "boot a kernel with CONFIG_NUMA_BALANCING",
                       "the kernel has no automatic NUMA balancing");
+    else if (e->input->is_hinting_stuck)
+        hn_doctor_add(e, "numa-balancing", "note", cost,
+                      "sysctl kernel.numa_balancing=1, or evidence.switch-balancing = yes and a "
+                      "service unit that grants CAP_SYS_ADMIN",
+                      "%s", e->input->hinting);
+    else if (e->input->hinting)
+        hn_doctor_add(e, "numa-balancing", "ok", NULL, NULL, "%s", e->input->hinting);
     else if (strcmp(value, "0") == 0)
         hn_doctor_add(
-            e, "numa-balancing", "note",
-            "no hinting faults: 'accesses local' is not measured, wide guests are split by vCPU "
-            "number",
+            e, "numa-balancing", "note", cost,
             "sysctl kernel.numa_balancing=1 (with the guests pinned by homenode it agrees with the "
             "placement)",
             "kernel.numa_balancing is 0");

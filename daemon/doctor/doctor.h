@@ -30,6 +30,8 @@ typedef struct {
     bool is_dry_run;
     const HnDoctorGuest *guests; /* [n_guests] */
     guint n_guests;
+    bool is_hinting_stuck; /* wanted for evidence, but not to be had … */
+    const char *hinting;   /* … how kernel.numa_balancing stands: a sentence, NULL: not known */
 } HnDoctorInput;
 
 /* [{"check", "state": "ok|note|warn|fail", "finding", "cost", "remedy"}]; caller owns. What is not ok

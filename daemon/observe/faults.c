@@ -133,8 +133,7 @@ const char *hn_faults_impediment(const HnFaultConditions *conditions)
         return "one-node-host";
     if (!conditions->has_balancing || !conditions->has_sched_numa)
         return "no-kernel-support";
-    if ((conditions->balancing_mode & 1) == 0)
-        return "balancing-off";
+    /* First what no switch can mend, so that the answer does not change with the switch. */
     if (conditions->is_hugetlb)
         return "hugetlb";
     if (conditions->numatune_mode == HN_NUMATUNE_STRICT ||
@@ -143,15 +142,23 @@ const char *hn_faults_impediment(const HnFaultConditions *conditions)
         return "bound-policy";
     if (conditions->n_allowed_nodes == 1)
         return "one-node-nodeset";
-    if (conditions->scan_seq == 0 && conditions->total_faults == 0)
-        return "not-scanned-yet";
     /* QEMU's own heap is scanned all the same and gives some faults (13 % of the pages of a 128 MiB
      * guest were seen on 6.12); a guest whose RAM is scanned gives about as many per pass as it
      * touches pages. */
     if (conditions->is_shmem && conditions->scan_seq >= 2 &&
         conditions->total_faults < conditions->resident_bytes / 4096 / 4)
         return "shared-memory";
+    if ((conditions->balancing_mode & 1) == 0)
+        return "balancing-off";
+    if (conditions->scan_seq == 0 && conditions->total_faults == 0)
+        return "not-scanned-yet";
     return NULL;
+}
+
+bool hn_faults_can_be_switched_on(const char *impediment)
+{
+    return !impediment || g_str_equal(impediment, "balancing-off") ||
+           g_str_equal(impediment, "not-scanned-yet");
 }
 
 const char *hn_faults_impediment_sentence(const char *code)

@@ -65,5 +65,7 @@ typedef struct {
  *   faults there are cover less than a quarter of the RAM: they are those of QEMU's own heap)
  */
 const char *hn_faults_impediment(const HnFaultConditions *conditions);
+/* Would hinting faults come if kernel.numa_balancing were on? `impediment` as above, may be NULL. */
+bool hn_faults_can_be_switched_on(const char *impediment);
 /* One English sentence for a code: what it means and what would help. */
 const char *hn_faults_impediment_sentence(const char *code);

@@ -10,6 +10,7 @@
 #include "observe/host-read.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEFAULT_PROBE_MAX_AGE_NS G_GUINT64_CONSTANT(10000000000)
@@ -195,6 +196,36 @@ static HnDomain *describe_unseen(const HnObserver *observer, const HnDomainInfo 
     return domain;
 }
 
+static int compare_wish(const void *uuid, const void *wish)
+{
+    return strcmp(uuid, ((const HnObserveWish *)wish)->uuid);
+}
+
+/* The options as they hold for one domain. */
+static HnObserveOptions options_of(const HnObserveOptions *options, const char *uuid)
+{
+    HnObserveOptions own = *options;
+    const HnObserveWish *wish = options->n_wishes > 0
+                                    ? bsearch(uuid, options->wishes, options->n_wishes,
+                                              sizeof *options->wishes, compare_wish)
+                                    : NULL;
+
+    if (wish) {
+        own.probe_max_age_ns = wish->probe_max_age_ns;
+        own.with_faults = wish->with_faults;
+    }
+    return own;
+}
+
+static bool wants_faults(const HnObserveOptions *options)
+{
+    bool is_wanted = options->with_faults;
+
+    for (uint32_t i = 0; i < options->n_wishes; i++)
+        is_wanted |= options->wishes[i].with_faults;
+    return is_wanted;
+}
+
 static void observe_domain(HnObserver *observer, const HnDomainInfo *info,
                            const HnObserveOptions *options, HnSnapshot *snapshot,
                            uint64_t *guest_ns)
@@ -213,7 +244,8 @@ static void observe_domain(HnObserver *observer, const HnDomainInfo *info,
         return;
     }
     watch = get_watch(observer, info);
-    domain = hn_domain_watch_observe(watch, info, snapshot->host, options, is_fresh, is_touched,
+    HnObserveOptions own = options_of(options, info->uuid);
+    domain = hn_domain_watch_observe(watch, info, snapshot->host, &own, is_fresh, is_touched,
                                      &error);
     if (domain) {
         add_guest_time(watch, snapshot->host, observer->before_ns, guest_ns);
@@ -241,7 +273,7 @@ HnSnapshot *hn_observer_observe(HnObserver *observer, GPtrArray *infos,
     snapshot->taken_ns = options->now_ns;
     snapshot->host = host;
     observer->context.has_balancing =
-        options->with_faults &&
+        wants_faults(options) &&
         hn_numa_balancing_read(observer->root, &observer->context.balancing_mode);
     forget_absent(observer, infos);
     guest_ns = g_new0(uint64_t, host->n_nodes);

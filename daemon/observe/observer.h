@@ -50,6 +50,13 @@ typedef struct {
     HnPerfOps perf_ops;   /* open NULL: the kernel's perf_event_open(2) */
 } HnObserverConfig;
 
+/* What is wanted of one domain, where it differs from what is wanted of all. */
+typedef struct {
+    char uuid[HN_UUID_LEN + 1];
+    uint64_t probe_max_age_ns;
+    bool with_faults;
+} HnObserveWish;
+
 /* What this round wants to know, and how fresh. Start from hn_observe_options_init(). */
 typedef struct {
     uint64_t now_ns;           /* CLOCK_BOOTTIME when the round began */
@@ -65,6 +72,9 @@ typedef struct {
      * of any other domain end now (NULL: all). It says something only while pages are unmapped:
      * kernel.numa_balancing is on, or dirty pages are logged. */
     const char *const *touch_uuids;
+    const HnObserveWish *wishes; /* [n_wishes], ascending uuid: domains for which the age and faults above
+                                  * do not hold */
+    uint32_t n_wishes;
 } HnObserveOptions;
 void hn_observe_options_init(HnObserveOptions *options, uint64_t now_ns);
 

@@ -96,6 +96,15 @@ json_object *hn_verdict_to_json(const HnVerdict *verdict, const HnHost *host)
     hn_put_u64(object, "bytes-local-permille", verdict->bytes_local_permille);
     hn_put_u64_or_null(object, "accesses-local-permille",
                        verdict->has_accesses_local ? verdict->accesses_local_permille : UINT64_MAX);
+    hn_put_u64(object, "bytes-local-age-ms", verdict->bytes_local_age_ns / 1000000);
+    hn_put_u64(object, "bytes-local-error-permille", verdict->bytes_local_error_permille);
+    hn_put_u64_or_null(object, "accesses-local-age-ms",
+                       verdict->has_accesses_local ? verdict->accesses_local_age_ns / 1000000
+                                                   : UINT64_MAX);
+    hn_put_u64_or_null(object, "accesses-local-error-permille",
+                       verdict->has_accesses_local ? verdict->accesses_local_error_permille
+                                                   : UINT64_MAX);
+    hn_put_string(object, "doubt", hn_doubt_state_name(verdict->doubt.state));
     json_object *clients = json_object_new_array();
     for (uint32_t i = 0; i < verdict->n_clients; i++) {
         const HnClientVerdict *client = &verdict->clients[i];

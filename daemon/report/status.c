@@ -3,6 +3,7 @@
  * How one domain fares, as JSON and as the statistics element: see status.h.
  */
 #include "status.h"
+#include "evidence_json.h"
 #include "fields.h"
 #include "plan_json.h"
 #include "snapshot_json.h"
@@ -140,6 +141,7 @@ json_object *hn_status_to_json(const HnDomainStatus *status)
         hn_put_i64(decision, "unix-s", account->decided_unix_s);
     }
     hn_put(object, "last-decision", decision);
+    hn_put(object, "evidence", hn_evidence_to_json(status->domain, verdict, status->now_ns));
     hn_put_string(object, "unobservable", status->domain->unobservable);
     return object;
 }
@@ -162,6 +164,35 @@ static void share_attribute(GString *xml, const char *name, uint32_t permille)
     g_string_append_printf(xml, " %s='%u.%03u'", name, permille / 1000, permille % 1000);
 }
 
+static void time_attribute(GString *xml, const char *name, int64_t unix_s)
+{
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(unix_s);
+    g_autofree char *stamp = time ? g_date_time_format_iso8601(time) : NULL;
+    if (stamp)
+        attribute(xml, name, stamp);
+}
+
+/* A number without its age and its error is half a number. */
+static void put_numbers(GString *xml, const HnVerdict *verdict, int64_t unix_s)
+{
+    share_attribute(xml, "bytes-local", verdict->bytes_local_permille);
+    share_attribute(xml, "bytes-local-error", verdict->bytes_local_error_permille);
+    if (unix_s)
+        time_attribute(xml, "bytes-local-time",
+                       unix_s - (int64_t)(verdict->bytes_local_age_ns / 1000000000));
+    if (!verdict->has_accesses_local)
+        return;
+    /* Sampled, and never quite still: in whole percents it does not cause a write every time. */
+    g_string_append_printf(xml, " accesses-local='%u.%02u'",
+                           verdict->accesses_local_permille / 1000,
+                           verdict->accesses_local_permille % 1000 / 10);
+    g_string_append_printf(xml, " accesses-local-error='0.%02u'",
+                           MIN(verdict->accesses_local_error_permille + 9, 999) / 10);
+    if (unix_s)
+        time_attribute(xml, "accesses-local-time",
+                       unix_s - (int64_t)(verdict->accesses_local_age_ns / 1000000000));
+}
+
 char *hn_status_to_xml(const HnDomainStatus *status, const HnStatsOrigin *origin)
 {
     const HnVerdict *verdict = status->verdict;
@@ -172,22 +203,15 @@ char *hn_status_to_xml(const HnDomainStatus *status, const HnStatsOrigin *origin
     attribute(xml, "mode", hn_mode_name(status->domain->wish.mode));
     attribute(xml, "home", home ? home : "none");
     attribute(xml, "state", hn_status_word(status));
-    share_attribute(xml, "bytes-local", verdict->bytes_local_permille);
-    /* Sampled, and never quite still: in whole percents it does not cause a write every time. */
-    if (verdict->has_accesses_local)
-        g_string_append_printf(xml, " accesses-local='%u.%02u'",
-                               verdict->accesses_local_permille / 1000,
-                               verdict->accesses_local_permille % 1000 / 10);
+    put_numbers(xml, verdict, origin->unix_s);
+    attribute(xml, "evidence", hn_doubt_state_name(verdict->doubt.state));
     number_attribute(xml, "moves", account->n_moves);
     number_attribute(xml, "bytes-moved", account->bytes_moved);
     number_attribute(xml, "score", verdict->score_now);
     attribute(xml, "reason", hn_reason_name(verdict->reason));
     if (account->has_decision) {
-        g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(account->decided_unix_s);
-        g_autofree char *stamp = time ? g_date_time_format_iso8601(time) : NULL;
         attribute(xml, "decision", account->decision);
-        if (stamp)
-            attribute(xml, "time", stamp);
+        time_attribute(xml, "time", account->decided_unix_s);
     }
     attribute(xml, "host", origin->host_name);
     attribute(xml, "boot-id", origin->boot_id);

@@ -38,6 +38,7 @@ typedef struct {
     const HnVerdict *verdict;
     const HnAccount *account;
     HnMoving moving;
+    uint64_t now_ns;  /* of the round: ages are counted from there */
     bool is_held;     /* homenode pause */
     bool is_released; /* homenode release */
 } HnDomainStatus;
@@ -61,8 +62,10 @@ json_object *hn_status_to_json(const HnDomainStatus *status);
 typedef struct {
     const char *host_name;
     const char *boot_id;
+    int64_t unix_s; /* wall clock of the round; 0: leave out the times of the figures */
 } HnStatsOrigin;
 
 /* The text of the urn:homenode:stats:1 element: root "stats", no prefix, attributes escaped. Shares
- * are fractions of 1 with three digits (accesses-local, which is sampled: two). Caller frees. */
+ * are fractions of 1 with three digits (accesses-local, which is sampled: two); the half widths of
+ * their 95 % intervals and the times they are of stand beside them. Caller frees. */
 char *hn_status_to_xml(const HnDomainStatus *status, const HnStatsOrigin *origin);

@@ -202,6 +202,11 @@ HnPlan *example_plan(void)
     moving->bytes_local_permille = 300;
     moving->has_accesses_local = true;
     moving->accesses_local_permille = 255;
+    moving->bytes_local_age_ns = UINT64_C(5000000000);
+    moving->bytes_local_error_permille = 12;
+    moving->accesses_local_age_ns = UINT64_C(60000000000);
+    moving->accesses_local_error_permille = 34;
+    moving->doubt = (HnDoubtAnswer){.state = HN_DOUBT_SAMPLING, .cause = HN_DOUBT_BY_LOAD};
     g_ptr_array_add(plan->verdicts, moving);
     HnVerdict *still = example_verdict(EXAMPLE_UUID_B, "idle");
     still->reason = HN_REASON_NOT_OPTED_IN;

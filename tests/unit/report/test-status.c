@@ -5,6 +5,7 @@
 #include "example.h"
 
 #include "report/advice.h"
+#include "report/evidence_json.h"
 #include "report/metrics.h"
 #include "report/plan_json.h"
 #include "report/status.h"
@@ -103,16 +104,73 @@ static void test_words(Fixture *fixture, gconstpointer unused)
     g_assert_cmpstr(hn_status_word(&status), ==, "invalid");
 }
 
+static void test_evidence(Fixture *fixture, gconstpointer unused)
+{
+    static const struct {
+        HnDoubtState state;
+        HnDoubtCause cause;
+        bool wants_hinting, wants_dirty, wants_touch;
+        uint64_t recheck_ns;
+        const char *sentence;
+    } cases[] = {
+        {HN_DOUBT_SAMPLING, HN_DOUBT_BY_LOAD, true, true, true, UINT64_MAX,
+         "Sampling for 12 s, because its load changed; wanted: probes, hinting faults, dirty rate, "
+         "touch matrix."},
+        {HN_DOUBT_SETTLED, HN_DOUBT_BY_BUDGET, false, false, false, UINT64_C(90000000000),
+         "Settled for 12 s, because nothing changed while it was looked at; wanted: probes. Looked at "
+         "again in 90 s at the latest."},
+        {HN_DOUBT_ASLEEP, HN_DOUBT_BY_IDLE, false, false, false, UINT64_MAX,
+         "Asleep for 12 s, because it has no load; wanted: probes."},
+    };
+    HnVerdict verdict = *fixture->statuses[0].verdict;
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        verdict.doubt = (HnDoubtAnswer){.state = cases[i].state,
+                                        .cause = cases[i].cause,
+                                        .since_ns = UINT64_C(8000000000),
+                                        .wants_hinting = cases[i].wants_hinting,
+                                        .wants_dirty = cases[i].wants_dirty,
+                                        .wants_touch = cases[i].wants_touch,
+                                        .recheck_ns = cases[i].recheck_ns};
+        g_autofree char *sentence = hn_evidence_sentence(&verdict, UINT64_C(20000000000));
+        g_assert_cmpstr(sentence, ==, cases[i].sentence);
+    }
+    for (int cause = 0; cause < HN_N_DOUBT_CAUSES; cause++) {
+        verdict.doubt.cause = (HnDoubtCause)cause;
+        g_autofree char *sentence = hn_evidence_sentence(&verdict, 0);
+        g_assert_null(strstr(sentence, "unknown here"));
+    }
+    HnDomain domain = *fixture->statuses[0].domain;
+    domain.dirty_age_ns = UINT64_MAX;
+    verdict.has_accesses_local = false;
+    json_object *object = hn_evidence_to_json(&domain, &verdict, 0), *member = NULL;
+    g_assert_true(json_object_object_get_ex(object, "accesses-local", &member) && !member);
+    g_assert_true(json_object_object_get_ex(object, "dirty-rate", &member) && !member);
+    json_object_put(object);
+    domain.dirty_age_ns = UINT64_C(3000000000);
+    domain.dirty_bytes_per_sec = 4096;
+    object = hn_evidence_to_json(&domain, &verdict, 0);
+    json_object_object_get_ex(object, "dirty-rate", &member);
+    json_object_object_get_ex(member, "age-ms", &member);
+    g_assert_cmpint(json_object_get_int64(member), ==, 3000);
+    json_object_put(object);
+}
+
 static void test_xml(Fixture *fixture, gconstpointer unused)
 {
-    HnStatsOrigin origin = {"host&1", "boot"};
+    HnStatsOrigin origin = {"host&1", "boot", 1000};
     g_autofree char *xml = hn_status_to_xml(&fixture->statuses[0], &origin);
     g_assert_cmpstr(
         xml, ==,
-        "<stats mode='auto' home='0' state='moving' bytes-local='0.300' accesses-local='0.25' "
-        "moves='3' "
+        "<stats mode='auto' home='0' state='moving' bytes-local='0.300' bytes-local-error='0.012' "
+        "bytes-local-time='1970-01-01T00:16:35Z' accesses-local='0.25' accesses-local-error='0.04' "
+        "accesses-local-time='1970-01-01T00:15:40Z' evidence='sampling' moves='3' "
         "bytes-moved='4096' score='30' reason='locality-gain' decision='Moved &lt;all&gt; of it.' "
         "time='1970-01-01T00:00:00Z' host='host&amp;1' boot-id='boot'/>");
+    /* Without the clock, what is left changes only with the figures. */
+    origin.unix_s = 0;
+    g_autofree char *timeless = hn_status_to_xml(&fixture->statuses[0], &origin);
+    g_assert_null(strstr(timeless, "-time="));
+    g_assert_nonnull(strstr(timeless, "accesses-local-error="));
     /* Without evidence the attribute is absent, not 0. */
     g_autofree char *plain = hn_status_to_xml(&fixture->statuses[1], &origin);
     g_assert_null(strstr(plain, "accesses-local"));
@@ -258,6 +316,7 @@ int main(int argc, char **argv)
 #define ADD(path, func) g_test_add(path, Fixture, NULL, set_up, func, tear_down)
     ADD("/report/status/words", test_words);
     ADD("/report/status/xml", test_xml);
+    ADD("/report/status/evidence", test_evidence);
     ADD("/report/status/row", test_row);
     ADD("/report/size", test_size);
     ADD("/report/plan", test_plan);
