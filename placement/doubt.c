@@ -385,7 +385,7 @@ HnDoubtAnswer hn_doubt_answer(const HnDoubt *doubt, const HnDoubtFacts *facts)
         .wants_touch = is_sampling && facts->is_running && (facts->is_split || is_disputed),
         .may_fence = is_settled && facts->has_room && !facts->is_split &&
                      facts->local_permille >= HN_DOUBT_FENCE_PERMILLE &&
-                     facts->now_ns - MIN(doubt->since_ns, facts->now_ns) >= HN_DOUBT_FENCE_CALM_NS,
+                     waited_ns >= HN_DOUBT_FENCE_CALM_NS,
     };
 }
 
@@ -406,6 +406,8 @@ uint64_t hn_doubt_probe_age(const HnDoubtAnswer *answer, uint64_t min_ns, uint64
 void hn_doubt_format(const HnDoubt *doubt, GString *text)
 {
 #define U64 "%" G_GUINT64_FORMAT
+    if (doubt->since_ns == 0)
+        return; /* nothing was ever asked of it */
     g_string_append_printf(text,
                            "doubt %d %d " U64 " " U64 " " U64 " " U64 " %u %u %d " U64 "\n",
                            doubt->state, doubt->cause, doubt->since_ns, doubt->changed_ns,

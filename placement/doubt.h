@@ -24,7 +24,7 @@
 #define HN_DOUBT_IDLE_MCPU 20
 /* At least so much of the memory must be local for the fence. */
 #define HN_DOUBT_FENCE_PERMILLE 990
-/* A settled domain is fenced after this time: a fence that is put up and taken down writes the
+/* A settled domain is fenced this long after sampling ended: a fence that is put up and taken down writes the
  * cpuset of every thread each time. */
 #define HN_DOUBT_FENCE_CALM_NS (UINT64_C(30) * 1000000000)
 

@@ -310,7 +310,7 @@ static void test_fence_answer(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
         HnDoubt doubt = known(rows[i].state);
         HnDoubtFacts facts = ordinary();
-        doubt.since_ns = NOW_NS - rows[i].settled_s * SECOND_NS;
+        doubt.checked_ns = NOW_NS - rows[i].settled_s * SECOND_NS;
         facts.local_permille = rows[i].local_permille;
         facts.is_split = rows[i].is_split;
         facts.has_room = !rows[i].is_full;
