@@ -47,7 +47,7 @@ def daemon(lab, placement=None, **keys):
     planning = "".join(f"{key} = {value}\n" for key, value in (placement or {}).items())
     # A busy emulator is no pressure that should stop a test of something else.
     lab.sh(f"sysctl -q kernel.numa_balancing=0; mkdir -p /etc/homenode; test ! -e {CONF} || cp {CONF} /run/homenode.conf.before; "
-           f"printf '%s' '[apply]\nback-off = no\n{lines}[placement]\n{planning}' > {CONF}; "
+           f"printf '%s' '[evidence]\nswitch-balancing = no\n[apply]\nback-off = no\n{lines}[placement]\n{planning}' > {CONF}; "
            "systemctl daemon-reload; systemctl start homenoded", timeout_s=90)
     try:
         # The first round has been made: before it, it knows no nodes and says so.
