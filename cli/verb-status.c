@@ -60,7 +60,11 @@ static void print_progress(const HnCli *cli, json_object *row)
     g_autofree char *done = hn_text_bytes((uint64_t)hn_reply_int(progress, "bytes-done", 0));
     g_autofree char *total = hn_text_bytes((uint64_t)hn_reply_int(progress, "bytes-total", 0));
     g_autofree char *rate = hn_text_bytes((uint64_t)hn_reply_int(progress, "bytes-per-sec", 0));
-    take_field(cli, "Moving", g_strdup_printf("%s of %s, %s/s", done, total, rate));
+    take_field(cli, "Moving",
+               g_strdup_printf("%s of %s, %s/s%s", done, total, rate,
+                               hn_reply_bool(progress, "slow-lane")
+                                   ? "; what nobody touches, slowly"
+                                   : ""));
 }
 
 static void print_last_decision(const HnCli *cli, json_object *row)

@@ -497,7 +497,8 @@ GArray *hn_manager_statuses(HnManager *manager)
         HnProgress progress;
         if (hn_actuator_progress(manager->actuator, verdict->uuid, &progress))
             status.moving = (HnMoving){progress.is_moving, progress.bytes_done,
-                                       progress.bytes_total, progress.bytes_per_sec};
+                                       progress.bytes_total, progress.bytes_per_sec,
+                                       progress.is_cold, progress.cold_bytes_done};
         g_array_append_val(statuses, status);
     }
     return statuses;

@@ -68,6 +68,8 @@ typedef struct {
     HnReason reason;         /* IN_PROGRESS; BACKED_OFF, PAUSED_BY_ADMIN: why it is slow or halted */
     uint64_t bytes_done;     /* of the actions under way, else of the last ones */
     uint64_t bytes_total;    /* asked for; less may turn out to be elsewhere */
+    uint64_t cold_bytes_done; /* of bytes_done, in the slow lane: memory nobody was seen to touch */
+    bool is_cold;            /* that is what moves now */
     uint64_t bytes_per_sec;  /* mean since the first byte, pauses included */
     uint64_t calls;          /* move_pages calls that moved something */
     uint64_t call_p50_ns, call_p99_ns, call_max_ns; /* upper bound of the histogram's bucket (12 % steps) */

@@ -14,6 +14,8 @@ void hn_limits_init(HnLimits *limits)
     *limits = (HnLimits){
         .host_bytes_per_sec = 1024 * MIB,
         .node_bytes_per_sec = 1024 * MIB,
+        .cold_bytes_per_sec = 256 * MIB,
+        .is_collapse_enabled = true,
         .call_target_ns = 5 * MSEC,
         .batch_floor_bytes = 2 * MIB,
         .batch_ceiling_bytes = 64 * MIB,
@@ -45,6 +47,7 @@ bool hn_limits_validate(const HnLimits *l, GError **error)
 
     return check("host_bytes_per_sec", l->host_bytes_per_sec, 0, most_bytes_per_sec, error) &&
            check("node_bytes_per_sec", l->node_bytes_per_sec, 0, most_bytes_per_sec, error) &&
+           check("cold_bytes_per_sec", l->cold_bytes_per_sec, 0, most_bytes_per_sec, error) &&
            check("call_target_ns", l->call_target_ns, MSEC / 10, 1000 * MSEC, error) &&
            check("batch_floor_bytes", l->batch_floor_bytes, 4096, 1024 * MIB, error) &&
            check("batch_ceiling_bytes", l->batch_ceiling_bytes, l->batch_floor_bytes, 1024 * MIB, error) &&

@@ -22,6 +22,11 @@ uint64_t hn_move_page_bytes(const HnMove *move, bool *ret_is_hugetlb)
     return run->bytes;
 }
 
+bool hn_move_is_cold(const HnMove *move)
+{
+    return g_array_index(move->pending, HnPageRun, move->head).is_cold;
+}
+
 /* How many pages the next call takes: as many as fit, at least one, all with the same flag. */
 static guint count_batch(const HnMove *move, uint64_t batch_bytes, uint64_t *ret_bytes)
 {
@@ -37,7 +42,7 @@ static guint count_batch(const HnMove *move, uint64_t batch_bytes, uint64_t *ret
         const uint64_t n_left = i == move->head ? run->n - 1 : run->n;
         const uint64_t n_fit = MIN(n_left, room_bytes / run->bytes);
 
-        if (run->needs_all != first->needs_all)
+        if (run->needs_all != first->needs_all || run->is_cold != first->is_cold)
             break;
         bytes += n_fit * run->bytes;
         n += (guint)n_fit;
@@ -90,11 +95,13 @@ static void check_blocks(HnMove *move, const HnSyscalls *sys, const GArray *bloc
         for (guint i = 0; i < n && move->reason == HN_REASON_IN_PROGRESS; i++) {
             const int *s = &status[i * HN_MOVE_THP_SAMPLES];
             const HnPageRun *page = &g_array_index(blocks, HnPageRun, from + i);
-            const HnRange small = {.page_bytes = HN_MOVE_SMALL_BYTES, .is_shared = page->needs_all};
+            const HnRange small = {.page_bytes = HN_MOVE_SMALL_BYTES, .is_shared = page->needs_all,
+                                   .is_cold = page->is_cold};
 
-            if (s[0] == to && hn_move_is_uniform(s, HN_MOVE_THP_SAMPLES))
+            if (s[0] == to && hn_move_is_uniform(s, HN_MOVE_THP_SAMPLES)) {
                 move->moved_bytes += page->bytes;
-            else
+                hn_move_want_huge(move, page->address);
+            } else
                 move->moved_bytes += hn_move_list_pages(move, sys, page->address, HN_MOVE_BLOCK_PAGES, &small);
         }
     }

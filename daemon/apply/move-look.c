@@ -42,6 +42,7 @@ static void add_pending(HnMove *move, uint64_t address, uint64_t bytes, uint32_t
         .is_block = is_block,
         .is_hugetlb = range->page_bytes > move->spec.base_page_bytes,
         .needs_all = range->is_shared,
+        .is_cold = range->is_cold,
     };
     HnPageRun *last = move->pending->len > move->head
                           ? &g_array_index(move->pending, HnPageRun, move->pending->len - 1)
@@ -49,7 +50,7 @@ static void add_pending(HnMove *move, uint64_t address, uint64_t bytes, uint32_t
 
     move->pending_bytes += bytes * n;
     if (last && last->address + last->bytes * last->n == address && last->bytes == bytes &&
-        last->is_block == is_block && last->needs_all == run.needs_all && last->n < G_MAXUINT32 - n)
+        last->is_block == is_block && last->needs_all == run.needs_all && last->is_cold == run.is_cold && last->n < G_MAXUINT32 - n)
         last->n += n;
     else
         g_array_append_val(move->pending, run);
@@ -111,8 +112,14 @@ static void look_at_blocks(HnMove *move, const HnSyscalls *sys, uint64_t start, 
             add_pending(move, block, HN_MOVE_BLOCK_BYTES, 1, true, range);
         else if (is_all_elsewhere && !move->is_second_pass)
             add_pending(move, block, HN_MOVE_SMALL_BYTES, HN_MOVE_BLOCK_PAGES, false, range);
-        else if (!is_thp || !hn_move_is_uniform(s, n_samples))
-            hn_move_list_pages(move, sys, block, HN_MOVE_BLOCK_PAGES, range);
+        else if (!is_thp || !hn_move_is_uniform(s, n_samples)) {
+            const uint64_t before_bytes = move->pending_bytes;
+            const uint64_t at_home_bytes = hn_move_list_pages(move, sys, block, HN_MOVE_BLOCK_PAGES, range);
+
+            if (range->is_thp && move->pending_bytes > before_bytes &&
+                at_home_bytes + move->pending_bytes - before_bytes == HN_MOVE_BLOCK_BYTES)
+                hn_move_want_huge(move, block);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ typedef struct {
     bool is_block;   /* each is taken for one transparent huge page */
     bool is_hugetlb;
     bool needs_all;
+    bool is_cold;
 } HnPageRun;
 
 struct HnMove {
@@ -38,6 +39,9 @@ struct HnMove {
     uint32_t round;   /* of retrying */
     uint64_t due_ns;  /* of the next round; 0: not waiting */
     uint64_t moved_bytes;
+    GArray *huge;     /* uint64_t, blocks that should be huge afterwards, from `huge_at` on */
+    guint huge_at;
+    char *collapse_note;
     uint64_t busy_left_bytes, shared_left_bytes, other_left_bytes;
     uint64_t futile_bytes; /* asked for since something last moved */
     int other_errno;
@@ -61,4 +65,6 @@ bool hn_move_look(HnMove *move, const HnSyscalls *sys);
 uint64_t hn_move_list_pages(HnMove *move, const HnSyscalls *sys, uint64_t start, guint n, const HnRange *range);
 /* Where to look into a block: first and last page, and evenly between. */
 void hn_move_sample(uint64_t block, guint n_samples, void **ret_addresses);
+/* Notes a block that should be one huge page in the end. */
+void hn_move_want_huge(HnMove *move, uint64_t block);
 bool hn_move_is_uniform(const int *status, guint n_samples);

@@ -21,6 +21,7 @@ HnMove *hn_move_new(const HnMoveSpec *spec)
     move->spec = *spec;
     move->pending = g_array_new(FALSE, FALSE, sizeof(HnPageRun));
     move->busy = g_array_new(FALSE, FALSE, sizeof(HnPageRun));
+    move->huge = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     move->reason = HN_REASON_IN_PROGRESS;
     return move;
 }
@@ -32,6 +33,8 @@ void hn_move_free(HnMove *move)
     g_array_unref(move->spec.ranges);
     g_array_unref(move->pending);
     g_array_unref(move->busy);
+    g_array_unref(move->huge);
+    g_free(move->collapse_note);
     g_free(move->addresses);
     g_free(move->nodes);
     g_free(move->status);
@@ -123,8 +126,8 @@ static void finish(HnMove *move)
 
     if (left == 0) {
         hn_move_end(move, HN_REASON_DONE,
-                    g_strdup_printf("%.1f MiB moved to node %d", (double)move->moved_bytes / MIB,
-                                    move->spec.to_node_id));
+                    g_strdup_printf("%.1f MiB moved to node %d%s", (double)move->moved_bytes / MIB,
+                                    move->spec.to_node_id, move->collapse_note ? move->collapse_note : ""));
         return;
     }
     text = g_string_new(NULL);
@@ -180,6 +183,8 @@ HnNext hn_move_next(HnMove *move, const HnSyscalls *sys, const HnLimits *limits,
     if (move->reason != HN_REASON_IN_PROGRESS)
         return HN_NEXT_END;
     if (move->moved_bytes >= move->spec.limit_bytes) {
+        if (move->huge_at < move->huge->len)
+            return HN_NEXT_COLLAPSE;
         busy_to_residue(move);
         finish(move);
         return HN_NEXT_END;
@@ -197,6 +202,8 @@ HnNext hn_move_next(HnMove *move, const HnSyscalls *sys, const HnLimits *limits,
         move->round = 0;
         return HN_NEXT_LOOKED;
     }
+    if (move->huge_at < move->huge->len)
+        return HN_NEXT_COLLAPSE;
     finish(move);
     return HN_NEXT_END;
 }

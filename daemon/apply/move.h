@@ -19,6 +19,9 @@
  *   - Busy pages are set aside and tried again at the end, in rounds, each after a wait twice as long and in
  *     batches a quarter as large (in a failed batch pages may not even have been tried); then they are residue.
  *   - A page mapped by other processes answers EACCES to MPOL_MF_MOVE: once more with MPOL_MF_MOVE_ALL.
+ *   - Huge pages that the kernel splits on the way (it does when the node has no free huge page at hand) are asked to be
+ *     rebuilt when all has moved: every block that was one huge page, or whose 512 pages were all present. None that has
+ *     holes: filling them would take memory. (MADV_COLLAPSE of another process: works on Linux 7.2, EINVAL on 6.12.)
  *   - If 32 MiB in a row stay busy, nothing of this memory moves (long-term pins): the move ends as IMMOVABLE
  *     instead of trying the rest.
  */
@@ -35,6 +38,7 @@ typedef struct {
     uint64_t page_bytes;   /* of the backing: base page, or hugetlb size */
     bool is_thp;
     bool is_shared;        /* needs MPOL_MF_MOVE_ALL */
+    bool is_cold;          /* nobody was seen to touch it, where others were: the slow lane */
 } HnRange;
 
 typedef struct {
@@ -55,6 +59,7 @@ void hn_move_free(HnMove *move);
 typedef enum {
     HN_NEXT_LOOKED, /* asked the kernel about some pages; call again */
     HN_NEXT_READY,  /* pages wait for hn_move_go() */
+    HN_NEXT_COLLAPSE, /* all has moved, and huge pages may have been split: hn_move_collapse() or _skip_collapse() */
     HN_NEXT_WAIT,   /* only busy pages are left; again after *ret_wait_ns */
     HN_NEXT_END,    /* nothing more; see hn_move_result() */
 } HnNext;
@@ -64,6 +69,8 @@ HnNext hn_move_next(HnMove *move, const HnSyscalls *sys, const HnLimits *limits,
                     uint64_t *ret_wait_ns);
 /* READY: size of the first page (a 4 KiB page, 2 MiB, 1 GiB), and whether it comes from hugetlb. */
 uint64_t hn_move_page_bytes(const HnMove *move, bool *ret_is_hugetlb);
+/* READY: do the first pages belong to the slow lane? A call takes pages of one lane. */
+bool hn_move_is_cold(const HnMove *move);
 /* READY: bytes a call of at most batch_bytes would ask for (at least one page). */
 uint64_t hn_move_batch_bytes(const HnMove *move, uint64_t batch_bytes);
 
@@ -76,6 +83,18 @@ typedef struct {
 
 /* READY: one move_pages call and what is needed to know its effect. */
 void hn_move_go(HnMove *move, const HnSyscalls *sys, uint64_t batch_bytes, HnMoved *ret_moved);
+
+typedef struct {
+    uint64_t done_bytes; /* huge now (also if they were before) */
+    uint64_t call_ns;
+    int err;             /* of the block after those; 0: none */
+} HnCollapsed;
+
+/* COLLAPSE: one process_madvise(MADV_COLLAPSE) over blocks in a row, of at most batch_bytes. A block that the kernel refuses
+ * is left as it is. */
+void hn_move_collapse(HnMove *move, const HnSyscalls *sys, int pidfd, uint64_t batch_bytes, HnCollapsed *ret_collapsed);
+/* COLLAPSE: leaves it; `why` (may be NULL) is told in the sentence. */
+void hn_move_skip_collapse(HnMove *move, const char *why);
 
 /* Ends it from outside (vanished, superseded, node full, …); `sentence` is taken over. The first end counts. */
 void hn_move_end(HnMove *move, HnReason reason, char *sentence);

@@ -16,7 +16,13 @@
 /* Nothing can be known to change earlier. */
 #define PRESSURE_WAIT_NS HN_BACKOFF_SAMPLE_NS
 
-enum { PAGES_SMALL, PAGES_HUGE, N_PAGE_CLASSES };
+enum { PAGES_SMALL, PAGES_HUGE, PAGES_COLLAPSED, N_PAGE_CLASSES };
+
+/* Collapsing a page that is huge already costs a look; a copy of 2 MiB at 20 GB/s takes longer than this. */
+#define COPY_NS_PER_BLOCK 100000ull
+#define BLOCK_BYTES (2ull << 20)
+/* EINVAL means "not this block" as well as "not with this kernel": so often in a row, with no success ever, it is the kernel. */
+#define MAX_COLLAPSE_REFUSALS 4
 
 typedef struct {
     HnMovers *movers;
@@ -36,7 +42,9 @@ struct HnMovers {
     GMutex lock;
     GCond cond;
     HnLimits limits;
-    HnBucket host_bucket;
+    HnBucket host_bucket, cold_bucket;
+    guint n_collapse_refusals;
+    bool has_collapsed, is_collapse_off; /* this kernel can, or cannot */
     GHashTable *by_node; /* node id → Mover, owned */
     bool is_held;
     bool is_stopping;
@@ -150,7 +158,8 @@ static bool check_room(const HnMovers *movers, HnMoveJob *job, const HnLimits *l
 }
 
 /* Tokens of host, node and domain, all or none; false if the job has to wait. */
-static bool take_tokens(HnMovers *movers, Mover *mover, HnMoveJob *job, const HnLimits *limits, uint64_t bytes)
+static bool take_tokens(HnMovers *movers, Mover *mover, HnMoveJob *job, const HnLimits *limits, bool is_cold,
+                        uint64_t bytes)
 {
     const uint64_t now = now_ns(movers);
     uint64_t shared_rate = limits->host_bytes_per_sec, wait_ns;
@@ -160,10 +169,14 @@ static bool take_tokens(HnMovers *movers, Mover *mover, HnMoveJob *job, const Hn
     g_mutex_lock(&movers->lock);
     wait_ns = hn_bucket_wait_ns(&movers->host_bucket, bytes, now);
     wait_ns = MAX(wait_ns, hn_bucket_wait_ns(&mover->bucket, bytes, now));
+    if (is_cold)
+        wait_ns = MAX(wait_ns, hn_bucket_wait_ns(&movers->cold_bucket, bytes, now));
     wait_ns = MAX(wait_ns, hn_target_wait_ns(job->target, bytes, shared_rate, now));
     if (wait_ns == 0) {
         hn_bucket_take(&movers->host_bucket, bytes, now);
         hn_bucket_take(&mover->bucket, bytes, now);
+        if (is_cold)
+            hn_bucket_take(&movers->cold_bucket, bytes, now);
         hn_target_take(job->target, bytes, now);
     }
     g_mutex_unlock(&movers->lock);
@@ -171,14 +184,28 @@ static bool take_tokens(HnMovers *movers, Mover *mover, HnMoveJob *job, const Hn
     return wait_ns == 0;
 }
 
-static void give_tokens(HnMovers *movers, Mover *mover, HnMoveJob *job, uint64_t bytes)
+static void give_tokens(HnMovers *movers, Mover *mover, HnMoveJob *job, bool is_cold, uint64_t bytes)
 {
     const uint64_t now = now_ns(movers);
 
     g_mutex_lock(&movers->lock);
     hn_bucket_give(&movers->host_bucket, bytes, now);
     hn_bucket_give(&mover->bucket, bytes, now);
+    if (is_cold)
+        hn_bucket_give(&movers->cold_bucket, bytes, now);
     hn_target_give(job->target, bytes, now);
+    g_mutex_unlock(&movers->lock);
+}
+
+/* For what has been copied already. */
+static void owe_tokens(HnMovers *movers, Mover *mover, HnMoveJob *job, uint64_t bytes)
+{
+    const uint64_t now = now_ns(movers);
+
+    g_mutex_lock(&movers->lock);
+    hn_bucket_take(&movers->host_bucket, bytes, now);
+    hn_bucket_take(&mover->bucket, bytes, now);
+    hn_target_take(job->target, bytes, now);
     g_mutex_unlock(&movers->lock);
 }
 
@@ -188,30 +215,82 @@ static bool move_once(HnMovers *movers, Mover *mover, HnMoveJob *job, const HnLi
     HnBatch *batch;
     uint64_t batch_bytes, bytes;
     HnMoved moved = {0};
-    bool is_hugetlb;
+    bool is_hugetlb, is_cold;
 
     if (!check_identity(movers, job) || !check_pressure(movers, job, limits))
         return false;
     batch = &mover->batches[hn_move_page_bytes(job->move, &is_hugetlb) > 65536 ? PAGES_HUGE : PAGES_SMALL];
     batch_bytes = MIN(hn_batch_bytes(batch, limits), hn_target_batch_bytes(job->target));
+    is_cold = hn_move_is_cold(job->move);
     g_mutex_lock(&movers->lock);
     batch_bytes = MIN(batch_bytes, MIN(hn_bucket_batch_bytes(&movers->host_bucket),
                                        hn_bucket_batch_bytes(&mover->bucket)));
+    if (is_cold)
+        batch_bytes = MIN(batch_bytes, hn_bucket_batch_bytes(&movers->cold_bucket));
+    job->is_cold = is_cold;
     g_mutex_unlock(&movers->lock);
     if (!check_room(movers, job, limits, &batch_bytes))
         return false;
     bytes = hn_move_batch_bytes(job->move, batch_bytes);
-    if (!take_tokens(movers, mover, job, limits, bytes))
+    if (!take_tokens(movers, mover, job, limits, is_cold, bytes))
         return false;
 
     hn_move_go(job->move, movers->sys, batch_bytes, &moved);
     if (moved.moved_bytes < moved.asked_bytes)
-        give_tokens(movers, mover, job, moved.asked_bytes - moved.moved_bytes);
+        give_tokens(movers, mover, job, is_cold, moved.asked_bytes - moved.moved_bytes);
     hn_batch_update(batch, limits, moved.asked_bytes, moved.call_ns);
     if (moved.asked_bytes <= limits->batch_floor_bytes)
         job->floor_call_ns = MAX(job->floor_call_ns, moved.call_ns);
-    hn_target_moved(job->target, moved.moved_bytes, moved.call_ns, now_ns(movers));
+    hn_target_moved(job->target, moved.moved_bytes, is_cold, moved.call_ns, now_ns(movers));
     return moved.is_node_full;
+}
+
+/* What a call of MADV_COLLAPSE says about the kernel; NULL, or why it is left from now on. */
+static const char *judge_collapse(HnMovers *movers, const HnCollapsed *collapsed)
+{
+    const char *why = NULL;
+
+    g_mutex_lock(&movers->lock);
+    if (collapsed->done_bytes > 0)
+        movers->has_collapsed = true;
+    if (collapsed->err == EPERM)
+        why = "process_madvise is not permitted: it takes CAP_SYS_NICE and CAP_SYS_PTRACE";
+    else if (collapsed->err == ENOSYS)
+        why = "this kernel has no process_madvise";
+    else if (collapsed->err == EINVAL && !movers->has_collapsed && ++movers->n_collapse_refusals >= MAX_COLLAPSE_REFUSALS)
+        why = "this kernel does not collapse another process's pages (EINVAL)";
+    movers->is_collapse_off |= why != NULL;
+    g_mutex_unlock(&movers->lock);
+    return why;
+}
+
+/* One call for huge pages that were split on the way, at the rates of a move. */
+static void collapse_once(HnMovers *movers, Mover *mover, HnMoveJob *job, const HnLimits *limits)
+{
+    HnBatch *batch = &mover->batches[PAGES_COLLAPSED];
+    HnCollapsed collapsed;
+    const char *why;
+    bool is_off;
+
+    g_mutex_lock(&movers->lock);
+    is_off = movers->is_collapse_off || !limits->is_collapse_enabled;
+    g_mutex_unlock(&movers->lock);
+    if (is_off) {
+        hn_move_skip_collapse(job->move, NULL); /* told when it was found out */
+        return;
+    }
+    /* No bytes beforehand: nobody knows how many will be copied. What was is paid for afterwards, and a debt waited for. */
+    if (!check_identity(movers, job) || !check_pressure(movers, job, limits) ||
+        !take_tokens(movers, mover, job, limits, false, 0))
+        return;
+    hn_move_collapse(job->move, movers->sys, job->pidfd, hn_batch_bytes(batch, limits), &collapsed);
+    if (collapsed.done_bytes > 0)
+        hn_batch_update(batch, limits, collapsed.done_bytes, collapsed.call_ns);
+    if (collapsed.call_ns > collapsed.done_bytes / BLOCK_BYTES * COPY_NS_PER_BLOCK)
+        owe_tokens(movers, mover, job, collapsed.done_bytes);
+    why = judge_collapse(movers, &collapsed);
+    if (why)
+        hn_move_skip_collapse(job->move, why);
 }
 
 /* One step. True: the node is full. */
@@ -226,6 +305,9 @@ static bool step(HnMovers *movers, Mover *mover, HnMoveJob *job, const HnLimits 
         return false;
     case HN_NEXT_READY:
         return move_once(movers, mover, job, limits);
+    case HN_NEXT_COLLAPSE:
+        collapse_once(movers, mover, job, limits);
+        return false;
     case HN_NEXT_WAIT:
         job->not_before_ns = now + wait_ns;
         return false;
@@ -243,9 +325,11 @@ static bool is_cancelled(HnMoveJob *job)
     return g_atomic_int_get(&job->cancel_reason) != HN_REASON_IN_PROGRESS;
 }
 
-/* The first job that may run or has to end; else NULL and the time of the earliest that may (0: none). */
+/* The first job that may run or has to end, cold ones last; else NULL and the time of the earliest that may (0: none). */
 static HnMoveJob *choose(const HnMovers *movers, const Mover *mover, uint64_t now, uint64_t *ret_earliest_ns)
 {
+    HnMoveJob *cold = NULL;
+
     *ret_earliest_ns = 0;
     for (GList *link = mover->queue.head; link; link = link->next) {
         HnMoveJob *job = link->data;
@@ -254,12 +338,14 @@ static HnMoveJob *choose(const HnMovers *movers, const Mover *mover, uint64_t no
             return job;
         if (movers->is_held || hn_target_is_held(job->target))
             continue;
-        if (job->not_before_ns <= now)
+        if (job->not_before_ns <= now && !job->is_cold)
             return job;
-        if (*ret_earliest_ns == 0 || job->not_before_ns < *ret_earliest_ns)
+        if (job->not_before_ns <= now)
+            cold = cold ? cold : job;
+        else if (*ret_earliest_ns == 0 || job->not_before_ns < *ret_earliest_ns)
             *ret_earliest_ns = job->not_before_ns;
     }
-    return NULL;
+    return cold;
 }
 
 static void hand_back(HnMovers *movers, Mover *mover, HnMoveJob *job)
@@ -352,6 +438,7 @@ HnMovers *hn_movers_new(const HnSyscalls *sys, const HnRoot *root, const HnLimit
     g_mutex_init(&movers->lock);
     g_cond_init(&movers->cond);
     hn_bucket_init(&movers->host_bucket, limits->host_bytes_per_sec, now_ns(movers));
+    hn_bucket_init(&movers->cold_bucket, limits->cold_bytes_per_sec, now_ns(movers));
     movers->by_node = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, mover_free);
     return movers;
 }
@@ -415,6 +502,7 @@ void hn_movers_set_limits(HnMovers *movers, const HnLimits *limits)
     g_mutex_lock(&movers->lock);
     movers->limits = *limits;
     hn_bucket_set_rate(&movers->host_bucket, limits->host_bytes_per_sec, now_ns(movers));
+    hn_bucket_set_rate(&movers->cold_bucket, limits->cold_bytes_per_sec, now_ns(movers));
     g_hash_table_iter_init(&iter, movers->by_node);
     while (g_hash_table_iter_next(&iter, NULL, &value))
         hn_bucket_set_rate(&((Mover *)value)->bucket, limits->node_bytes_per_sec, now_ns(movers));

@@ -6,7 +6,8 @@
  * held, not waiting for tokens, busy pages or back-off), does one small step of it (a query, or one move_pages
  * call), and looks again: a capped or paused domain never delays the next one. Before each call it checks, in this
  * order: is the process still the one that was meant (a pidfd opened while its start time matched, not exited);
- * pressure; room on the node; tokens of host, node and domain.
+ * pressure; room on the node; tokens of host, node and domain. Jobs that have come to their cold memory (the slow lane)
+ * give way to all others, and share a bucket of their own.
  *
  *     queued -> running -> ended (the result is handed back once, from the mover's thread)
  *
@@ -33,6 +34,7 @@ typedef struct {
     /* the mover's */
     int pidfd; /* -1: not yet opened */
     uint64_t not_before_ns;
+    bool is_cold; /* what it moves next is; under the movers' lock */
     uint64_t floor_call_ns;
 } HnMoveJob;
 

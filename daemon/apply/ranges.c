@@ -27,6 +27,7 @@ typedef struct {
     uint64_t vcpus_before, vcpus_mine, vcpus_all; /* counts, to divide by position */
     bool is_divided;       /* wide, without cells */
     bool is_spread;
+    bool has_heat;         /* the action wants the hottest first, and it is known of some */
 } View;
 
 static bool is_immovable(const HnRegion *region)
@@ -53,11 +54,23 @@ static uint64_t low_vcpus(const HnCpuset *vcpus)
     return vcpus->words[0];
 }
 
+static bool has_heat(const HnDomain *domain)
+{
+    for (uint32_t i = 0; i < domain->n_regions; i++) {
+        for (uint32_t k = 0; k < domain->regions[i].n_chunks; k++) {
+            if (domain->regions[i].chunks[k].heat > 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 static View make_view(const HnHost *host, const HnDomain *domain, const HnVerdict *verdict,
                       const HnAction *action)
 {
     View view = {.host = host, .domain = domain, .verdict = verdict, .action = action};
 
+    view.has_heat = action->hottest_first && has_heat(domain);
     view.is_spread = action->is_spread || __builtin_popcountll(action->to_nodes) > 1;
     view.is_divided = verdict->n_clients > 1 && verdict->clients[action->client].guest_cell < 0;
     view.client_vcpus = low_vcpus(&verdict->clients[action->client].vcpus);
@@ -135,6 +148,7 @@ static void add_chunks(const View *view, const HnRegion *region, GArray *slices)
             .heat = view->action->hottest_first ? chunk->heat : 0,
             .node = chunk->node,
         };
+        slice.range.is_cold = view->has_heat && chunk->heat == 0;
         slice.is_last = chunk->node == HN_NODE_NONE
                             ? chunk->n_probes > 0
                             : (view->action->to_nodes >> chunk->node & 1) && chunk->n_probes_on_node == chunk->n_probes;
@@ -174,7 +188,7 @@ static void append_range(GArray *ranges, const HnRange *range)
     HnRange *last = ranges->len > 0 ? &g_array_index(ranges, HnRange, ranges->len - 1) : NULL;
 
     if (last && last->start + last->length_bytes == range->start && last->page_bytes == range->page_bytes &&
-        last->is_thp == range->is_thp && last->is_shared == range->is_shared)
+        last->is_thp == range->is_thp && last->is_shared == range->is_shared && last->is_cold == range->is_cold)
         last->length_bytes += range->length_bytes;
     else
         g_array_append_vals(ranges, range, 1);

@@ -16,11 +16,19 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* the same on every architecture, Linux 5.3 */
 #endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440 /* the same, Linux 5.10 */
+#endif
 
 static long kernel_move_pages(void *user_data, int64_t pid, size_t n_pages, void **pages, const int *nodes,
                               int *ret_status, int flags)
 {
     return move_pages((int)pid, n_pages, pages, nodes, ret_status, flags);
+}
+
+static int64_t kernel_process_madvise(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges, int advice)
+{
+    return syscall(SYS_process_madvise, pidfd, ranges, n_ranges, advice, 0u);
 }
 
 /* The kernel's mask has the layout of HnCpuset's words on 64-bit little- and big-endian machines alike:
@@ -87,6 +95,7 @@ const HnSyscalls *hn_syscalls_kernel(void)
 {
     static const HnSyscalls kernel = {
         .move_pages = kernel_move_pages,
+        .process_madvise = kernel_process_madvise,
         .sched_setaffinity = kernel_sched_setaffinity,
         .sched_getaffinity = kernel_sched_getaffinity,
         .pidfd_open = kernel_pidfd_open,

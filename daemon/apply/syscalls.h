@@ -10,6 +10,8 @@
 
 #include <homenode/cpuset.h>
 
+#include <sys/uio.h>
+
 typedef struct {
     void *user_data;
 
@@ -17,6 +19,9 @@ typedef struct {
      * may be unwritten: facts in move.c), or -1: E2BIG EACCES EFAULT EINVAL ENODEV ENOENT ENOMEM EPERM ESRCH. */
     long (*move_pages)(void *user_data, int64_t pid, size_t n_pages, void **pages, const int *nodes,
                        int *ret_status, int flags);
+    /* process_madvise(2), of one advice, flags 0. Returns the bytes advised, or -1: EBADF EFAULT EINVAL EPERM ESRCH, and what
+     * the advice may fail with (MADV_COLLAPSE: EAGAIN EBUSY EINVAL ENOMEM). */
+    int64_t (*process_madvise)(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges, int advice);
     /* sched_{set,get}affinity(2). EFAULT EINVAL EPERM ESRCH. */
     int (*sched_setaffinity)(void *user_data, int32_t tid, const HnCpuset *cpus);
     int (*sched_getaffinity)(void *user_data, int32_t tid, HnCpuset *ret_cpus);

@@ -144,13 +144,15 @@ void hn_target_end(HnTarget *target, uint64_t left_bytes)
     g_mutex_unlock(&target->lock);
 }
 
-void hn_target_moved(HnTarget *target, uint64_t bytes, uint64_t call_ns, uint64_t now_ns)
+void hn_target_moved(HnTarget *target, uint64_t bytes, bool is_cold, uint64_t call_ns, uint64_t now_ns)
 {
     g_mutex_lock(&target->lock);
     if (target->first_ns == 0)
         target->first_ns = now_ns - MIN(call_ns, now_ns);
     target->last_ns = now_ns;
     target->progress.bytes_done += bytes;
+    target->progress.cold_bytes_done += is_cold ? bytes : 0;
+    target->progress.is_cold = is_cold;
     target->progress.calls++;
     hn_histogram_add(&target->calls, call_ns);
     g_mutex_unlock(&target->lock);

@@ -32,7 +32,7 @@ bool hn_target_is_held(HnTarget *target);
  * under way). */
 void hn_target_begin(HnTarget *target, uint64_t total_bytes);
 void hn_target_end(HnTarget *target, uint64_t left_bytes);
-void hn_target_moved(HnTarget *target, uint64_t bytes, uint64_t call_ns, uint64_t now_ns);
+void hn_target_moved(HnTarget *target, uint64_t bytes, bool is_cold, uint64_t call_ns, uint64_t now_ns);
 /* False if nothing was ever begun. */
 bool hn_target_progress(HnTarget *target, HnProgress *ret_progress);
 

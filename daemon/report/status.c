@@ -131,6 +131,8 @@ json_object *hn_status_to_json(const HnDomainStatus *status)
         hn_put_u64(progress, "bytes-done", status->moving.bytes_done);
         hn_put_u64(progress, "bytes-total", status->moving.bytes_total);
         hn_put_u64(progress, "bytes-per-sec", status->moving.bytes_per_sec);
+        hn_put_bool(progress, "slow-lane", status->moving.is_cold);
+        hn_put_u64(progress, "cold-bytes-done", status->moving.cold_bytes_done);
     }
     hn_put(object, "progress", progress);
     json_object *decision = NULL;

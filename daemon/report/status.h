@@ -30,6 +30,8 @@ typedef struct {
     uint64_t bytes_done;
     uint64_t bytes_total;
     uint64_t bytes_per_sec;
+    bool is_cold;             /* memory nobody was seen to touch: last and slowly */
+    uint64_t cold_bytes_done; /* of bytes_done */
 } HnMoving;
 
 typedef struct {

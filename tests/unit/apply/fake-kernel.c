@@ -35,6 +35,7 @@ struct FakeKernel {
     } failures[FAKE_N_CALLS];
     guint calls[FAKE_N_CALLS];
     GHashTable *affinities; /* tid → HnCpuset */
+    bool is_splitting;
     guint us_per_mib, exit_after, splats, on_move_nth, open_pidfds;
     uint64_t largest_move;
     void (*on_move)(void *user_data);
@@ -184,6 +185,8 @@ static long do_move(FakeKernel *kernel, size_t n, void **addresses, const int *n
         }
         for (guint k = 0; k < n_folio; k++)
             move_one(kernel, page + k, nodes[i]);
+        for (guint k = 0; kernel->is_splitting && k < n_folio; k++)
+            page[k].is_huge = false;
     }
     for (size_t i = 0; n_failed == 0 && i < n; i++) {
         if (is_listed[i])
@@ -267,6 +270,36 @@ static int fake_getaffinity(void *user_data, int32_t tid, HnCpuset *ret_cpus)
         if (known) {
             *ret_cpus = *known;
             result = 0;
+        }
+    }
+    g_rec_mutex_unlock(&kernel->lock);
+    return result;
+}
+
+/* As linux/mm/khugepaged.c: each 2 MiB block of the range; the first failure is told, the others are tried. */
+static int64_t fake_process_madvise(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges, int advice)
+{
+    FakeKernel *kernel = user_data;
+    int64_t result = (int64_t)ranges[0].iov_len;
+
+    g_assert_cmpint(pidfd, ==, FAKE_PIDFD);
+    g_assert_cmpint(advice, ==, 25);
+    g_rec_mutex_lock(&kernel->lock);
+    if (is_failing(kernel, FAKE_COLLAPSE)) {
+        result = -1;
+    } else {
+        for (size_t at = 0; at < ranges[0].iov_len; at += FAKE_BLOCK) {
+            Page *page = page_at(kernel, (char *)ranges[0].iov_base + at);
+            bool is_whole = page != NULL;
+
+            for (guint k = 0; is_whole && k < 512; k++)
+                is_whole = page[k].node >= 0;
+            for (guint k = 0; is_whole && k < 512; k++)
+                page[k].is_huge = true;
+            if (!is_whole) {
+                errno = EINVAL;
+                result = -1;
+            }
         }
     }
     g_rec_mutex_unlock(&kernel->lock);
@@ -357,6 +390,7 @@ FakeKernel *fake_kernel_new(int64_t pid, guint n_pages, uint64_t free_bytes)
     kernel->syscalls = (HnSyscalls){
         .user_data = kernel,
         .move_pages = fake_move_pages,
+        .process_madvise = fake_process_madvise,
         .sched_setaffinity = fake_setaffinity,
         .sched_getaffinity = fake_getaffinity,
         .pidfd_open = fake_pidfd_open,
@@ -427,6 +461,19 @@ guint fake_kernel_count(FakeKernel *kernel, int node)
 
     EACH_PAGE(count += kernel->pages[i].node == node);
     return count;
+}
+
+guint fake_kernel_count_huge(FakeKernel *kernel)
+{
+    guint count = 0, first = 0, n = kernel->n_pages;
+
+    EACH_PAGE(count += kernel->pages[i].is_huge);
+    return count;
+}
+
+void fake_kernel_split_moves(FakeKernel *kernel)
+{
+    kernel->is_splitting = true;
 }
 
 void fake_kernel_set_free(FakeKernel *kernel, int node, uint64_t free_bytes)

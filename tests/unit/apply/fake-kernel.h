@@ -16,7 +16,7 @@
 #define FAKE_PAGE 4096ull
 #define FAKE_BLOCK (2ull << 20)
 
-typedef enum { FAKE_MOVE, FAKE_QUERY, FAKE_SETAFFINITY, FAKE_GETAFFINITY, FAKE_PIDFD_OPEN, FAKE_N_CALLS } FakeCall;
+typedef enum { FAKE_MOVE, FAKE_QUERY, FAKE_SETAFFINITY, FAKE_GETAFFINITY, FAKE_PIDFD_OPEN, FAKE_COLLAPSE, FAKE_N_CALLS } FakeCall;
 
 typedef struct FakeKernel FakeKernel;
 
@@ -34,6 +34,10 @@ void fake_kernel_set_huge(FakeKernel *kernel, guint first, guint n);
 void fake_kernel_set_pinned(FakeKernel *kernel, guint first, guint n, guint calls); /* unmovable for so many calls */
 void fake_kernel_set_shared(FakeKernel *kernel, guint first, guint n);
 guint fake_kernel_count(FakeKernel *kernel, int node);
+
+guint fake_kernel_count_huge(FakeKernel *kernel); /* pages in huge ones */
+/* From now on huge pages are split when they move, as where no huge page is free. */
+void fake_kernel_split_moves(FakeKernel *kernel);
 
 void fake_kernel_set_free(FakeKernel *kernel, int node, uint64_t free_bytes);
 void fake_kernel_exit(FakeKernel *kernel);                  /* the process ends */

@@ -527,6 +527,56 @@ static void test_faults(Fixture *f, gconstpointer data)
 
 /* ---- the fence ---- */
 
+/* Split on the way, and the kernel will not rebuild them: found out once, told once, and not asked for again. */
+static void test_collapse_refused(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        int err;
+        guint most_calls;
+        const char *tells;
+    } cases[] = {
+        {EINVAL, 8, "this kernel does not collapse"},
+        {EPERM, 1, "CAP_SYS_NICE"},
+        {ENOSYS, 2, "no process_madvise"},
+    };
+    const guint i = GPOINTER_TO_UINT(data);
+    guint calls;
+
+    f->world->domain->regions[0].is_thp = true;
+    fake_kernel_set_huge(f->world->kernel, 0, WORLD_PAGES);
+    fake_kernel_split_moves(f->world->kernel);
+    fake_kernel_fail(f->world->kernel, FAKE_COLLAPSE, 0, G_MAXUINT, cases[i].err);
+    submit_move(f, 1, 2);
+    wait_for(f, 1);
+    g_assert_nonnull(strstr(assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 1)->sentence, cases[i].tells));
+    calls = fake_kernel_calls(f->world->kernel, FAKE_COLLAPSE);
+    g_assert_cmpuint(calls, >=, 1);
+    g_assert_cmpuint(calls, <=, cases[i].most_calls);
+    fake_kernel_set_node(f->world->kernel, 0, WORLD_PAGES, 0);
+    fake_kernel_set_huge(f->world->kernel, 0, WORLD_PAGES);
+    submit_move(f, 2, 2);
+    wait_for(f, 2);
+    g_assert_null(strstr(assert_told(f, 1, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 2)->sentence, "split"));
+    g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_COLLAPSE), ==, calls);
+}
+
+/* And where it can: all huge again; switched off, it is not asked. */
+static void test_collapse_on_and_off(Fixture *f, gconstpointer data)
+{
+    const bool is_enabled = data != NULL;
+
+    f->limits.is_collapse_enabled = is_enabled;
+    hn_actuator_set_limits(f->actuator, &f->limits);
+    f->world->domain->regions[0].is_thp = true;
+    fake_kernel_set_huge(f->world->kernel, 0, WORLD_PAGES);
+    fake_kernel_split_moves(f->world->kernel);
+    submit_move(f, 1, 2);
+    wait_for(f, 1);
+    assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 1);
+    g_assert_cmpuint(fake_kernel_count_huge(f->world->kernel), ==, is_enabled ? WORLD_PAGES : 0);
+    g_assert_true((fake_kernel_calls(f->world->kernel, FAKE_COLLAPSE) > 0) == is_enabled);
+}
+
 static void test_fence_in_the_way(Fixture *f, gconstpointer data)
 {
     g_autoptr(HnPlan) plan = world_plan(f->world, 1);
@@ -853,6 +903,11 @@ int main(int argc, char **argv)
     ADD("node-full", NULL, test_node_full);
     ADD("enomem", NULL, test_enomem);
     ADD("faults", NULL, test_faults);
+    ADD("collapse-einval", GUINT_TO_POINTER(0), test_collapse_refused);
+    ADD("collapse-eperm", GUINT_TO_POINTER(1), test_collapse_refused);
+    ADD("collapse-enosys", GUINT_TO_POINTER(2), test_collapse_refused);
+    ADD("collapse-off", NULL, test_collapse_on_and_off);
+    ADD("collapse-on", "on", test_collapse_on_and_off);
     ADD("fence-in-the-way", NULL, test_fence_in_the_way);
     ADD("admins-cpuset", NULL, test_admins_cpuset);
     ADD("rates", NULL, test_rates);

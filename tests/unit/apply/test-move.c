@@ -55,6 +55,10 @@ static void run(FakeKernel *kernel, HnMove *move, Ran *ret_ran)
             hn_move_go(move, fake_kernel_syscalls(kernel), 4 * MIB, &moved);
             g_assert_cmpuint(moved.asked_bytes, >, 0);
             ret_ran->n_moves++;
+        } else if (next == HN_NEXT_COLLAPSE) {
+            HnCollapsed collapsed;
+
+            hn_move_collapse(move, fake_kernel_syscalls(kernel), 1000, 8 * MIB, &collapsed);
         }
     }
     hn_move_result(move, &ret_ran->result);
@@ -144,6 +148,43 @@ static void test_second_pass(void)
 }
 
 /* A small-page region that holds huge pages: the spurious EBUSY is seen through. */
+/* Huge pages come apart on the way, and are whole in the end; a block with a hole was none, and gets no memory for it. */
+static void test_collapse(void)
+{
+    FakeKernel *kernel = fake_kernel_new(PID, 8 * 512, 64 * MIB);
+    Ran ran;
+
+    fake_kernel_set_huge(kernel, 0, 6 * 512);
+    fake_kernel_set_node(kernel, 7 * 512 + 100, 1, -1);
+    fake_kernel_split_moves(kernel);
+    run(kernel, new_move(8 * 512, true, false, UINT64_MAX, 16 * MIB), &ran);
+    assert_ran(&ran, HN_REASON_DONE, (8 * 512 - 1) * FAKE_PAGE, 0);
+    /* The seventh was in small pages, all of them there: listed by its samples' answers, it moved as such and is whole now. */
+    g_assert_cmpuint(fake_kernel_count_huge(kernel), >=, 6 * 512);
+    g_assert_cmpuint(fake_kernel_count_huge(kernel), <=, 7 * 512);
+    g_assert_cmpuint(fake_kernel_count(kernel, 1), ==, 8 * 512 - 1);
+    fake_kernel_free(kernel);
+}
+
+/* One block of a row fails: the others are whole all the same. */
+static void test_collapse_fails(void)
+{
+    static const int errors[] = {EINVAL, EAGAIN, ENOMEM, EBUSY};
+
+    for (guint i = 0; i < G_N_ELEMENTS(errors); i++) {
+        FakeKernel *kernel = fake_kernel_new(PID, 8 * 512, 64 * MIB);
+        Ran ran;
+
+        fake_kernel_set_huge(kernel, 0, 8 * 512);
+        fake_kernel_split_moves(kernel);
+        fake_kernel_fail(kernel, FAKE_COLLAPSE, 0, 3, errors[i]); /* the row, and of its blocks two */
+        run(kernel, new_move(8 * 512, true, false, UINT64_MAX, 16 * MIB), &ran);
+        assert_ran(&ran, HN_REASON_DONE, 16 * MIB, 0);
+        g_assert_cmpuint(fake_kernel_count_huge(kernel), ==, 6 * 512);
+        fake_kernel_free(kernel);
+    }
+}
+
 static void test_unexpected_huge_page(void)
 {
     FakeKernel *kernel = fake_kernel_new(PID, 512 * 8, 1024 * MIB);
@@ -396,6 +437,8 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/move/huge-pages", test_huge_pages_one_address_each);
     g_test_add_func("/apply/move/huge-region-with-small-pages", test_huge_region_with_small_pages);
     g_test_add_func("/apply/move/second-pass", test_second_pass);
+    g_test_add_func("/apply/move/collapse", test_collapse);
+    g_test_add_func("/apply/move/collapse-fails", test_collapse_fails);
     g_test_add_func("/apply/move/unexpected-huge-page", test_unexpected_huge_page);
     g_test_add_func("/apply/move/pinned-for-a-while", test_pinned_for_a_while);
     g_test_add_func("/apply/move/residue", test_residue);

@@ -17,17 +17,22 @@ static void job_ended(HnMoveJob *job, void *user_data)
     g_async_queue_push(user_data, job);
 }
 
-/* Moves `bytes` from node 0 to node 1. */
-static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, bool is_huge, uint32_t cap_mib_per_sec)
+/* Moves `bytes` from node 0 to node 1, the last cold_bytes of them in the slow lane. */
+static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, uint64_t cold_bytes, bool is_huge,
+                     uint32_t cap_mib_per_sec)
 {
     const HnSyscalls *sys = virtual_host_syscalls(host);
-    const HnRange range = {.start = VIRTUAL_BASE, .length_bytes = bytes, .page_bytes = 4096, .is_thp = is_huge};
+    const HnRange range = {.start = VIRTUAL_BASE, .length_bytes = bytes - cold_bytes, .page_bytes = 4096,
+                           .is_thp = is_huge};
+    const HnRange cold = {.start = VIRTUAL_BASE + bytes - cold_bytes, .length_bytes = cold_bytes, .page_bytes = 4096,
+                          .is_thp = is_huge, .is_cold = true};
     HnMoveSpec spec = {.pid = PID, .base_page_bytes = 4096, .to_node_id = 1, .limit_bytes = UINT64_MAX,
                        .expected_bytes = bytes, .ranges = g_array_new(FALSE, FALSE, sizeof(HnRange))};
     GAsyncQueue *ended = g_async_queue_new();
     HnMovers *movers = hn_movers_new(sys, virtual_host_root(host), limits, job_ended, ended);
     HnTarget *target = hn_target_new();
     HnDomain *domain = hn_domain_new(2);
+    HnProgress progress;
     HnMoveResult result;
     HnMoveJob *job;
 
@@ -35,6 +40,8 @@ static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, 
     domain->wish.max_mib_per_sec = cap_mib_per_sec;
     hn_target_observe(target, domain, SEC, sys->now_ns(sys->user_data));
     g_array_append_val(spec.ranges, range);
+    if (cold_bytes > 0)
+        g_array_append_val(spec.ranges, cold);
     job = hn_move_job_new(NULL, target, PID, PID, hn_move_new(&spec));
     job->to_node_id = 1;
     hn_target_begin(target, bytes);
@@ -43,6 +50,9 @@ static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, 
     hn_move_result(job->move, &result);
     g_assert_cmpstr(hn_reason_name(result.reason), ==, "done");
     g_assert_cmpuint(result.moved_bytes, ==, bytes);
+    g_assert_true(hn_target_progress(target, &progress));
+    g_assert_cmpuint(progress.cold_bytes_done, ==, cold_bytes);
+    g_assert_true(progress.is_cold == (cold_bytes > 0));
     hn_move_job_free(job, sys);
     hn_movers_free(movers);
     hn_target_unref(target);
@@ -124,7 +134,7 @@ static void test_rate_and_call_times(gconstpointer data)
     limits.host_bytes_per_sec = cases[i].rate_mib * MIB;
     limits.is_backoff_enabled = false;
     virtual_host_add_process(host, PID, bytes, 0, cases[i].is_huge);
-    move_all(host, &limits, bytes, cases[i].is_huge, cases[i].cap_mib);
+    move_all(host, &limits, bytes, 0, cases[i].is_huge, cases[i].cap_mib);
     g_assert_cmpuint(virtual_host_bytes_on(host, PID, 1), ==, bytes);
     calls = virtual_host_calls(host);
     p99_ns = quantile_ns(calls, 990);
@@ -141,6 +151,42 @@ static void test_rate_and_call_times(gconstpointer data)
     virtual_host_free(host);
 }
 
+/* What is touched moves first, at full speed; the rest afterwards, slowly; both keep their rate. */
+static void test_slow_lane(void)
+{
+    const VirtualCosts costs = {.fixed_ns = 50 * US, .ns_per_mib = 310 * US, .spread_permille = 300};
+    const uint64_t warm_bytes = 3000 * MIB, cold_bytes = 900 * MIB;
+    VirtualHost *host = virtual_host_new(10000 * MIB, &costs, false);
+    uint64_t moved_bytes = 0, turn_ns = 0;
+    const GArray *calls;
+    HnLimits limits;
+    double warm, cold;
+
+    hn_limits_init(&limits);
+    limits.cold_bytes_per_sec = 75 * MIB;
+    limits.is_backoff_enabled = false;
+    virtual_host_add_process(host, PID, warm_bytes + cold_bytes, 0, false);
+    move_all(host, &limits, warm_bytes + cold_bytes, cold_bytes, false, 0);
+    calls = virtual_host_calls(host);
+    for (guint i = 0; i < calls->len && turn_ns == 0; i++) {
+        const VirtualCall *call = &g_array_index(calls, VirtualCall, i);
+
+        moved_bytes += call->moved_bytes;
+        if (moved_bytes >= warm_bytes) {
+            g_assert_cmpuint(moved_bytes, ==, warm_bytes); /* no call mixes the lanes */
+            turn_ns = call->start_ns + call->call_ns;
+        }
+    }
+    warm = rate_between(calls, SEC, turn_ns) / (1024 * MIB);
+    cold = rate_between(calls, turn_ns, turn_ns + 10 * SEC) / (75 * MIB);
+    g_test_message("of their limits: warm %.4f, cold %.4f", warm, cold);
+    g_assert_cmpfloat(warm, >=, 0.95);
+    g_assert_cmpfloat(warm, <=, 1.05);
+    g_assert_cmpfloat(cold, >=, 0.95);
+    g_assert_cmpfloat(cold, <=, 1.05);
+    virtual_host_free(host);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -149,5 +195,6 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, GUINT_TO_POINTER(i), test_rate_and_call_times);
     }
+    g_test_add_func("/apply/pace/slow lane", test_slow_lane);
     return g_test_run();
 }

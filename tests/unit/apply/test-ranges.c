@@ -20,7 +20,7 @@ static HnRegion *use_chunks(World *world)
     return region;
 }
 
-/* "node:offset+length …" in MiB, parts separated by " | ". */
+/* "node:offset+length …" in MiB, with a c where it is cold, parts separated by " | ". */
 static char *show(const HnDomain *domain, GPtrArray *parts)
 {
     GString *out = g_string_new(NULL);
@@ -32,8 +32,8 @@ static char *show(const HnDomain *domain, GPtrArray *parts)
         for (guint k = 0; k < part->ranges->len; k++) {
             const HnRange *range = &g_array_index(part->ranges, HnRange, k);
 
-            g_string_append_printf(out, " %g+%g", (double)(range->start - domain->regions[0].hva_start) / MIB,
-                                   (double)range->length_bytes / MIB);
+            g_string_append_printf(out, " %g+%g%s", (double)(range->start - domain->regions[0].hva_start) / MIB,
+                                   (double)range->length_bytes / MIB, range->is_cold ? "c" : "");
         }
     }
     return g_string_free(out, FALSE);
@@ -78,7 +78,7 @@ static void test_hottest_first(void)
     World *world = world_new();
     g_autoptr(HnPlan) plan = world_plan(world, 1);
     HnRegion *region = use_chunks(world);
-    g_autofree char *by_address = NULL, *by_heat = NULL;
+    g_autofree char *by_address = NULL, *by_heat = NULL, *without_heat = NULL;
     HnAction *action;
     uint64_t immovable;
 
@@ -91,7 +91,11 @@ static void test_hottest_first(void)
     g_assert_cmpstr(by_address, ==, "1: 0+32");
     action->hottest_first = true;
     by_heat = ranges(world, plan, &immovable);
-    g_assert_cmpstr(by_heat, ==, "1: 20+4 16+4 12+4 8+4 4+4 0+4 28+4 24+4");
+    g_assert_cmpstr(by_heat, ==, "1: 20+4 16+4 12+4 8+4 4+4 0+4c 28+4 24+4");
+    for (guint i = 0; i < 8; i++) /* of none is known that it is touched: then none is cold */
+        region->chunks[i].heat = 0;
+    without_heat = ranges(world, plan, &immovable);
+    g_assert_cmpstr(without_heat, ==, "1: 0+32");
     world_free(world);
 }
 

@@ -135,6 +135,11 @@ static long virtual_move_pages(void *user_data, int64_t pid, size_t n, void **pa
     return result;
 }
 
+static int64_t virtual_process_madvise(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges, int advice)
+{
+    return (int64_t)ranges[0].iov_len; /* nothing is ever split here */
+}
+
 static int virtual_pidfd_open(void *user_data, int64_t pid)
 {
     return 1000;
@@ -208,6 +213,7 @@ VirtualHost *virtual_host_new(uint64_t free_bytes, const VirtualCosts *costs, bo
     host->syscalls = (HnSyscalls){
         .user_data = host,
         .move_pages = virtual_move_pages,
+        .process_madvise = virtual_process_madvise,
         .sched_setaffinity = virtual_sched_setaffinity,
         .sched_getaffinity = virtual_sched_getaffinity,
         .pidfd_open = virtual_pidfd_open,
