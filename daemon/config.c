@@ -8,6 +8,7 @@
  */
 #include "config.h"
 #include "config_keys.h"
+#include "metrics_http.h"
 #include "report/fields.h"
 
 #include <string.h>
@@ -47,6 +48,7 @@ HnConfig *hn_config_new(void)
     config->history_entries = 200;
     config->record_bytes = UINT64_C(8) << 20;
     config->metrics_file = g_strdup("");
+    config->metrics_listen = g_strdup("");
     config->qemu_sockets = g_strdup("/run/homenode/qemu");
     config->probe_max_age_ns = 10 * second;
     config->probe_ceiling_ns = 120 * second;
@@ -69,6 +71,7 @@ HnConfig *hn_config_copy(const HnConfig *config)
     copy->connect = g_strdup(config->connect);
     copy->control_group = g_strdup(config->control_group);
     copy->metrics_file = g_strdup(config->metrics_file);
+    copy->metrics_listen = g_strdup(config->metrics_listen);
     copy->qemu_sockets = g_strdup(config->qemu_sockets);
     return copy;
 }
@@ -80,6 +83,7 @@ void hn_config_free(HnConfig *config)
     g_free(config->connect);
     g_free(config->control_group);
     g_free(config->metrics_file);
+    g_free(config->metrics_listen);
     g_free(config->qemu_sockets);
     g_free(config);
 }
@@ -180,6 +184,11 @@ static bool validate(const HnConfig *config, GError **error)
                     "observe.probe-ceiling is smaller than observe.probe-max-age");
         return false;
     }
+    if (*config->metrics_listen &&
+        !hn_metrics_address_check(config->metrics_listen, config->is_metrics_remote, error)) {
+        g_prefix_error(error, "metrics.listen ");
+        return false;
+    }
     return hn_policy_validate(&config->policy, error) && hn_limits_validate(&config->limits, error);
 }
 
@@ -263,7 +272,7 @@ bool hn_config_needs_restart(const char *key)
     return found && found->needs_restart;
 }
 
-const char *hn_config_first_restart_difference(const HnConfig *a, const HnConfig *b)
+char *hn_config_first_restart_difference(const HnConfig *a, const HnConfig *b)
 {
     for (const HnKey *key = hn_config_keys; key->group; key++) {
         if (!key->needs_restart)
@@ -271,7 +280,7 @@ const char *hn_config_first_restart_difference(const HnConfig *a, const HnConfig
         g_autofree char *one = hn_key_format(key, a);
         g_autofree char *other = hn_key_format(key, b);
         if (strcmp(one, other) != 0)
-            return key->name;
+            return g_strdup_printf("%s.%s", key->group, key->name);
     }
     return NULL;
 }

@@ -47,6 +47,9 @@ typedef struct {
     uint32_t history_entries; /* per domain */
     uint64_t record_bytes;    /* of recorded rounds, compressed */
     char *metrics_file;       /* "": none */
+    /* [metrics] */
+    char *metrics_listen; /* "": nowhere */
+    bool is_metrics_remote;
     /* [qemu] */
     char *qemu_sockets; /* directory; "": none */
     /* [observe] */
@@ -84,8 +87,9 @@ bool hn_config_set(HnConfig *config, const char *key, const char *value, GError 
 char *hn_config_get(const HnConfig *config, const char *key);
 /* True if a change of that key takes effect only with the next start. */
 bool hn_config_needs_restart(const char *key);
-/* The first key that needs a restart and differs between the two; NULL: none. Constant. */
-const char *hn_config_first_restart_difference(const HnConfig *a, const HnConfig *b);
+/* The first key ("qemu.sockets") that needs a restart and differs between the two; NULL: none. Caller
+ * frees. */
+char *hn_config_first_restart_difference(const HnConfig *a, const HnConfig *b);
 
 /* [{"key", "value", "default", "is-default", "needs-restart", "help"}]; caller owns. */
 json_object *hn_config_to_json(const HnConfig *config);

@@ -64,6 +64,11 @@ const HnKey hn_config_keys[] = {
      "textfile "
      "collector); empty: none."},
 
+    {"metrics", "listen", HN_KEY_STRING, AT(metrics_listen), 0, 64, NULL, RESTART,
+     "Address and port for OpenMetrics over HTTP at /metrics, for instance 127.0.0.1:9177; empty: none."},
+    {"metrics", "allow-remote", HN_KEY_BOOL, AT(is_metrics_remote), 0, 0, NULL, RESTART,
+     "Let that be an address that other hosts can reach."},
+
     {"qemu", "sockets", HN_KEY_STRING, AT(qemu_sockets), 0, 4096, NULL, RESTART,
      "Directory of QMP sockets: the guests behind them are managed without libvirt; empty: none."},
 

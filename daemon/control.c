@@ -135,6 +135,9 @@ static bool listen_on(HnControlServer *server, const char *runtime_dir, const ch
                       bool is_read_only, gid_t gid, GError **error)
 {
     int fd = hn_log_socket_from_supervisor(name);
+    if (fd >= 0 && gid != (gid_t)-1)
+        hn_log(LOG_WARNING, HN_MSG_CONFIG,
+               "daemon.control-group is not used: systemd made the socket; see SocketGroup= of homenoded.socket");
     if (fd >= 0)
         return hn_qmp_server_listen_fd(server->server, fd, is_read_only, error);
     g_autofree char *path = g_build_filename(runtime_dir, name, NULL);

@@ -11,9 +11,11 @@
 #include "daemon-config.h"
 #include "log.h"
 #include "manager.h"
+#include "metrics_http.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <gio/gio.h>
 #include <glib-unix.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
@@ -212,11 +214,39 @@ static void serve(Life *life, const HnDaemonOptions *options)
         g_clear_handle_id(&sources[i], g_source_remove);
 }
 
+static char *metrics_text(void *manager)
+{
+    return hn_manager_metrics(manager);
+}
+
+/* Where the configuration or systemd says so; NULL: nowhere. Guests are placed whether or not it works. */
+static HnMetricsHttp *serve_metrics(HnManager *manager, const char *address)
+{
+    g_autoptr(GError) error = NULL;
+    HnMetricsHttp *http = NULL;
+    int fd = hn_log_socket_from_supervisor("metrics");
+    bool is_from_supervisor = fd >= 0;
+    if (!is_from_supervisor && *address)
+        fd = hn_metrics_listen(address, &error);
+    if (fd >= 0)
+        http = hn_metrics_http_new(fd, metrics_text, manager, &error);
+    if (http)
+        hn_log(LOG_INFO, NULL, "metrics at http://%s/metrics",
+               is_from_supervisor ? "the address of systemd's socket" : address);
+    else if (error)
+        hn_log(LOG_ERR, HN_MSG_CONFIG, "metrics are not served over HTTP: %s%s", error->message,
+               g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED)
+                   ? " (homenoded.service has no network of its own: enable homenoded-metrics.socket)"
+                   : "");
+    return http;
+}
+
 /* Takes the back end, the root and config. */
 static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *root,
                     HnConfig *config, GError **error)
 {
     g_autofree char *group = g_strdup(config->control_group);
+    g_autofree char *address = g_strdup(config->metrics_listen);
     HnManagerOptions managing = {
         .backend = backend,
         .root = root,
@@ -233,8 +263,10 @@ static int run_over(const HnDaemonOptions *options, HnBackend *backend, HnRoot *
     if (life.manager && !options->is_once)
         control = hn_control_server_new(life.manager, options->runtime_dir, group, error);
     if (life.manager && (control || options->is_once)) {
+        HnMetricsHttp *http = options->is_once ? NULL : serve_metrics(life.manager, address);
         life.status = HN_EXIT_OK;
         serve(&life, options);
+        hn_metrics_http_free(http);
     }
     hn_control_server_free(control);
     g_main_loop_unref(life.loop);

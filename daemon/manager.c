@@ -547,10 +547,10 @@ bool hn_manager_reload(HnManager *manager, GError **error)
         g_free(config->connect);
         config->connect = g_strdup(manager->connect);
     }
-    const char *stale = hn_config_first_restart_difference(manager->config, config);
+    g_autofree char *stale = hn_config_first_restart_difference(manager->config, config);
     if (stale)
         hn_log(LOG_WARNING, HN_MSG_CONFIG,
-               "%s: daemon.%s has changed; that takes effect with the next start",
+               "%s: %s has changed; that takes effect with the next start",
                manager->config_file, stale);
     hn_manager_set_config(manager, config);
     return true;

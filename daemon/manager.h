@@ -49,6 +49,9 @@ bool hn_manager_is_idle(const HnManager *manager);
 /* SIGHUP: reads the configuration file again; with any mistake in it the old one stays. */
 bool hn_manager_reload(HnManager *manager, GError **error);
 
+/* OpenMetrics text of the last round. Caller frees. */
+char *hn_manager_metrics(HnManager *manager);
+
 /* Several rounds, then `func` with the last plan as JSON (owned by func), NULL if there is none.
  * For --once. */
 typedef void (*HnOnceFunc)(json_object *plan, const char *problem, void *user_data);

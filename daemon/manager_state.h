@@ -101,7 +101,6 @@ json_object *hn_manager_row_json(HnManager *manager, const char *uuid);
 /* The answer to explain, from a trial round with explain_uuid. */
 json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round);
 json_object *hn_manager_config_json(HnManager *manager);
-char *hn_manager_metrics(HnManager *manager);
 /* Uuid of the domain of that name or uuid in the last round; NULL with a sentence that lists close
  * names. */
 const char *hn_manager_find(HnManager *manager, const char *uuid_or_name, char **ret_problem);

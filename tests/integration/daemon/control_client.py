@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -69,10 +70,24 @@ class Client:
         self.socket.close()
 
 
-class Daemon:
-    """A homenoded with a runtime directory of its own."""
+# What systemd does for a service with sockets (sd_listen_fds(3)): NAMES DESCRIPTOR… -- PROGRAM ARGUMENT…
+ACTIVATOR = """
+import fcntl, os, sys
+end = sys.argv.index("--")
+high = [fcntl.fcntl(int(text), fcntl.F_DUPFD, 100) for text in sys.argv[2:end]]
+for number, fd in enumerate(high, 3):
+    os.dup2(fd, number)
+    os.close(fd)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(high)), LISTEN_FDNAMES=sys.argv[1])
+os.execv(sys.argv[end + 1], sys.argv[end + 1:])
+"""
 
-    def __init__(self, program, *arguments, runtime_dir=None, config=None):
+
+class Daemon:
+    """A homenoded with a runtime directory of its own, and, where `sockets` (name -> listening socket) are given,
+    started as by a supervisor that holds them."""
+
+    def __init__(self, program, *arguments, runtime_dir=None, config=None, sockets=None):
         self.directory = tempfile.TemporaryDirectory(prefix="homenoded-")
         self.runtime_dir = runtime_dir or os.path.join(self.directory.name, "run")
         self.config_file = os.path.join(self.directory.name, "homenode.conf")
@@ -82,6 +97,7 @@ class Daemon:
             arguments += ("--config", self.config_file)
         self.argv = [program, "--runtime-dir", self.runtime_dir, "--log-level", "debug", *arguments]
         self.process = None
+        self.sockets = sockets or {}
 
     def write_config(self, text):
         with open(self.config_file, "w", encoding="utf-8") as file:
@@ -92,9 +108,12 @@ class Daemon:
             return file.read()
 
     def start(self):
+        fds = [sock.fileno() for sock in self.sockets.values()]
+        argv = self.argv if not fds else [sys.executable, "-c", ACTIVATOR, ":".join(self.sockets), *map(str, fds),
+                                          "--", *self.argv]
         with open(self.log_file, "ab") as log:
             # pylint: disable=consider-using-with
-            self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=fds)
         wait_for(lambda: self.process.poll() is not None or self.can_connect(), "the control socket")
         if self.process.poll() is not None:
             raise AssertionError(f"homenoded ended with {self.process.returncode}:\n{self.log()}")

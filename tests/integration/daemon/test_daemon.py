@@ -535,6 +535,92 @@ class Orders(DaemonTest):
             self.assertEqual(file.read(), before)
 
 
+class Supervised(DaemonTest):
+    """Sockets that somebody else holds, as systemd does: homenoded.socket and its sisters."""
+
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.run_dir = os.path.join(self.directory.name, "run")
+        os.mkdir(self.run_dir)
+        self.sockets = {}
+        for name in ("control-ro", "control"):
+            self.listen(name, socket.AF_UNIX, os.path.join(self.run_dir, name))
+
+    def listen(self, name, family, address):
+        self.sockets[name] = sock = socket.socket(family)
+        self.addCleanup(sock.close)
+        sock.bind(address)
+        sock.listen(10)
+
+    def start(self, **more):
+        return self.daemon(HOMENODED, "--connect", "test:///default", runtime_dir=self.run_dir,
+                           sockets=self.sockets, **more).start()
+
+    def test_control(self):
+        before = {name: os.stat(os.path.join(self.run_dir, name)).st_ino for name in self.sockets}
+        up = self.start(config="[daemon]\ncontrol-group = root\n")
+        allowed = lambda client: {c["name"]: c["is-allowed"] for c in client.call("query-commands")}  # noqa: E731
+        writer, reader = up.client(), up.client(is_read_only=True)
+        self.assertTrue(allowed(writer)["pause"])
+        self.assertFalse(allowed(reader)["pause"])
+        self.assertEqual(self.assert_fails("control socket", reader.call, "pause").kind, "ReadOnlySocket")
+        self.assertIn("control-group is not used", up.log())
+        reader.close()
+        writer.close()
+        self.assertEqual(up.stop(), 0)
+        # They are not the daemon's to remove, and who connects meanwhile is answered by the next one.
+        self.assertEqual(before, {name: os.stat(os.path.join(self.run_dir, name)).st_ino for name in self.sockets})
+        with socket.socket(socket.AF_UNIX) as early:
+            early.connect(os.path.join(self.run_dir, "control-ro"))
+            self.start()
+            early.settimeout(20)
+            self.assertIn(b'"QMP"', early.recv(4096))
+
+    def test_other_names_are_left_alone(self):
+        self.listen("stranger", socket.AF_UNIX, os.path.join(self.run_dir, "stranger"))
+        self.assertEqual(self.start().call("query-host")["schema"], 1)
+
+    def scrape(self, port, request="GET /metrics HTTP/1.0\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(request.encode())
+            with client.makefile("rb") as answer:
+                return answer.read().decode()
+
+    def test_metrics(self):
+        self.listen("metrics", socket.AF_INET, ("127.0.0.1", 0))
+        port = self.sockets["metrics"].getsockname()[1]
+        up = self.start()
+        wait_for(lambda: up.call("query-host")["rounds"] > 0, "a round")
+        if "built without libmicrohttpd" in up.log():
+            self.skipTest("machine: built without libmicrohttpd")
+        head, _, body = self.scrape(port).partition("\r\n\r\n")
+        self.assertRegex(head, r"^HTTP/1\.[01] 200 ")
+        self.assertIn("Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8", head)
+        self.assertTrue(body.endswith("# EOF\n"))
+        self.assertIn('homenode_domain_managed{domain="test"', body)
+        self.assertEqual(re.findall(r"# TYPE (\S+)", body), re.findall(r"# TYPE (\S+)", up.call("metrics")["text"]))
+        self.assertIn(" 405 ", self.scrape(port, "POST /metrics HTTP/1.0\r\nContent-Length: 0\r\n\r\n"))
+        self.assertEqual(up.stop(), 0)
+
+    def test_metrics_by_configuration(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            # Guests are placed whether or not metrics can be served.
+            up = self.daemon(HOMENODED, "--connect", "test:///default",
+                             config=f"[metrics]\nlisten = 127.0.0.1:{port}\n").start()
+            wait_for(lambda: "metrics are not served over HTTP" in up.log(), "the complaint")
+            self.assertRegex(up.log(), f"not served over HTTP: cannot listen on 127.0.0.1:{port}: .*in use")
+            self.assertEqual(up.call("query-host")["schema"], 1)
+            self.assertEqual(up.stop(), 0)
+        wrong = self.daemon(HOMENODED, "--connect", "test:///default", config="[metrics]\nlisten = 0.0.0.0:1\n")
+        ended = run(*wrong.argv)
+        self.assertEqual(ended.returncode, 4)
+        self.assertIn("metrics.listen is '0.0.0.0:1', which other hosts can reach", ended.stderr)
+
+
 class CapturedMachines(DaemonTest):
     """Every captured machine of tests/fixtures/hosts: each of its domains gets a verdict with a reason."""
 

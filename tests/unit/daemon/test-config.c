@@ -72,7 +72,7 @@ static const struct {
     {"[daemon]\nround-interval = fast\n",
      "F:2: daemon.round-interval is 'fast', allowed: 100ms to 1h"},
     {"# c\n\n[daemon]\nround = 2s\n", "F:4: section [daemon] has no key 'round'"},
-    {"[demon]\n", "F:1: no section [demon]; there are [daemon], [qemu], [observe], [evidence], [placement], [apply]"},
+    {"[demon]\n", "F:1: no section [demon]; there are [daemon], [metrics], [qemu], [observe], [evidence], [placement], [apply]"},
     {"[daemon\n", "F:1: '[daemon' lacks the closing ]"},
     {"[daemon]\nround-interval\n", "F:2: 'round-interval' is neither"},
     {"round-interval = 2s\n", "F:1: 'round-interval = 2s' stands before any [section]"},
@@ -126,7 +126,8 @@ static void test_restart_difference(void)
     g_assert_true(hn_config_set(b, "daemon.round-interval", "5s", NULL));
     g_assert_null(hn_config_first_restart_difference(a, b));
     g_assert_true(hn_config_set(b, "daemon.control-group", "wheel", NULL));
-    g_assert_cmpstr(hn_config_first_restart_difference(a, b), ==, "control-group");
+    g_autofree char *key = hn_config_first_restart_difference(a, b);
+    g_assert_cmpstr(key, ==, "daemon.control-group");
 }
 
 static char *read_source(const char *path)
