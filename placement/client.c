@@ -19,6 +19,9 @@
 #define RESIDUE_TTL_NS (600 * UINT64_C(1000000000))
 /* Where unpinned vCPUs run is smoothed slowly: the kernel shuffles them all the time. */
 #define SEEN_HALFLIFE_NS (20 * UINT64_C(1000000000))
+/* Share of its touches that a part must keep to itself to be worth a node of its own where one node
+ * would do; half is what falls to a part of two by chance. */
+#define PRIVATE_PERMILLE 700
 /* A change of the smoothed picture below this is noise. */
 #define SEEN_BAND_PERMILLE 125
 
@@ -286,7 +289,7 @@ static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank
 
 /* Cells can be clients if each fits a node and together they hold every vCPU. */
 static bool cells_are_usable(const HnHost *host, const HnDomain *domain, const HnPolicy *policy,
-                             HnNodemask nodes, uint64_t huge_page_bytes)
+                             HnNodemask nodes, uint64_t huge_page_bytes, bool by_cores)
 {
     uint32_t n_vcpus = 0;
 
@@ -296,7 +299,8 @@ static bool cells_are_usable(const HnHost *host, const HnDomain *domain, const H
         bool fits = false;
         uint32_t count = hn_cpuset_count(&domain->cells[c].vcpus);
         for (uint32_t i = 0; i < host->n_nodes; i++)
-            fits |= (nodes >> i & 1) && count <= host->nodes[i].n_cpus &&
+            fits |= (nodes >> i & 1) &&
+                    count <= (by_cores ? host->nodes[i].n_cores : host->nodes[i].n_cpus) &&
                     domain->cells[c].memory_bytes <=
                         hn_node_usable_for(&host->nodes[i], policy, huge_page_bytes);
         if (!fits)
@@ -306,8 +310,8 @@ static bool cells_are_usable(const HnHost *host, const HnDomain *domain, const H
     return n_vcpus == domain->n_vcpus;
 }
 
-/* A node as fast look-up while many affinities are classified. */
-static int32_t confining_node(const HnHost *host, const HnCpuset *affinity, int32_t guess)
+/* The guess makes it fast while many affinities are classified. */
+int32_t hn_split_confining_node(const HnHost *host, const HnCpuset *affinity, int32_t guess)
 {
     int32_t first = hn_cpuset_next(affinity, 0);
 
@@ -331,7 +335,7 @@ static void read_pins(const HnHost *host, const HnDomain *domain, HnClient *clie
         if (!hn_cpuset_has(&client->vcpus, vcpu->id))
             continue;
         client->n_vcpus++;
-        int32_t node = is_confined ? confining_node(host, &vcpu->affinity, home) : HN_NODE_NONE;
+        int32_t node = is_confined ? hn_split_confining_node(host, &vcpu->affinity, home) : HN_NODE_NONE;
         is_confined = is_confined && node != HN_NODE_NONE && (is_first || node == home);
         home = node;
         is_first = false;
@@ -452,9 +456,70 @@ static void fill_client(HnSplit *split, uint32_t index, const HnHost *host,
                             : node_of_most_memory(client, host->n_nodes, node_rank);
 }
 
+/* Does it want more CPU than any node it may live on has, a sibling counting what it yields? Only
+ * what was measured and held counts: a guess would cut every guest that starts. What is cut stays so
+ * until it wants a quarter less, and while a re-home is under way or fresh. */
+static bool exceeds_cores(const HnHost *host, const HnPastDomain *record, const HnPolicy *policy,
+                          HnNodemask allowed, uint64_t now_ns)
+{
+    bool is_cut = record->n_clients > 1 && record->n_nodes == host->n_nodes;
+    bool is_fresh = is_cut && (record->asked_ns || (record->last_rehome_ns &&
+                                                    now_ns - record->last_rehome_ns <
+                                                        policy->cooldown_ns));
+    uint64_t demand_mcpu = 0, most_mcpu = 0;
+
+    for (uint32_t c = 0; c < record->n_clients; c++)
+        demand_mcpu += record->clients[c].is_held ? record->clients[c].held_mcpu : 0;
+    for (uint32_t n = 0; n < host->n_nodes; n++) {
+        const HnNode *node = &host->nodes[n];
+        if (allowed >> n & 1)
+            most_mcpu = MAX(most_mcpu, (uint64_t)node->n_cores * 1000 +
+                                           (uint64_t)(node->n_cpus - node->n_cores) *
+                                               policy->smt_yield_permille);
+    }
+    if (record->n_samples == 0 || most_mcpu == 0)
+        return false;
+    return is_fresh || demand_mcpu > (is_cut ? most_mcpu / 4 * 3 : most_mcpu);
+}
+
+/* Undoes what a way of splitting has filled. */
+static void forget_parts(HnSplit *split, uint32_t n_nodes)
+{
+    for (uint32_t i = 0; i < split->n_chunk_maps; i++)
+        g_free(split->chunk_maps[i].client);
+    g_clear_pointer(&split->chunk_maps, g_free);
+    split->n_chunk_maps = 0;
+    g_clear_pointer(&split->clients, g_free);
+    g_clear_pointer(&split->client_bytes, g_free);
+    memset(split->loose_bytes, 0, sizeof(uint64_t) * n_nodes * 3);
+    split->is_split_by_touch = false;
+}
+
+/* A domain that would fit a node but for its siblings is cut by cores only where the parts keep to
+ * themselves: guest cells, parts found by who touches what, or the homes it has been given so. Else
+ * the halves would do nothing but talk to each other, and it stays one. */
+static bool split_by_cores(HnSplit *split, const HnHost *host, const HnPolicy *policy,
+                           HnNodemask allowed, uint64_t planned_bytes)
+{
+    bool is_apart = true;
+
+    if (cells_are_usable(host, split->domain, policy, allowed, split->huge_page_bytes, true)) {
+        split_by_cells(split, host->n_nodes);
+        return true;
+    }
+    if (!hn_wide_split(split, host, policy, allowed, planned_bytes, true))
+        is_apart = false;
+    for (uint32_t c = 0; c < split->n_clients; c++)
+        is_apart &= !split->is_split_by_touch ||
+                    split->clients[c].private_permille >= PRIVATE_PERMILLE;
+    if (!is_apart)
+        forget_parts(split, host->n_nodes);
+    return is_apart;
+}
+
 void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank,
                    const HnDomain *domain, HnPastDomain *record, const HnPolicy *policy,
-                   uint64_t now_ns, uint64_t elapsed_ns)
+                   bool is_sent, uint64_t now_ns, uint64_t elapsed_ns)
 {
     HnNodemask homes = hn_host_home_nodes(host);
     HnNodemask allowed = nodes_allowed(host, domain);
@@ -476,12 +541,19 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
     split->is_wide =
         !fits_one_node(host, domain, policy, allowed, planned, split->huge_page_bytes) &&
         domain->n_vcpus > 1;
-    if (!split->is_wide)
+    split->exceeds_cores =
+        !split->is_wide && !is_sent && domain->n_vcpus > 1 && (allowed & (allowed - 1)) != 0 &&
+        exceeds_cores(host, record, policy, allowed, now_ns);
+    split->is_split_by_cores =
+        split->exceeds_cores && split_by_cores(split, host, policy, allowed, planned);
+    if (split->is_split_by_cores)
+        split->is_wide = true;
+    else if (!split->is_wide)
         split_as_one(split, host->n_nodes);
-    else if (cells_are_usable(host, domain, policy, allowed, split->huge_page_bytes))
+    else if (cells_are_usable(host, domain, policy, allowed, split->huge_page_bytes, false))
         split_by_cells(split, host->n_nodes);
     else
-        hn_wide_split(split, host, policy, allowed, planned);
+        hn_wide_split(split, host, policy, allowed, planned, false);
 
     hn_past_domain_set_clients(record, split->n_clients, host->n_nodes);
     for (uint32_t c = 0; c < split->n_clients; c++) {

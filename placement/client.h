@@ -39,6 +39,9 @@ typedef struct {
     HnPastDomain *record;
     bool is_wide;
     bool is_split_by_touch;
+    bool exceeds_cores;     /* fits a node by its threads, but wants more CPU than any node's cores
+                               with their siblings give */
+    bool is_split_by_cores; /* and is cut for that: then is_wide, too */
     uint32_t n_clients;
     HnClient *clients;
     uint64_t *client_bytes;   /* what the clients' arrays are in */
@@ -55,12 +58,15 @@ typedef struct {
 } HnSplit;
 
 /* Splits one domain and brings its record's held values up to date. `node_rank` (canonical.h)
- * breaks ties, `policy` decides the reserve and the boot window. Never fails: a domain that fits
- * nowhere is still one client, with `allowed` 0. */
+ * breaks ties, `policy` decides the reserve and the boot window. `is_sent`: it is ordered to one node,
+ * and not cut if it need not be. Never fails: a domain that fits nowhere is still one client, with
+ * `allowed` 0. */
 void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank,
                    const HnDomain *domain, HnPastDomain *record, const HnPolicy *policy,
-                   uint64_t now_ns, uint64_t elapsed_ns);
+                   bool is_sent, uint64_t now_ns, uint64_t elapsed_ns);
 void hn_split_clear(HnSplit *split);
+/* The node a set of CPUs lies within, HN_NODE_NONE if there is none; `guess` is looked at first. */
+int32_t hn_split_confining_node(const HnHost *host, const HnCpuset *affinity, int32_t guess);
 /* Gives the split that many empty clients; for the functions that fill them. */
 void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes);
 

@@ -44,7 +44,7 @@ static void update_other_load(HnRound *round)
     }
 }
 
-static void read_domains(HnRound *round)
+static void read_domains(HnRound *round, const HnForce *forces, uint32_t n_forces)
 {
     uint32_t node_rank[HN_MAX_NODES];
 
@@ -58,7 +58,8 @@ static void read_domains(HnRound *round)
         s->record->last_seen_ns = round->now_ns;
         hn_demand_update(s->record, s->domain, round->elapsed_ns, round->policy);
         hn_split_init(s->split, round->snapshot->host, node_rank, s->domain, s->record,
-                      round->policy, round->now_ns, round->elapsed_ns);
+                      round->policy, hn_standing_is_sent(forces, n_forces, s->domain->uuid),
+                      round->now_ns, round->elapsed_ns);
     }
 }
 
@@ -196,7 +197,7 @@ HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *pa
     hn_past_begin(past, snapshot->host->n_nodes);
     hn_audit_outcomes(&round, outcomes, n_outcomes);
     update_other_load(&round);
-    read_domains(&round);
+    read_domains(&round, forces, n_forces);
     hn_standing_read(&round, forces, n_forces, in_flight);
     build_model(&round);
     round.before = hn_assignment_new(round.model);

@@ -53,6 +53,8 @@ typedef struct {
 /* standing.c: who may be touched, and why not. */
 void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces,
                       const char *const *in_flight);
+/* Is the domain ordered to one node? */
+bool hn_standing_is_sent(const HnForce *forces, uint32_t n_forces, const char *uuid);
 
 /* gate.c: takes the search's wish in round->wished and leaves in round->target what repays and is
  * confirmed; updates proposals in the past. */

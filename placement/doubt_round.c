@@ -172,7 +172,7 @@ static void gather(const HnRound *round, const HnStanding *s, const HnVerdict *v
         .is_forced = s->is_forced,
         .is_fenced = domain->is_fenced,
         .has_room = has_room(round, s),
-        .is_split = s->split->is_wide || s->split->n_clients > 1,
+        .is_split = s->split->is_wide || s->split->exceeds_cores || s->split->n_clients > 1,
         .has_accesses = locality.has_accesses_local,
         .accesses_permille = locality.accesses_local_permille,
         .accesses_error_permille = locality.accesses_error_permille,

@@ -120,7 +120,11 @@ static void append_split(GString *text, const HnStanding *s, const HnVerdict *v)
 {
     const HnTouchSummary *touches = &s->domain->touches;
 
-    g_string_append_printf(text, "it is wider than a node; its %u parts", v->n_clients);
+    g_string_append_printf(text,
+                           s->split->is_split_by_cores
+                               ? "it wants more CPU than one node's cores give; its %u parts"
+                               : "it is wider than a node; its %u parts",
+                           v->n_clients);
     if (s->split->clients[0].guest_cell >= 0)
         g_string_append(text, " (its guest cells)");
     else if (s->split->is_split_by_touch)

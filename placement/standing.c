@@ -33,6 +33,13 @@ static const HnForce *find_force(const HnForce *forces, uint32_t n_forces, const
     return found;
 }
 
+bool hn_standing_is_sent(const HnForce *forces, uint32_t n_forces, const char *uuid)
+{
+    const HnForce *force = find_force(forces, n_forces, uuid);
+
+    return force && force->uuid[0] && force->node >= 0;
+}
+
 static bool is_listed(const char *const *list, const char *uuid)
 {
     for (; list && *list; list++)

@@ -254,7 +254,9 @@ static HnReason reason_of_rest(const HnRound *round, const HnStanding *s,
     if (s->is_forced && s->forced_node != HN_NODE_NONE && is_converged_now)
         return HN_REASON_CONVERGED;
     if (s->split->n_clients > 1)
-        return is_converged_now ? HN_REASON_CONVERGED : HN_REASON_NO_SINGLE_NODE_FITS;
+        return is_converged_now             ? HN_REASON_CONVERGED
+               : s->split->is_split_by_cores ? HN_REASON_SMT_CONTENTION
+                                             : HN_REASON_NO_SINGLE_NODE_FITS;
     if (s->split->is_wide && !is_converged_now)
         return HN_REASON_NO_SINGLE_NODE_FITS;
     int64_t gain = best_elsewhere(round, s, &state);

@@ -12,7 +12,8 @@
  *
  * Above 64 vCPUs a bit of the touch matrix (HnChunk.touch_clients) stands for several neighbouring
  * vCPUs (HnTouchSummary.vcpus_per_bit), which then stay together. A domain without a matrix is cut
- * in the order of vCPU numbers, and then touches are taken to fall anywhere.
+ * as its vCPUs are confined already, else in the order of vCPU numbers, and then touches are taken to
+ * fall anywhere.
  */
 #include "wide.h"
 
@@ -23,17 +24,20 @@
 #define MAX_EXCHANGES 4096
 
 static uint32_t count_parts(const HnHost *host, const HnDomain *domain, const HnPolicy *policy,
-                            HnNodemask allowed, uint64_t planned_bytes, uint64_t huge_page_bytes)
+                            HnNodemask allowed, uint64_t planned_bytes, uint64_t huge_page_bytes,
+                            bool by_cores)
 {
     uint32_t n_allowed = (uint32_t)__builtin_popcountll(allowed);
     uint32_t max_parts = MAX(1, MIN(MIN(n_allowed, domain->n_vcpus), HN_MAX_CLIENTS));
 
     for (uint32_t k = 2; k <= max_parts; k++) {
         uint32_t n_fitting = 0;
-        for (uint32_t n = 0; n < host->n_nodes; n++)
+        for (uint32_t n = 0; n < host->n_nodes; n++) {
+            uint32_t n_places = by_cores ? host->nodes[n].n_cores : host->nodes[n].n_cpus;
             n_fitting +=
-                (allowed >> n & 1) && (domain->n_vcpus + k - 1) / k <= host->nodes[n].n_cpus &&
+                (allowed >> n & 1) && (domain->n_vcpus + k - 1) / k <= n_places &&
                 planned_bytes / k <= hn_node_usable_for(&host->nodes[n], policy, huge_page_bytes);
+        }
         if (n_fitting >= k)
             return k;
     }
@@ -198,12 +202,34 @@ static void divide_memory(HnSplit *split, uint32_t n_nodes)
     }
 }
 
-void hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, HnNodemask allowed,
-                   uint64_t planned_bytes)
+/* Parts by the nodes the vCPUs are confined to, numbered as they first occur, if all of them are and
+ * that makes n_parts: a cut once carried out stands when the evidence for it has gone. */
+static bool part_by_homes(const HnHost *host, const HnDomain *domain, uint32_t n_parts,
+                          uint8_t *part_of_vcpu)
+{
+    int32_t homes[HN_MAX_CLIENTS], home = HN_NODE_NONE;
+    uint32_t n_homes = 0;
+
+    for (uint32_t v = 0; v < domain->n_vcpus; v++) {
+        uint32_t p = 0;
+        home = hn_split_confining_node(host, &domain->vcpus[v].affinity, home);
+        while (p < n_homes && homes[p] != home)
+            p++;
+        if (home == HN_NODE_NONE || p == n_parts)
+            return false;
+        if (p == n_homes)
+            homes[n_homes++] = home;
+        part_of_vcpu[v] = (uint8_t)p;
+    }
+    return n_homes == n_parts;
+}
+
+bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, HnNodemask allowed,
+                   uint64_t planned_bytes, bool by_cores)
 {
     const HnDomain *domain = split->domain;
     uint32_t n_parts =
-        count_parts(host, domain, policy, allowed, planned_bytes, split->huge_page_bytes);
+        count_parts(host, domain, policy, allowed, planned_bytes, split->huge_page_bytes, by_cores);
     uint32_t per_column = MAX(domain->touches.vcpus_per_bit, 1u);
     uint32_t n_columns = (domain->n_vcpus + per_column - 1) / per_column;
     g_autofree uint64_t *matrix = g_new0(uint64_t, MATRIX_COLUMNS * MATRIX_COLUMNS);
@@ -220,14 +246,19 @@ void hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
         exchange_pairs(matrix, n_columns, part);
         map_chunks(split, part, n_parts, own, all);
     }
+    g_autofree uint8_t *home_part = g_new0(uint8_t, domain->n_vcpus);
+    bool is_by_homes = !split->is_split_by_touch && n_parts > 1 &&
+                       part_by_homes(host, domain, n_parts, home_part);
     hn_split_allocate(split, n_parts, host->n_nodes);
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
         uint32_t in = split->is_split_by_touch ? part[i / per_column]
-                                               : (uint32_t)((uint64_t)i * n_parts / domain->n_vcpus);
+                      : is_by_homes ? home_part[i]
+                                    : (uint32_t)((uint64_t)i * n_parts / domain->n_vcpus);
         hn_cpuset_add(&split->clients[in].vcpus, domain->vcpus[i].id);
     }
     for (uint32_t p = 0; p < n_parts; p++)
         split->clients[p].private_permille =
             all[p] ? (uint32_t)(own[p] * 1000 / all[p]) : 1000 / n_parts;
     divide_memory(split, host->n_nodes);
+    return split->is_split_by_touch || is_by_homes;
 }

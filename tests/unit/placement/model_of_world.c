@@ -33,8 +33,8 @@ WorldModel *world_model_new(World *world)
     for (uint32_t d = 0; d < n; d++) {
         const HnDomain *domain = g_ptr_array_index(snapshot->domains, d);
         hn_split_init(&out->splits[d], snapshot->host, node_rank, domain,
-                      hn_past_find(out->past, domain->uuid), &out->policy, snapshot->taken_ns,
-                      2 * SECOND_NS);
+                      hn_past_find(out->past, domain->uuid), &out->policy, false,
+                      snapshot->taken_ns, 2 * SECOND_NS);
         entries[d].forced_node = HN_NODE_NONE;
         entries[d].is_fixed = domain->wish.mode != HN_MODE_AUTO || domain->job != HN_JOB_NONE;
         entries[d].has_hysteresis = true;

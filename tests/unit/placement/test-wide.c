@@ -226,6 +226,114 @@ static void test_one_part_only(void)
     g_assert_cmpuint(v->n_clients, ==, 1);
 }
 
+/* After a plan was applied: chunks are where their first toucher's home is. */
+static void chunks_follow(World *world)
+{
+    HnDomain *domain = g_ptr_array_index(world->snapshot->domains, 0);
+    HnRegion *region = &domain->regions[0];
+
+    for (uint32_t i = 0; i < region->n_chunks; i++)
+        if (region->chunks[i].touch_clients) {
+            uint32_t v = (uint32_t)__builtin_ctzll(region->chunks[i].touch_clients);
+            region->chunks[i].node = hn_host_node_of_cpu(
+                world->snapshot->host, (uint32_t)hn_cpuset_next(&domain->vcpus[v].affinity, 0));
+        }
+}
+
+/* 32 vCPUs on nodes of 16 cores with 32 threads (xen-api#6763): where the touches fall apart, it is
+ * cut by cores; where they do not, it stays one. Once cut it stays so without evidence and with a
+ * little less load; ordered to one node it goes there. */
+static HnPlan *rounds(World *world, HnPast *past, const HnForce *force, uint32_t n_rounds,
+                      uint32_t *ret_n_acting)
+{
+    HnPlan *plan = NULL;
+    HnPolicy policy;
+    uint64_t seed = 1;
+
+    hn_policy_init(&policy);
+    *ret_n_acting = 0;
+    for (uint32_t i = 0; i < n_rounds; i++) {
+        g_clear_pointer(&plan, hn_plan_free);
+        plan = hn_decide(world->snapshot, &policy, past, force, force ? 1 : 0, NULL, 0, NULL, NULL);
+        *ret_n_acting += plan->actions->len > 0;
+        g_assert_true(world_apply(world, plan));
+        if (plan->actions->len > 0)
+            chunks_follow(world);
+        world_step(world, 2 * SECOND_NS, 0, &seed);
+    }
+    return plan;
+}
+
+static HnDomain *add_sibling_guest(World *world, uint64_t first_half, uint64_t second_half)
+{
+    HnDomain *domain = world_add(world, 32, 64 * GIB, 32000, HN_NODE_NONE);
+    HnRegion *region = hn_domain_add_region(domain, 2);
+
+    region->length_bytes = 64 * GIB;
+    region->page_bytes = 4096;
+    region->resident_bytes[0] = region->resident_bytes[1] = 32 * GIB;
+    region->chunk_bytes = 256 * MIB;
+    region->n_chunks = 256;
+    region->chunks = g_new0(HnChunk, 256);
+    for (uint32_t i = 0; i < 256; i++) {
+        region->chunks[i].node = i % 2;
+        region->chunks[i].heat = 10;
+        region->chunks[i].touch_clients = i < 128 ? first_half : second_half;
+    }
+    for (uint32_t v = 0; v < 32; v++)
+        domain->vcpus[v].last_cpu = (int32_t)(v < 16 ? v : v + 16);
+    return domain;
+}
+
+static void test_cut_by_cores(void)
+{
+    g_autoptr(World) world = world_new(world_host(2, 32, 2, 128 * GIB));
+    g_autoptr(HnPast) past = hn_past_new();
+    HnDomain *domain = add_sibling_guest(world, 0x55555555, 0xaaaaaaaa);
+    uint32_t n_acting = 0;
+
+    g_autoptr(HnPlan) cut = rounds(world, past, NULL, 6, &n_acting);
+    const HnVerdict *v = g_ptr_array_index(cut->verdicts, 0);
+    g_assert_cmpuint(n_acting, ==, 1);
+    g_assert_cmpuint(v->n_clients, ==, 2);
+    g_assert_cmpint(v->clients[0].home_now, !=, v->clients[1].home_now);
+    for (uint32_t i = 0; i < 32; i++)
+        g_assert_cmpint(hn_host_node_of_cpu(world->snapshot->host,
+                                            (uint32_t)hn_cpuset_next(&domain->vcpus[i].affinity, 0)),
+                        ==, v->clients[hn_cpuset_has(&v->clients[1].vcpus, i)].home_now);
+    /* The evidence goes, the load eases: nothing moves for ten minutes. */
+    for (uint32_t i = 0; i < 256; i++)
+        domain->regions[0].chunks[i].touch_clients = 0;
+    world->load_mcpu[0] = 17000;
+    g_autoptr(HnPlan) later = rounds(world, past, NULL, 300, &n_acting);
+    g_assert_cmpuint(n_acting, ==, 0);
+    v = g_ptr_array_index(later->verdicts, 0);
+    g_assert_cmpuint(v->n_clients, ==, 2);
+    g_assert_cmpint(v->reason, ==, HN_REASON_CONVERGED);
+    /* An order is carried out. */
+    HnForce force = {.node = 1};
+    g_strlcpy(force.uuid, domain->uuid, sizeof(force.uuid));
+    g_autoptr(HnPlan) sent = rounds(world, past, &force, 1, &n_acting);
+    v = g_ptr_array_index(sent->verdicts, 0);
+    g_assert_cmpuint(v->n_clients, ==, 1);
+    g_assert_cmpint(v->clients[0].home_wanted, ==, 1);
+    g_assert_cmpint(v->reason, ==, HN_REASON_FORCED);
+}
+
+static void test_shared_is_not_cut(void)
+{
+    g_autoptr(World) world = world_new(world_host(2, 32, 2, 128 * GIB));
+    g_autoptr(HnPast) past = hn_past_new();
+    uint32_t n_acting = 0;
+
+    add_sibling_guest(world, 0xffffffff, 0xffffffff);
+    g_autoptr(HnPlan) plan = rounds(world, past, NULL, 6, &n_acting);
+    const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+    g_assert_cmpuint(n_acting, ==, 0);
+    g_assert_cmpuint(v->n_clients, ==, 1);
+    g_assert_cmpint(v->reason, ==, HN_REASON_SMT_CONTENTION);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -236,5 +344,7 @@ int main(int argc, char **argv)
     g_test_add_func("/wide/says-why-not", test_says_why_not);
     g_test_add_func("/wide/spread", test_spread);
     g_test_add_func("/wide/one-part-only", test_one_part_only);
+    g_test_add_func("/wide/cut-by-cores", test_cut_by_cores);
+    g_test_add_func("/wide/shared-is-not-cut", test_shared_is_not_cut);
     return g_test_run();
 }
