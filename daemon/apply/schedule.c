@@ -146,14 +146,17 @@ static void push_jobs(HnActuator *actuator, HnActDomain *domain, HnWork *work)
     hn_job_watch_start(actuator);
 }
 
-/* Is a fence of ours in the way of memory that shall move? */
+/* May a fence of ours be in the way of memory that shall move? Also the one before the last: a daemon killed between writing
+ * down that it opens the fence and doing it leaves it closed. (Opening one that is open costs a look.) */
 static bool is_fenced_off(HnActuator *actuator, const HnWork *work)
 {
-    HnCpuset fence;
+    HnPiece piece;
 
     return work->action.kind == HN_ACTION_MOVE_MEMORY &&
-           hn_journal_fence(actuator->control.journal, work->action.uuid, &fence) &&
-           !hn_cpuset_is_subset(&work->to_node_ids, &fence);
+           hn_journal_lookup(actuator->control.journal, work->action.uuid, HN_PIECE_NODESET, 0, &piece) &&
+           piece.has_set && !piece.is_yielded &&
+           (!hn_cpuset_is_subset(&work->to_node_ids, &piece.set) ||
+            (piece.has_previous && !hn_cpuset_is_subset(&work->to_node_ids, &piece.previous)));
 }
 
 /* Work of an older plan for the same domain still has to come back. */

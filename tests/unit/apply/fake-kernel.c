@@ -40,6 +40,8 @@ struct FakeKernel {
     uint64_t largest_move;
     void (*on_move)(void *user_data);
     void *on_move_data;
+    void (*on_change)(void *user_data);
+    void *on_change_data;
 };
 
 /* ---- files ---- */
@@ -103,6 +105,12 @@ static bool is_failing(FakeKernel *kernel, FakeCall call)
     kernel->failures[call].times--;
     errno = kernel->failures[call].err;
     return true;
+}
+
+static void tell_change(FakeKernel *kernel)
+{
+    if (kernel->on_change)
+        kernel->on_change(kernel->on_change_data);
 }
 
 static Page *page_at(FakeKernel *kernel, const void *address)
@@ -203,6 +211,8 @@ static long fake_move_pages(void *user_data, int64_t pid, size_t n, void **addre
     long result = 0;
     int saved_errno;
 
+    if (nodes)
+        tell_change(kernel);
     g_rec_mutex_lock(&kernel->lock);
     if (nodes && kernel->on_move_nth > 0 && --kernel->on_move_nth == 0)
         kernel->on_move(kernel->on_move_data);
@@ -232,6 +242,8 @@ static long fake_move_pages(void *user_data, int64_t pid, size_t n, void **addre
     for (int i = 0; nodes && i < FAKE_NODES; i++)
         write_meminfo(kernel, i);
     g_rec_mutex_unlock(&kernel->lock);
+    if (nodes)
+        tell_change(kernel);
     if (nodes && kernel->us_per_mib)
         g_usleep((gulong)(kernel->us_per_mib * bytes >> 20));
     errno = saved_errno;
@@ -244,6 +256,7 @@ static int fake_setaffinity(void *user_data, int32_t tid, const HnCpuset *cpus)
     HnCpuset *known;
     int result = -1;
 
+    tell_change(kernel);
     g_rec_mutex_lock(&kernel->lock);
     known = g_hash_table_lookup(kernel->affinities, GINT_TO_POINTER(tid));
     if (!is_failing(kernel, FAKE_SETAFFINITY)) {
@@ -254,6 +267,7 @@ static int fake_setaffinity(void *user_data, int32_t tid, const HnCpuset *cpus)
         }
     }
     g_rec_mutex_unlock(&kernel->lock);
+    tell_change(kernel);
     return result;
 }
 
@@ -538,6 +552,12 @@ char *fake_kernel_affinity(FakeKernel *kernel, int32_t tid)
 void fake_kernel_delay_moves(FakeKernel *kernel, guint us_per_mib)
 {
     kernel->us_per_mib = us_per_mib;
+}
+
+void fake_kernel_on_change(FakeKernel *kernel, void (*func)(void *user_data), void *user_data)
+{
+    kernel->on_change = func;
+    kernel->on_change_data = user_data;
 }
 
 void fake_kernel_on_move(FakeKernel *kernel, guint nth, void (*func)(void *user_data), void *user_data)

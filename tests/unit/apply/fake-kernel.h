@@ -52,6 +52,9 @@ void fake_kernel_delay_moves(FakeKernel *kernel, guint us_per_mib); /* real time
 /* In the middle of the nth move call from now (1: the next), before anything moves. */
 void fake_kernel_on_move(FakeKernel *kernel, guint nth, void (*func)(void *user_data), void *user_data);
 
+/* Before and after each call that changes something (a move, an affinity, a collapse), in the thread that makes it. */
+void fake_kernel_on_change(FakeKernel *kernel, void (*func)(void *user_data), void *user_data);
+
 guint fake_kernel_calls(FakeKernel *kernel, FakeCall call);
 guint fake_kernel_splats(FakeKernel *kernel);      /* times it ran out of memory: what the log would show */
 uint64_t fake_kernel_largest_move(FakeKernel *kernel); /* bytes asked for in one call */
