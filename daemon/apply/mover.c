@@ -140,16 +140,16 @@ static bool check_room(const HnMovers *movers, HnMoveJob *job, const HnLimits *l
     const uint64_t page_bytes = hn_move_page_bytes(job->move, &is_hugetlb);
     uint64_t room_bytes;
 
-    if (!hn_room_read(movers->root, job->to_node_id, job->watermark_bytes, is_hugetlb ? page_bytes : 0, limits,
-                      &room_bytes, &error)) {
+    if (!hn_room_read(movers->root, job->to_node_id, job->watermark_bytes, is_hugetlb ? page_bytes : 0,
+                      MAX(limits->batch_floor_bytes, page_bytes), limits, &room_bytes, &error)) {
         hn_move_end(job->move, HN_REASON_KERNEL_REFUSED,
                     g_strdup_printf("node %d: cannot tell its free memory: %s", job->to_node_id, error->message));
         return false;
     }
     if (room_bytes < page_bytes) {
         hn_move_end(job->move, HN_REASON_NODE_FULL,
-                    g_strdup_printf("node %d has no room left: free memory is down to its watermarks and the "
-                                    "headroom of %" G_GUINT64_FORMAT " MiB",
+                    g_strdup_printf("node %d has no room left: free memory and clean file pages are down to its "
+                                    "watermarks and the headroom of %" G_GUINT64_FORMAT " MiB",
                                     job->to_node_id, limits->headroom_bytes >> 20));
         return false;
     }

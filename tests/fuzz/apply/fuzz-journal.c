@@ -57,6 +57,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_entry(text, size);
     try_host(text, size);
     hn_psi_parse(text, size, &permille, NULL);
-    hn_room_parse_meminfo(text, size, &bytes, NULL);
+    hn_room_parse_meminfo(text, size, &bytes, &bytes, NULL);
     return 0;
 }

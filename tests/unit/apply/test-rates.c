@@ -259,9 +259,12 @@ static void test_room(void)
 {
     static const struct {
         const char *text;
-        int64_t bytes;
+        int64_t bytes, clean_bytes;
     } cases[] = {
         {"Node 3 MemTotal:       1000 kB\nNode 3 MemFree:          12 kB\nNode 3 MemUsed: 9 kB\n", 12288},
+        {"Node 3 MemFree: 1 kB\nNode 3 Inactive(file): 9 kB\nNode 3 Dirty: 2 kB\nNode 3 Writeback: 3 kB\n", 1024, 4096},
+        {"Node 3 MemFree: 1 kB\nNode 3 Inactive(file): 4 kB\nNode 3 Dirty: 2 kB\nNode 3 Writeback: 3 kB\n", 1024, 0},
+        {"Node 3 MemFree: 1 kB\nNode 3 Inactive(file): x kB\n", -1},
         {"Node 3 MemFree: x kB\n", -1},
         {"Node 3 MemFree: 12\n", -1},
         {"Node 3 MemFree: 99999999999999999999 kB\n", -1},
@@ -273,20 +276,31 @@ static void test_room(void)
     uint64_t room = 0;
 
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
-        uint64_t bytes = 0;
-        const bool is_good = hn_room_parse_meminfo(cases[i].text, strlen(cases[i].text), &bytes, NULL);
+        uint64_t bytes = 0, clean_bytes = 0;
+        const bool is_good =
+            hn_room_parse_meminfo(cases[i].text, strlen(cases[i].text), &bytes, &clean_bytes, NULL);
 
         g_assert_cmpint(is_good ? (int64_t)bytes : -1, ==, cases[i].bytes);
+        g_assert_cmpuint(clean_bytes, ==, (uint64_t)cases[i].clean_bytes);
     }
     hn_limits_init(&limits);
-    g_assert_true(hn_room_read(fake_kernel_root(kernel), 2, 100 * MIB, 0, &limits, &room, NULL));
+    g_assert_true(hn_room_read(fake_kernel_root(kernel), 2, 100 * MIB, 0, 2 * MIB, &limits, &room, NULL));
     g_assert_cmpuint(room, ==, (512 - 100 - 64) * MIB);
-    g_assert_true(hn_room_read(fake_kernel_root(kernel), 2, 600 * MIB, 0, &limits, &room, NULL));
+    g_assert_true(hn_room_read(fake_kernel_root(kernel), 2, 600 * MIB, 0, 2 * MIB, &limits, &room, NULL));
     g_assert_cmpuint(room, ==, 0);
     fake_kernel_write(kernel, "sys/devices/system/node/node2/hugepages/hugepages-2048kB/free_hugepages", "7\n");
-    g_assert_true(hn_room_read(fake_kernel_root(kernel), 2, 600 * MIB, 2 * MIB, &limits, &room, NULL));
+    g_assert_true(hn_room_read(fake_kernel_root(kernel), 2, 600 * MIB, 2 * MIB, 2 * MIB, &limits, &room, NULL));
     g_assert_cmpuint(room, ==, 14 * MIB);
-    g_assert_false(hn_room_read(fake_kernel_root(kernel), 9, 0, 0, &limits, &room, NULL));
+    /* Full of files: little by little. */
+    fake_kernel_write(kernel, "sys/devices/system/node/node3/meminfo",
+                      "Node 3 MemFree: 65536 kB\nNode 3 Inactive(file): 1048576 kB\nNode 3 Dirty: 1024 kB\n");
+    g_assert_true(hn_room_read(fake_kernel_root(kernel), 3, 100 * MIB, 0, 2 * MIB, &limits, &room, NULL));
+    g_assert_cmpuint(room, ==, 2 * MIB);
+    g_assert_true(hn_room_read(fake_kernel_root(kernel), 3, 1086 * MIB, 0, 2 * MIB, &limits, &room, NULL));
+    g_assert_cmpuint(room, ==, 0);
+    g_assert_true(hn_room_read(fake_kernel_root(kernel), 3, 100 * MIB, 2 * MIB, 2 * MIB, &limits, &room, NULL));
+    g_assert_cmpuint(room, ==, 0);
+    g_assert_false(hn_room_read(fake_kernel_root(kernel), 9, 0, 0, 0, &limits, &room, NULL));
     fake_kernel_free(kernel);
 }
 
