@@ -72,15 +72,6 @@ void hn_cli_print_host(const HnCli *cli, json_object *reply)
             g_strdup_printf("Last round failed: %s", hn_reply_string(reply, "last-error"));
         hn_cli_print_wrapped(cli, 0, error);
     }
-    if (hn_reply_bool(reply, "is-overfull") && hn_reply_count(reply, "departures") > 0) {
-        g_autoptr(GString) names =
-            g_string_new("This host cannot hold its guests well. Most would help if left: ");
-        for (size_t i = 0; i < hn_reply_count(reply, "departures"); i++) {
-            const char *name = hn_reply_string(hn_reply_at(reply, "departures", i), "name");
-            g_string_append_printf(names, "%s%s", i ? ", " : "", name ? name : "?");
-        }
-        hn_cli_print_wrapped(cli, 0, names->str);
-    }
     if (hn_reply_count(reply, "nodes") > 0) {
         g_print("\n");
         print_nodes(cli, reply);

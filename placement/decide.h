@@ -32,6 +32,9 @@ typedef struct {
     bool was_pruned; /* the search wanted a change, the gate dropped it */
     int64_t gain_ns; /* per second: cost without its change - cost with it, the others changed */
     int64_t threshold_ns;
+    /* Filled by the verdict: memory alone keeps it out of a node that would bring that much. */
+    int64_t kept_out_ns; /* 0: nothing is kept from it */
+    uint32_t kept_out_node; /* canonical */
     char *note; /* half a sentence for the freeze, or NULL */
 } HnStanding;
 

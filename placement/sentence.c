@@ -429,6 +429,30 @@ char *hn_sentence_verdict(const HnRound *round, const HnStanding *s, const HnVer
     return g_string_free(text, FALSE);
 }
 
+/* What the host lacks, in its own numbers, and who would have to go. That guests wait for CPUs on an
+ * overcommitted host is what one bargained for: no word of it up to threefold. */
+static void append_lack(GString *text, const HnPlan *plan)
+{
+    if (!plan->is_overfull)
+        return;
+    if (plan->n_kept_out > 0)
+        g_string_append_printf(text, " Memory keeps %u guest%s from a better node", plan->n_kept_out,
+                               plan->n_kept_out > 1 ? "s" : "");
+    else
+        g_string_append_printf(text, " The guests want %u.%u times the CPUs of this host",
+                               plan->cpu_load_permille / 1000, plan->cpu_load_permille % 1000 / 100);
+    if (plan->departures->len == 0)
+        g_string_append(text, ", and no single one's leaving would change that");
+    for (guint i = 0; i < plan->departures->len; i++) {
+        const HnVerdict *v = hn_plan_find(plan, g_ptr_array_index(plan->departures, i));
+        g_string_append(text, i == 0                             ? "; it would help most if "
+                              : i + 1 == plan->departures->len ? " or "
+                                                                 : ", ");
+        g_string_append(text, v && v->name ? v->name : g_ptr_array_index(plan->departures, i));
+    }
+    g_string_append(text, plan->departures->len > 0 ? " left." : ".");
+}
+
 char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_managed,
                        uint32_t n_acting)
 {
@@ -451,9 +475,6 @@ char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_mana
         g_string_append_printf(text, " to move; score %u to %u.", plan->score_now,
                                plan->score_after);
     }
-    if (plan->is_overfull)
-        g_string_append_printf(
-            text, " The host cannot hold its guests well; the departure of %u of them would help.",
-            plan->departures->len);
+    append_lack(text, plan);
     return g_string_free(text, FALSE);
 }

@@ -15,6 +15,10 @@
 /* Below this demand a domain's place costs nothing worth naming. */
 #define IDLE_MCPU 20
 #define MAX_DEPARTURES 3
+/* Guests that want more than three times the CPUs of the host are more than it holds well; threefold
+ * is the most that hosts are deliberately overcommitted by, and waiting for CPUs is what one then
+ * bargained for. */
+#define OVERFULL_CPU_PERMILLE 3000
 
 static void costs_of(const HnRound *round, const HnAssignment *a, const HnStanding *s,
                      HnCost *ret_cost)
@@ -241,8 +245,8 @@ static HnReason reason_of_refusal(const HnRound *round, const HnStanding *s, int
     return wall == HN_REASON_GAIN_BELOW_THRESHOLD ? HN_REASON_NODE_FULL : wall;
 }
 
-static HnReason reason_of_rest(const HnRound *round, const HnStanding *s,
-                               const HnLocality *locality, int32_t *ret_better)
+static HnReason reason_of_rest(const HnRound *round, HnStanding *s, const HnLocality *locality,
+                               int32_t *ret_better)
 {
     uint32_t state = 0;
     bool is_converged_now = is_converged(round, s, locality);
@@ -263,6 +267,10 @@ static HnReason reason_of_rest(const HnRound *round, const HnStanding *s,
     if (gain >= s->threshold_ns) {
         HnReason wall = reason_of_wall(round, s, state);
         *ret_better = (int32_t)round->model->node_index[state];
+        if (wall == HN_REASON_NODE_FULL) {
+            s->kept_out_ns = gain;
+            s->kept_out_node = state;
+        }
         if (wall != HN_REASON_GAIN_BELOW_THRESHOLD)
             return wall;
     } else if (!is_converged_now && !s->is_home_frozen &&
@@ -381,16 +389,60 @@ static gint compare_departures(gconstpointer a, gconstpointer b)
     return strcmp(left->standing->domain->uuid, right->standing->domain->uuid);
 }
 
-/* Whose leaving takes most off the total. */
+/* Bytes of a domain's memory that would be free on a node if it left. */
+static int64_t frees(const HnRound *round, const HnStanding *s, uint32_t n, uint8_t kind)
+{
+    const HnModel *m = round->model;
+    int64_t bytes = 0;
+
+    for (uint32_t i = s->first_item; i < s->first_item + s->split->n_clients; i++) {
+        if (m->items[i].kind != kind)
+            continue;
+        bytes += (int64_t)s->split->clients[m->items[i].client].immovable_bytes[m->node_index[n]];
+        if (round->target->state[i] == n)
+            bytes += m->items[i].need_bytes;
+        else if (round->target->state[i] == m->n_nodes)
+            bytes += m->stay_bytes[(size_t)i * m->n_nodes + n];
+    }
+    return bytes;
+}
+
+/* What the leaving of a domain would bring those whom memory keeps from a better node. */
+static int64_t lets_in(const HnRound *round, const HnStanding *leaving)
+{
+    const HnModel *m = round->model;
+    int64_t sum = 0;
+
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        const HnStanding *s = &round->standings[d];
+        uint32_t item = s->first_item, n = s->kept_out_node;
+        if (s == leaving || s->kept_out_ns == 0)
+            continue;
+        uint8_t kind = m->items[item].kind;
+        int64_t there = round->target->state[item] == m->n_nodes
+                            ? m->stay_bytes[(size_t)item * m->n_nodes + n]
+                            : 0;
+        int64_t lacking = round->target->used_bytes[kind][n] + m->items[item].need_bytes - there -
+                          m->nodes[n].capacity_bytes[kind];
+        if (lacking <= frees(round, leaving, n, kind))
+            sum = MIN(sum + s->kept_out_ns, INT64_MAX / 4);
+    }
+    return sum;
+}
+
+/* Whose leaving helps most: by memory, whoever lets others in; by CPUs, whoever takes most waiting
+ * along. */
 static void name_departures(const HnRound *round, HnPlan *plan)
 {
     g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(Departure));
+    bool is_by_cpu = plan->cpu_load_permille > OVERFULL_CPU_PERMILLE;
 
     for (uint32_t d = 0; d < round->n_domains; d++) {
         Departure departure = {.standing = &round->standings[d]};
         if (!departure.standing->is_managed)
             continue;
-        for (uint32_t c = 0; c < departure.standing->split->n_clients; c++)
+        departure.relief_ns = plan->n_kept_out > 0 ? lets_in(round, departure.standing) : 0;
+        for (uint32_t c = 0; is_by_cpu && c < departure.standing->split->n_clients; c++)
             departure.relief_ns -=
                 hn_assignment_leave(round->target, departure.standing->first_item + c);
         if (departure.relief_ns > 0)
@@ -402,6 +454,18 @@ static void name_departures(const HnRound *round, HnPlan *plan)
                         g_strdup(g_array_index(all, Departure, i).standing->domain->uuid));
 }
 
+/* What all domains want together, as far as it was measured: a guest nobody has measured yet counts
+ * as fully busy for its placement, which must not raise an alarm each time the daemon starts. */
+static int64_t measured_load(const HnRound *round)
+{
+    int64_t sum = 0;
+
+    for (uint32_t i = 0; i < round->model->n_items; i++)
+        if (round->standings[round->model->items[i].split].record->n_samples > 0)
+            sum += round->model->items[i].demand_mcpu;
+    return sum;
+}
+
 void hn_verdicts(const HnRound *round, HnPlan *plan)
 {
     int64_t load_now, load_after, demand_sum = 0;
@@ -410,7 +474,6 @@ void hn_verdicts(const HnRound *round, HnPlan *plan)
     int64_t fair_now = hn_cost_contention(&host_now, load_now, 1000) / 1000;
     int64_t fair_after = hn_cost_contention(&host_after, load_after, 1000) / 1000;
     uint32_t n_managed = 0, n_acting = 0;
-    bool is_blocked = false;
     HnNodemask goes_to[HN_MAX_NODES];
 
     note_exchanges(round, goes_to);
@@ -422,14 +485,15 @@ void hn_verdicts(const HnRound *round, HnPlan *plan)
         demand_sum += weighted_demand(round, &round->standings[d]);
         n_managed += v->is_managed;
         n_acting += v->will_act;
-        is_blocked |= v->reason == HN_REASON_NODE_FULL;
+        plan->n_kept_out += v->is_managed && round->standings[d].kept_out_ns > 0;
     }
     plan->score_now = score(demand_sum, &plan->cost_now, fair_now * demand_sum);
     plan->score_after = score(demand_sum, &plan->cost_after, fair_after * demand_sum);
-    /* Twofold overcommit of CPUs is ordinary; beyond it, or where memory keeps a guest from its
-     * place, the host holds more than it holds well. */
-    plan->is_overfull = round->snapshot->host->n_nodes > 1 &&
-                        (is_blocked || load_after > 2 * host_after.capacity_mcpu);
+    plan->cpu_load_permille = (uint32_t)MIN(
+        (__int128)measured_load(round) * 1000 / host_after.capacity_mcpu, UINT32_MAX);
+    plan->is_overfull =
+        round->snapshot->host->n_nodes > 1 &&
+        (plan->n_kept_out > 0 || plan->cpu_load_permille > OVERFULL_CPU_PERMILLE);
     if (plan->is_overfull)
         name_departures(round, plan);
     plan->summary = hn_sentence_plan(round, plan, n_managed, n_acting);

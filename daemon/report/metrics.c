@@ -82,7 +82,8 @@ static void daemon_families(GString *text, const HnMetricsInput *input)
     single(text, "homenode_host_score", "gauge", NULL,
            "Placement score of the host, 100 is best, weighted by demand.", input->plan->score_now);
     single(text, "homenode_host_overfull", "gauge", NULL,
-           "1 if the host cannot hold its guests well.", input->plan->is_overfull);
+           "1 if memory keeps a guest from a better node, or the guests want more than three "
+           "times the CPUs.", input->plan->is_overfull);
 }
 
 static double guest_bytes(const HnMetricsInput *input, uint32_t node)

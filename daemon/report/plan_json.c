@@ -146,6 +146,8 @@ void hn_plan_put_summary(json_object *object, const HnPlan *plan)
     hn_put_u64(object, "score-now", plan->score_now);
     hn_put_u64(object, "score-after", plan->score_after);
     hn_put_bool(object, "is-overfull", plan->is_overfull);
+    hn_put_u64(object, "kept-out-domains", plan->n_kept_out);
+    hn_put_u64(object, "cpu-load-permille", plan->cpu_load_permille);
     json_object *departures = json_object_new_array();
     for (guint i = 0; i < plan->departures->len; i++) {
         const HnVerdict *verdict = hn_plan_find(plan, g_ptr_array_index(plan->departures, i));

@@ -96,9 +96,12 @@ typedef struct {
     GArray *actions;     /* HnAction, in order */
     HnCost cost_now, cost_after;
     uint32_t score_now, score_after; /* host-wide, demand-weighted */
-    bool is_overfull;       /* the host cannot hold its guests well */
-    GPtrArray *departures;  /* char * uuid, owned: whose departure would help most, best first */
-    char *summary;          /* one English sentence */
+    uint32_t n_kept_out;    /* managed domains that memory alone keeps from a node worth their move */
+    uint32_t cpu_load_permille; /* what the guests want, as far as measured, of the CPUs that are there for
+                                   them: siblings and load that is not theirs discounted */
+    bool is_overfull;       /* n_kept_out > 0, or the guests want more than three times the CPUs */
+    GPtrArray *departures;  /* if so: char * uuid, owned: whose departure would help most, best first */
+    char *summary;          /* one English sentence, or two: what is to be done; what the host lacks */
 } HnPlan;
 
 HnPlan *hn_plan_new(void);

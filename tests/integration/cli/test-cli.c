@@ -39,7 +39,7 @@ static void test_verbs(void)
          0,
          "query-host {}\nquery-domains {}\n",
          {"lab: homenoded 0.1.0, libvirt connected; score 72, moving 1G/s",
-          "cannot hold its guests well", "batch", "memory only", "10,20,40", "in-progress"}},
+          "Memory keeps 1 guest", "batch left", "memory only", "10,20,40", "in-progress"}},
         {"status web",
          0,
          "query-domain {\"domain\":\"web\"}\n",

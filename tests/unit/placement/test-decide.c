@@ -747,18 +747,57 @@ static void test_idle(void)
     g_assert_true(verdict_of(awake, domain)->will_act);
 }
 
-/* A host that cannot hold its guests names those whose departure helps most. */
+/* Overcommitted CPUs are no alarm; beyond threefold those are named whose departure helps most. */
 static void test_departures(void)
 {
-    g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 64 * GIB));
+    static const struct {
+        uint32_t load_mcpu;
+        bool is_overfull;
+    } cases[] = {{1800, false}, {2500, false}, {3300, true}};
 
-    for (uint32_t i = 0; i < 8; i++)
-        world_add(scene->world, 4, GIB, i == 5 ? 4000 : 2500, 0);
+    for (unsigned k = 0; k < G_N_ELEMENTS(cases); k++) {
+        g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 64 * GIB));
+        for (uint32_t i = 0; i < 8; i++)
+            world_add(scene->world, 4, GIB, i == 5 ? 4000 : cases[k].load_mcpu, 0);
+        g_autoptr(HnPlan) plan = scene_after(scene, 3);
+        uint32_t permille = (7 * cases[k].load_mcpu + 4000) / 8;
+        g_test_message("%s", plan->summary);
+        g_assert_cmpuint(plan->n_kept_out, ==, 0);
+        g_assert_cmpint(ABS((int32_t)plan->cpu_load_permille - (int32_t)permille), <=, 150);
+        g_assert_cmpint(plan->is_overfull, ==, cases[k].is_overfull);
+        g_assert_cmpuint(plan->departures->len, ==, cases[k].is_overfull ? 3 : 0);
+        g_assert_cmpint(strstr(plan->summary, "times the CPUs") != NULL, ==, cases[k].is_overfull);
+        if (cases[k].is_overfull)
+            g_assert_cmpstr(g_ptr_array_index(plan->departures, 0), ==,
+                            "00000000-0000-0000-0000-000000000005");
+    }
+}
+
+/* Where memory keeps a guest out, the one is named whose leaving lets it in, and no other. */
+static void test_kept_out(void)
+{
+    g_autoptr(Scene) scene = scene_new(world_host(2, 8, 1, 16 * GIB));
+
+    /* Node 0: a big guest and a small one. Node 1: one whose device is on node 0, and a filler. */
+    HnDomain *big = world_add(scene->world, 4, 12 * GIB, 100, 0);
+    HnDomain *small = world_add(scene->world, 1, GIB, 100, 0);
+    HnDomain *drawn = world_add(scene->world, 4, 6 * GIB, 4000, 1);
+    HnDomain *filler = world_add(scene->world, 1, 8 * GIB, 100, 1);
+    world_pin(scene->world, big, 0);
+    world_pin(scene->world, small, 0);
+    world_pin(scene->world, drawn, 1);
+    world_pin(scene->world, filler, 1);
+    big->wish.memory = filler->wish.memory = HN_MEMORY_KEEP;
+    drawn->device_nodes = 1;
     g_autoptr(HnPlan) plan = scene_after(scene, 3);
+    g_test_message("%s", plan->summary);
+    assert_reason(plan, drawn, NODE_FULL);
     g_assert_true(plan->is_overfull);
-    g_assert_cmpuint(plan->departures->len, ==, 3);
-    g_assert_cmpstr(g_ptr_array_index(plan->departures, 0), ==,
-                    "00000000-0000-0000-0000-000000000005");
+    g_assert_cmpuint(plan->n_kept_out, ==, 1);
+    g_assert_nonnull(strstr(plan->summary, "Memory keeps 1 guest from a better node"));
+    g_assert_cmpuint(plan->departures->len, ==, 1);
+    g_assert_cmpstr(g_ptr_array_index(plan->departures, 0), ==, big->uuid);
+    g_assert_nonnull(strstr(plan->summary, "it would help most if g0 left."));
 }
 
 /* A snapshot that makes no sense is an error, not a plan. */
@@ -799,6 +838,7 @@ int main(int argc, char **argv)
     g_test_add_func("/decide/fence", test_fence);
     g_test_add_func("/decide/idle", test_idle);
     g_test_add_func("/decide/departures", test_departures);
+    g_test_add_func("/decide/kept-out", test_kept_out);
     g_test_add_func("/decide/nonsense", test_nonsense);
     return g_test_run();
 }
