@@ -23,6 +23,8 @@ struct HnCli {
     const HnVerb *verb; /* NULL before it is known */
     bool is_mutating;   /* which socket */
     char *socket_path;  /* --socket; NULL: the default of the verb */
+    char *connect;      /* --connect: what the daemon must be connected to; NULL: anything */
+    bool is_connect_checked;
     gboolean is_json;
     gboolean is_help, is_version;
     uint32_t timeout_ms;
@@ -41,6 +43,7 @@ void hn_cli_free(HnCli *cli)
 {
     g_clear_pointer(&cli->client, hn_qmp_client_unref);
     g_free(cli->socket_path);
+    g_free(cli->connect);
     g_free(cli);
 }
 
@@ -93,6 +96,8 @@ static GOptionGroup *common_group(HnCli *cli)
     const GOptionEntry entries[] = {
         {"socket", 's', 0, G_OPTION_ARG_FILENAME, &cli->socket_path,
          "Control socket of another daemon, or the directory it is in", "PATH"},
+        {"connect", 'c', 0, G_OPTION_ARG_STRING, &cli->connect,
+         "Only if the daemon serves this libvirt URI", "URI"},
         {"json", 'j', 0, G_OPTION_ARG_NONE, &cli->is_json, "Print JSON instead of tables", NULL},
         {"help", 'h', 0, G_OPTION_ARG_NONE, &cli->is_help, "Show this help", NULL},
         {"version", 0, 0, G_OPTION_ARG_NONE, &cli->is_version, "Show the version", NULL},
@@ -154,6 +159,7 @@ static void print_help(void)
     g_print(
         "\nOptions, before or after the verb:\n"
         "  -s, --socket=PATH  control socket of another daemon, or the directory it is in\n"
+        "  -c, --connect=URI  only if the daemon serves this libvirt URI\n"
         "  -j, --json         print JSON instead of tables\n"
         "  -h, --help         show this help; after a verb, that verb's\n"
         "      --version      show the version\n\n"
@@ -277,6 +283,28 @@ static char *explain_error(const char *path, const char *command, const GError *
     }
 }
 
+/* A domain of that name may run in more than one libvirt: who names one gets no other. */
+static bool check_connect(HnCli *cli, const char *path, HnExit *ret_exit, char **ret_error)
+{
+    g_autoptr(GError) error = NULL;
+    json_object *reply = NULL;
+    if (!cli->connect || cli->is_connect_checked)
+        return true;
+    if (!hn_qmp_client_call_sync(cli->client, "query-host", NULL, cli->timeout_ms, &reply, &error)) {
+        *ret_error = explain_error(path, "query-host", error, ret_exit);
+        return false;
+    }
+    const char *served = hn_reply_string(reply, "connect");
+    cli->is_connect_checked = g_strcmp0(served, cli->connect) == 0;
+    if (!cli->is_connect_checked) {
+        *ret_exit = HN_EXIT_NO_DAEMON;
+        *ret_error = g_strdup_printf("the homenoded at %s serves %s, not %s: name the daemon that does with --socket",
+                                     path, served ? served : "an unknown libvirt", cli->connect);
+    }
+    json_object_put(reply);
+    return cli->is_connect_checked;
+}
+
 bool hn_cli_try(HnCli *cli, const char *command, json_object *arguments, json_object **ret_reply,
                 HnExit *ret_exit, char **ret_error)
 {
@@ -285,6 +313,10 @@ bool hn_cli_try(HnCli *cli, const char *command, json_object *arguments, json_ob
     json_object *reply = NULL;
     if (!cli->client)
         cli->client = hn_qmp_client_new(path, NULL, NULL, NULL);
+    if (!check_connect(cli, path, ret_exit, ret_error)) {
+        json_object_put(arguments);
+        return false;
+    }
     if (!hn_qmp_client_call_sync(cli->client, command, arguments, cli->timeout_ms, &reply,
                                  &error)) {
         *ret_error = explain_error(path, command, error, ret_exit);
@@ -322,6 +354,11 @@ void hn_cli_set_timeout(HnCli *cli, uint32_t timeout_ms)
 void hn_cli_only_read(HnCli *cli)
 {
     cli->is_mutating = false;
+}
+
+void hn_cli_need_write(HnCli *cli)
+{
+    cli->is_mutating = true;
 }
 
 json_object *hn_cli_domains_argument(int argc, char **argv)

@@ -79,6 +79,9 @@ void hn_cli_set_timeout(HnCli *cli, uint32_t timeout_ms);
 /* From now on the read-only socket will do, although the verb is mutating (--dry-run, showing). */
 void hn_cli_only_read(HnCli *cli);
 
+/* From now on the read-write socket is needed, although the verb only asks. */
+void hn_cli_need_write(HnCli *cli);
+
 /* {"domains": [argv[1] …]} if there are arguments, else an empty object. Caller owns. */
 json_object *hn_cli_domains_argument(int argc, char **argv);
 
@@ -109,6 +112,8 @@ HnExit hn_verb_simulate(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_metrics(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_set(HnCli *cli, int argc, char **argv);
 
+/* Writes the reply of `capture` below dir, which must not exist or be empty, and says what is there. */
+HnExit hn_cli_write_machine(HnCli *cli, const char *dir, json_object *reply);
 /* Shared by verbs that show a plan (plan, rebalance --dry-run). */
 void hn_cli_print_plan(const HnCli *cli, json_object *plan);
 /* The reply of query-host; shared by host and status. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * homenode snapshot: what a round saw and decided, the form that replay and bug reports take.
- * Always JSON.
+ * Always JSON; but with --machine a directory of what was read.
  */
 #include "cli.h"
 
@@ -19,14 +19,28 @@ static HnExit write_file(HnCli *cli, const char *path, json_object *reply)
     return HN_EXIT_OK;
 }
 
+static HnExit capture_machine(HnCli *cli, const char *dir)
+{
+    HnExit code;
+    json_object *reply;
+    hn_cli_need_write(cli);
+    if (!hn_cli_call(cli, "capture", NULL, &reply, &code))
+        return code;
+    code = hn_cli_write_machine(cli, dir, reply);
+    json_object_put(reply);
+    return code;
+}
+
 HnExit hn_verb_snapshot(HnCli *cli, int argc, char **argv)
 {
     int last = G_MININT; /* not given */
-    g_autofree char *path = NULL;
+    g_autofree char *path = NULL, *machine = NULL;
     const GOptionEntry entries[] = {
         {"last", 'l', 0, G_OPTION_ARG_INT, &last,
          "The last N recorded rounds instead of a fresh one", "N"},
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &path, "Write to this file", "FILE"},
+        {"machine", 'm', 0, G_OPTION_ARG_FILENAME, &machine,
+         "Instead: the files of /proc and /sys that are read, below DIR; needs the read-write socket", "DIR"},
         {NULL},
     };
     HnExit code;
@@ -35,6 +49,10 @@ HnExit hn_verb_snapshot(HnCli *cli, int argc, char **argv)
         return code;
     if (last < 1 && last != G_MININT)
         return hn_cli_usage(cli, "--last %d is not allowed: use 1 or more", last);
+    if (machine && (path || last != G_MININT))
+        return hn_cli_usage(cli, "--machine goes with neither --last nor --output");
+    if (machine)
+        return capture_machine(cli, machine);
     json_object *arguments = json_object_new_object();
     if (last > 0)
         json_object_object_add(arguments, "last", json_object_new_int(last));

@@ -16,25 +16,15 @@
 
 typedef struct {
     const HnRoot *root;
-    const char *out_dir;
+    const HnCaptureSink *sink;
+    void *user_data;
     GError *error; /* the first that could not be written */
 } Capture;
 
 static void write_file(Capture *capture, const char *path, const char *text, size_t len)
 {
-    g_autofree char *full = g_build_filename(capture->out_dir, path, NULL);
-    g_autofree char *dir = g_path_get_dirname(full);
-
-    if (capture->error)
-        return;
-    if (g_mkdir_with_parents(dir, 0755) < 0) {
-        int saved_errno = errno;
-
-        g_set_error(&capture->error, G_FILE_ERROR, g_file_error_from_errno(saved_errno),
-                    "cannot make directory %s: %s", dir, g_strerror(saved_errno));
-        return;
-    }
-    g_file_set_contents(full, text, (gssize)len, &capture->error);
+    if (!capture->error)
+        capture->sink->file(capture->user_data, path, text, len, &capture->error);
 }
 
 /* A line is kept if it begins, after blanks, with one of the words (NULL: all are kept). */
@@ -266,20 +256,15 @@ static void capture_maps(Capture *capture, const char *dir)
 static void capture_links(Capture *capture, const char *dir)
 {
     g_autofree char *fd_dir = g_strconcat(dir, "/fd", NULL);
-    g_autofree char *out = g_build_filename(capture->out_dir, fd_dir, NULL);
     g_auto(GStrv) names = hn_root_list(capture->root, fd_dir, NULL);
 
-    if (!names || capture->error || g_mkdir_with_parents(out, 0755) < 0)
-        return;
-    for (uint32_t i = 0; names[i]; i++) {
+    for (uint32_t i = 0; names && names[i] && !capture->error; i++) {
         g_autofree char *path = g_strdup_printf("%s/%s", fd_dir, names[i]);
-        g_autofree char *link = g_strdup_printf("%s/%s", out, names[i]);
         g_autofree char *target = hn_root_read_link(capture->root, path, NULL);
 
         if (target && (g_str_has_prefix(target, "/dev/vfio") || g_str_equal(target, "/dev/iommu") ||
                        g_str_has_prefix(target, "/dev/vhost")))
-            if (symlink(target, link) < 0)
-                g_debug("capture: %s was not written: %s", link, g_strerror(errno));
+            capture->sink->link(capture->user_data, path, target, &capture->error);
     }
 }
 
@@ -344,10 +329,59 @@ static void capture_guest(Capture *capture, int64_t pid)
     capture_cgroup(capture, pid);
 }
 
+bool hn_capture_to(const HnRoot *root, const HnCaptureSink *sink, void *user_data, const int64_t *pids,
+                   uint32_t n_pids, GError **error)
+{
+    Capture capture = {.root = root, .sink = sink, .user_data = user_data};
+
+    capture_host(&capture);
+    for (uint32_t i = 0; i < n_pids && !capture.error; i++)
+        capture_guest(&capture, pids[i]);
+    if (!capture.error)
+        return true;
+    g_propagate_error(error, capture.error);
+    return false;
+}
+
+/* ---- a directory as the sink ---- */
+
+static bool make_parent(const char *full, GError **error)
+{
+    g_autofree char *dir = g_path_get_dirname(full);
+
+    if (g_mkdir_with_parents(dir, 0755) == 0)
+        return true;
+    int saved_errno = errno;
+    g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(saved_errno), "cannot make directory %s: %s",
+                dir, g_strerror(saved_errno));
+    return false;
+}
+
+static bool file_into_dir(void *out_dir, const char *path, const char *text, size_t len, GError **error)
+{
+    g_autofree char *full = g_build_filename(out_dir, path, NULL);
+
+    return make_parent(full, error) && g_file_set_contents(full, text, (gssize)len, error);
+}
+
+static bool link_into_dir(void *out_dir, const char *path, const char *target, GError **error)
+{
+    g_autofree char *full = g_build_filename(out_dir, path, NULL);
+
+    if (!make_parent(full, error))
+        return false;
+    if (symlink(target, full) == 0)
+        return true;
+    int saved_errno = errno;
+    g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(saved_errno), "cannot make link %s: %s", full,
+                g_strerror(saved_errno));
+    return false;
+}
+
 bool hn_capture(const HnRoot *root, const char *out_dir, const int64_t *pids, uint32_t n_pids,
                 GError **error)
 {
-    Capture capture = {.root = root, .out_dir = out_dir};
+    static const HnCaptureSink directory = {.file = file_into_dir, .link = link_into_dir};
 
     if (g_mkdir(out_dir, 0755) < 0 &&
         (errno != EEXIST || g_rmdir(out_dir) < 0 || g_mkdir(out_dir, 0755) < 0)) {
@@ -358,12 +392,5 @@ bool hn_capture(const HnRoot *root, const char *out_dir, const int64_t *pids, ui
                     g_strerror(saved_errno));
         return false;
     }
-    capture_host(&capture);
-    for (uint32_t i = 0; i < n_pids; i++)
-        capture_guest(&capture, pids[i]);
-    if (capture.error) {
-        g_propagate_error(error, capture.error);
-        return false;
-    }
-    return true;
+    return hn_capture_to(root, &directory, (void *)out_dir, pids, n_pids, error);
 }

@@ -14,10 +14,21 @@
 
 #include "observe/root.h"
 
-/* Writes the machine below `root` into out_dir, which must not exist yet or be empty; with the
- * guests whose process ids are given (a guest that ends meanwhile is left out). Errors:
- * G_FILE_ERROR of the first file that could not be written; files that cannot be read are left out,
- * as they would be on that machine. */
+/* Where the files go, in no order that matters; paths are relative ("proc/meminfo"). False ends the capture
+ * with the error set. */
+typedef struct {
+    bool (*file)(void *user_data, const char *path, const char *text, size_t len, GError **error);
+    bool (*link)(void *user_data, const char *path, const char *target, GError **error);
+} HnCaptureSink;
+
+/* Gives the machine below `root` to the sink, with the guests whose process ids are given (a guest that ends
+ * meanwhile is left out). Files that cannot be read are left out, as they would be on that machine. Errors:
+ * the sink's. */
+bool hn_capture_to(const HnRoot *root, const HnCaptureSink *sink, void *user_data, const int64_t *pids,
+                   uint32_t n_pids, GError **error);
+
+/* The same into a directory: writes the machine below `root` into out_dir, which must not exist yet or be empty; with the
+ * guests whose process ids are given. Errors: G_FILE_ERROR of the first file that could not be written. */
 bool hn_capture(const HnRoot *root, const char *out_dir, const int64_t *pids, uint32_t n_pids,
                 GError **error);
 

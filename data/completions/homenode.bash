@@ -48,6 +48,11 @@ _homenode()
             mapfile -t COMPREPLY < <(compgen -W "all off numad kernel bind inverse homenode" -- "$word")
             return
             ;;
+        -m|--machine)
+            mapfile -t COMPREPLY < <(compgen -d -- "$word")
+            return
+            ;;
+        -c|--connect) return ;;
         --node|--limit|--last|--policy|--timeout|--interval|-n|-l|-t) return ;;
     esac
     if [[ $word == -* ]]; then

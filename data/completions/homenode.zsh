@@ -48,6 +48,8 @@ _homenode()
 
     case ${words[CURRENT-1]} in
         (-s|--socket|-o|--output|--csv|--svg) _files; return ;;
+        (-m|--machine) _files -/; return ;;
+        (-c|--connect) return ;;
         (--policies) compadd -- all off numad kernel bind inverse homenode; return ;;
         (--node|--limit|--last|--policy|--timeout|--interval|-n|-l|-t) return 1 ;;
     esac

@@ -508,7 +508,7 @@ static void test_zsh_completion(void)
             *expected; /* words in quotes; what is offered, sorted; the shell filters it */
     } cases[] = {
         {"'homenode' 'rebalance' '--t'",
-         "--dry-run --help --json --node --socket --timeout --version --wait"},
+         "--connect --dry-run --help --json --node --socket --timeout --version --wait"},
         {"'homenode' '--socket' 'DIR' 'explain' ''",
          "batch database-with-a-rather-long-name legacy typo web"},
         {"'homenode' '--socket=DIR' 'release' ''",
