@@ -209,7 +209,16 @@ static void begin_action(Agent *agent, HnSimWorld *world, PendingAction *pending
     note_outcome(agent, world, pending);
 }
 
-/* Begins what may begin: an action waits for those of earlier steps of its own plan. */
+/* Two moves to the same single node: the agent has one mover per destination, with a queue. */
+static bool shares_mover(const PendingAction *before, const PendingAction *pending)
+{
+    return before->action.kind == HN_ACTION_MOVE_MEMORY &&
+           pending->action.kind == HN_ACTION_MOVE_MEMORY &&
+           before->action.to_nodes == pending->action.to_nodes;
+}
+
+/* Begins what may begin: an action waits for those of earlier steps of its own plan, a move for the
+ * moves to its node that were queued before it. */
 static void run_pending(Agent *agent, HnSimWorld *world)
 {
     for (guint i = 0; i < world->finished_moves->len; i++) {
@@ -225,8 +234,9 @@ static void run_pending(Agent *agent, HnSimWorld *world)
         bool may_begin = !pending->is_begun;
         for (guint j = 0; j < i && may_begin; j++) {
             const PendingAction *before = agent->pending->pdata[j];
-            may_begin = before->is_done || before->generation != pending->generation ||
-                        before->action.step >= pending->action.step;
+            may_begin = before->is_done || ((before->generation != pending->generation ||
+                                             before->action.step >= pending->action.step) &&
+                                            !shares_mover(before, pending));
         }
         if (may_begin)
             begin_action(agent, world, pending, i);

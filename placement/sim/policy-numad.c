@@ -192,6 +192,34 @@ static void bind_process(HnSimWorld *world, HnSimVm *vm, NumadProcess *process, 
     vm->n_rehomes++;
 }
 
+/* Bound lately, and yet worth another look: it sits on the node with least CPU or least memory free,
+ * and on the node with most of both the spreads of free CPU and of free memory would shrink. */
+static bool is_misplaced(const Numad *numad, const HnSimWorld *world, const HnSimVm *vm,
+                         const NumadProcess *process, double mb)
+{
+    double cpu = cpus_used(process), min_cpu = INFINITY, max_cpu = 0, min_mb = INFINITY, max_mb = 0;
+    double sum_cpu = 0, sum_mb = 0;
+    uint32_t least_cpu = 0, least_mb = 0;
+    for (uint32_t n = 0; n < world->n_nodes; n++) {
+        sum_cpu += numad->cpus_free[n];
+        sum_mb += numad->mbs_free[n];
+        least_cpu = numad->cpus_free[n] < numad->cpus_free[least_cpu] ? n : least_cpu;
+        least_mb = numad->mbs_free[n] < numad->mbs_free[least_mb] ? n : least_mb;
+        min_cpu = MIN(min_cpu, numad->cpus_free[n]);
+        max_cpu = MAX(max_cpu, numad->cpus_free[n]);
+        min_mb = MIN(min_mb, numad->mbs_free[n]);
+        max_mb = MAX(max_mb, numad->mbs_free[n]);
+    }
+    double mean_cpu = sum_cpu / world->n_nodes, mean_mb = sum_mb / world->n_nodes;
+    bool is_on_busiest = (process->bound >> least_cpu & 1) || (process->bound >> least_mb & 1);
+    bool fits_one = (process->bound & (process->bound - 1)) == 0;
+    return is_on_busiest && fits_one && !vm->moves->len &&
+           fabs(min_cpu + cpu - mean_cpu) + fabs(max_cpu - cpu - mean_cpu) <
+               max_cpu - min_cpu - CPU_SIGNIFICANT &&
+           fabs(min_mb + mb - mean_mb) + fabs(max_mb - mb - mean_mb) <
+               max_mb - min_mb - CPU_SIGNIFICANT;
+}
+
 /* At most one process per pass; true when one was bound. */
 static bool manage_one(Numad *numad, HnSimWorld *world)
 {
@@ -203,7 +231,8 @@ static bool manage_one(Numad *numad, HnSimWorld *world)
         double rss_mb = hn_sim_vm_resident_bytes(vm) / MIB, used = cpus_used(process);
         if (rss_mb < RSS_SIGNIFICANT_MB || used < CPU_SIGNIFICANT || vm->finished_s >= 0)
             continue;
-        if (process->bound_at_s >= 0 && world->now_s - process->bound_at_s < REEVALUATE_S)
+        if (process->bound_at_s >= 0 && world->now_s - process->bound_at_s < REEVALUATE_S &&
+            !is_misplaced(numad, world, vm, process, 100 * rss_mb / TARGET_UTILIZATION))
             continue;
         /* Unbound processes first, by size times load. */
         double weight = rss_mb * used + (process->bound ? 0 : 1e18);
