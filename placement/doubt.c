@@ -20,6 +20,11 @@
 #define MIN_ROUNDS 3
 /* Accesses local are known well enough with an interval of this half width. */
 #define ACCESSES_ERROR_PERMILLE 100
+/* The kernel halves a thread's counts at each scan: two scans after a re-home three quarters of them
+ * are of the new home. */
+#define STALE_SCANS 2
+/* The same for touches of another source, whose half-life is 30 s (docs/evidence.md). */
+#define STALE_NS (60 * UINT64_C(1000000000))
 /* Looked at together with others when so much of the interval has passed (numerator of 4): hinting
  * is then switched on once for all of them. */
 #define EARLY_QUARTERS 3
@@ -297,6 +302,15 @@ static void move_to(HnDoubt *doubt, HnDoubtState next, HnDoubtCause cause,
     doubt->since_ns = facts->now_ns;
 }
 
+/* Are the touches counted still those from before the last re-home? */
+static bool are_touches_stale(const HnDoubt *doubt, const HnDoubtFacts *facts)
+{
+    if (doubt->trusted_seq == 0)
+        return false;
+    return facts->scan_seq != 0 ? facts->scan_seq < doubt->trusted_seq
+                                : facts->now_ns - MIN(facts->moved_ns, facts->now_ns) < STALE_NS;
+}
+
 /* Load, idleness and touches of this round. Returns whether it slept until now. */
 static bool take_measurements(HnDoubt *doubt, const HnDoubtFacts *facts)
 {
@@ -310,7 +324,12 @@ static bool take_measurements(HnDoubt *doubt, const HnDoubtFacts *facts)
                             ? MIN(doubt->n_idle + 1, 1000000)
                             : 0;
     }
-    if (facts->has_accesses && facts->touch_mark != doubt->touch_mark) {
+    if (doubt->has_reference && facts->moved_ns != doubt->moved_ns) {
+        doubt->trusted_seq = facts->scan_seq + STALE_SCANS;
+        doubt->accesses_ns = 0; /* how local it was where it is no more */
+    }
+    if (facts->has_accesses && facts->touch_mark != doubt->touch_mark &&
+        !are_touches_stale(doubt, facts)) {
         doubt->touch_mark = facts->touch_mark;
         doubt->accesses_ns = facts->now_ns;
         doubt->accesses_permille = facts->accesses_permille;
@@ -423,6 +442,8 @@ void hn_doubt_format(const HnDoubt *doubt, GString *text)
         g_string_append_printf(text, "accesses " U64 " %u %u " U64 "\n", doubt->accesses_ns,
                                doubt->accesses_permille, doubt->accesses_error_permille,
                                doubt->touch_mark);
+    if (doubt->trusted_seq)
+        g_string_append_printf(text, "trusted " U64 "\n", doubt->trusted_seq);
 #undef U64
 }
 
@@ -469,5 +490,11 @@ bool hn_doubt_read_accesses(HnDoubt *doubt, const uint64_t *field)
     doubt->accesses_permille = (uint32_t)field[1];
     doubt->accesses_error_permille = (uint32_t)field[2];
     doubt->touch_mark = field[3];
+    return true;
+}
+
+bool hn_doubt_read_trusted(HnDoubt *doubt, const uint64_t *field)
+{
+    doubt->trusted_seq = field[0];
     return true;
 }

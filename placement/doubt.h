@@ -55,6 +55,9 @@ typedef struct {
     uint32_t accesses_permille;
     uint32_t accesses_error_permille;
     uint64_t touch_mark; /* differs when there are new touches */
+    /* After a re-home: what is counted before this scan of its memory is about the home before.
+     * 0: no such limit. */
+    uint64_t trusted_seq;
 } HnDoubt;
 
 /* What one round knows. */
@@ -87,6 +90,7 @@ typedef struct {
     uint32_t accesses_permille;
     uint32_t accesses_error_permille;
     uint64_t touch_mark;
+    uint64_t scan_seq; /* the kernel's scans of its memory so far; 0: touches of another source */
 } HnDoubtFacts;
 
 /* What the facts amount to: the first that applies, in this order. */
@@ -118,10 +122,11 @@ void hn_doubt_neighbour(HnDoubt *doubt, const HnDoubtFacts *facts, const HnPolic
 /* Which rungs are worth their price now. */
 HnDoubtAnswer hn_doubt_answer(const HnDoubt *doubt, const HnDoubtFacts *facts);
 
-/* The state as text, lines "doubt …", "reference …" and "accesses …" (past_text.c has the format). */
+/* The state as text, lines "doubt …", "reference …", "accesses …", "trusted …" (past_text.c has the format). */
 #define HN_DOUBT_LINE_FIELDS 10
 void hn_doubt_format(const HnDoubt *doubt, GString *text);
 /* The numbers of one such line; false: out of range. */
 bool hn_doubt_read(HnDoubt *doubt, const uint64_t *field);
 bool hn_doubt_read_reference(HnDoubt *doubt, const uint64_t *field);
 bool hn_doubt_read_accesses(HnDoubt *doubt, const uint64_t *field);
+bool hn_doubt_read_trusted(HnDoubt *doubt, const uint64_t *field);

@@ -114,7 +114,19 @@ static uint64_t resident_of(const HnRound *round, const HnDomain *domain)
     return bytes;
 }
 
-static bool has_room(const HnRound *round, const HnStanding *s)
+/* What the domains at home on each node may still allocate. */
+static void sum_growth(const HnRound *round, uint64_t *growth_bytes)
+{
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        const HnSplit *split = &round->splits[d];
+        for (uint32_t c = 0; c < split->n_clients; c++)
+            if (split->clients[c].home_now != HN_NODE_NONE)
+                growth_bytes[split->clients[c].home_now] += split->clients[c].growth_bytes;
+    }
+}
+
+/* Behind a fence there is no other node to allocate from: the home must hold all that is to come. */
+static bool has_room(const HnRound *round, const HnStanding *s, const uint64_t *growth_bytes)
 {
     int32_t home = s->split->clients[0].home_now;
 
@@ -122,7 +134,8 @@ static bool has_room(const HnRound *round, const HnStanding *s)
         return false;
     const HnNode *node = &round->snapshot->host->nodes[home];
     return node->mem_free_bytes + node->mem_reclaimable_bytes >
-           node->mem_watermark_bytes + node->mem_total_bytes / FENCE_ROOM_DIVISOR;
+           node->mem_watermark_bytes + node->mem_total_bytes / FENCE_ROOM_DIVISOR +
+               growth_bytes[home];
 }
 
 /* New touches change the counts or the scan they were counted in. */
@@ -139,8 +152,18 @@ static uint64_t mark_touches(const HnDomain *domain, uint32_t n_nodes)
     return hash;
 }
 
+static uint64_t scan_seq_of(const HnDomain *domain)
+{
+    uint64_t seq = 0;
+
+    for (uint32_t i = 0; i < domain->n_vcpus; i++)
+        if (domain->vcpus[i].faults.is_valid)
+            seq = MAX(seq, domain->vcpus[i].faults.scan_seq);
+    return seq;
+}
+
 static void gather(const HnRound *round, const HnStanding *s, const HnVerdict *verdict,
-                   uint64_t topology, HnDoubtFacts *facts)
+                   uint64_t topology, const uint64_t *growth_bytes, HnDoubtFacts *facts)
 {
     const HnDomain *domain = s->domain;
     const HnPastDomain *record = s->record;
@@ -171,11 +194,12 @@ static void gather(const HnRound *round, const HnStanding *s, const HnVerdict *v
         .will_act = verdict->will_act,
         .is_forced = s->is_forced,
         .is_fenced = domain->is_fenced,
-        .has_room = has_room(round, s),
+        .has_room = has_room(round, s, growth_bytes),
         .is_split = s->split->is_wide || s->split->exceeds_cores || s->split->n_clients > 1,
         .has_accesses = locality.has_accesses_local,
         .accesses_permille = locality.accesses_local_permille,
         .accesses_error_permille = locality.accesses_error_permille,
+        .scan_seq = scan_seq_of(domain),
         .touch_mark = mark_touches(domain, host->n_nodes),
     };
 }
@@ -215,14 +239,17 @@ void hn_doubts(HnRound *round, HnPlan *plan)
     uint64_t topology = hash_topology(round->snapshot->host);
     const HnStanding *waker = NULL;
     bool is_window_open = false;
+    uint64_t growth_bytes[HN_MAX_NODES] = {0};
 
+    sum_growth(round, growth_bytes);
     for (uint32_t d = 0; d < round->n_domains; d++)
         is_window_open |= round->standings[d].record->doubt.state == HN_DOUBT_SAMPLING;
     for (uint32_t d = 0; d < round->n_domains; d++) {
         HnStanding *s = &round->standings[d];
         HnDoubt *doubt = &s->record->doubt;
         HnDoubtState before = doubt->state;
-        gather(round, s, g_ptr_array_index(plan->verdicts, d), topology, &facts[d]);
+        gather(round, s, g_ptr_array_index(plan->verdicts, d), topology, growth_bytes,
+               &facts[d]);
         facts[d].is_window_open = is_window_open;
         hn_doubt_step(doubt, &facts[d], round->policy);
         if (before != HN_DOUBT_SAMPLING && doubt->state == HN_DOUBT_SAMPLING &&

@@ -17,6 +17,7 @@
  *   doubt STATE CAUSE SINCE_NS CHANGED_NS CHECKED_NS RECHECK_NS N_ROUNDS N_IDLE HAS_LOAD LOAD_MCPU
  *   reference LOW_MCPU HIGH_MCPU RESIDENT_BYTES LOCAL ERROR SHAPE WISH TOPOLOGY MOVED_NS PROPOSAL
  *   accesses AT_NS PERMILLE ERROR MARK
+ *   trusted SCAN_SEQ
  *
  * Lines from `residue` on belong to the last domain, `seen` to the last client. Unknown keys are skipped;
  * known ones that are malformed are errors naming the line. So is a known line with more numbers than it should
@@ -290,6 +291,11 @@ static bool read_accesses(Reader *reader, GError **error)
            line_error(reader, error, "shares are at most 1000 permille");
 }
 
+static bool read_trusted(Reader *reader, GError **error)
+{
+    return hn_doubt_read_trusted(&reader->domain->doubt, reader->field);
+}
+
 typedef enum { OWNER_NONE, OWNER_DOMAIN, OWNER_CLIENT } Owner;
 
 static const struct {
@@ -311,6 +317,7 @@ static const struct {
     {"doubt", HN_DOUBT_LINE_FIELDS, false, OWNER_DOMAIN, read_doubt},
     {"reference", HN_DOUBT_LINE_FIELDS, false, OWNER_DOMAIN, read_reference},
     {"accesses", 4, false, OWNER_DOMAIN, read_accesses},
+    {"trusted", 1, false, OWNER_DOMAIN, read_trusted},
 };
 
 /* The next blank-separated word of a line; its length, 0 at the end. */

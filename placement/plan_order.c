@@ -373,7 +373,7 @@ static void add_fences(const HnRound *round, HnPlan *plan, uint32_t step)
             s->domain->is_fenced || s->domain->is_numatune_admin || s->split->n_clients != 1)
             continue;
         const HnClient *client = &s->split->clients[0];
-        if (client->home_now == HN_NODE_NONE || client->growth_bytes > 0)
+        if (client->home_now == HN_NODE_NONE)
             continue;
         add_action(round, plan, s, HN_ACTION_FENCE, step, 0, 0, UINT64_C(1) << client->home_now, 0);
     }

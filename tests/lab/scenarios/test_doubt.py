@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Evidence only while in doubt: the kernel's balancing is switched and put back, writes are measured.
+"""Evidence only while in doubt: the kernel's balancing is switched and put back, a fence ends it, writes are measured.
 
 Everything is read from the host, not from homenode: the sysctl, the guest's control group, libvirt's statistics.
 """
@@ -92,3 +92,26 @@ def test_balancing_is_on_only_while_in_doubt(lab):
         lab.wait_until(lambda: "somebody changed it" in lab.sh("homenode doctor || true"), 60,
                        "the doctor to say whose the switch is")
         assert balancing(lab) == "0", "it was fought over"
+
+
+def hint_faults(guest, lab):
+    """Of the whole guest, by the kernel's count for its control group."""
+    text = lab.sh(f"cat {guest.cgroup()}/memory.stat")
+    return int(re.search(r"^numa_hint_faults (\d+)$", text, re.M)[1])
+
+
+def test_fenced_guest_takes_no_hinting_fault(lab):
+    guest = start(lab, "fenced", "duty=30", "touch=all")
+    with daemon(lab, placement={"fence": "yes", "cooldown": "5s"}, **QUICK):
+        lab.wait_until(lambda: evidence(lab, "fenced").get("state") == "fenced", 240, "the guest to be fenced", 2)
+        nodes = lab.sh("virsh numatune fenced")
+        assert re.search(r"numa_mode\s*:\s*restrictive", nodes) and re.search(r"numa_nodeset\s*:\s*[01]$", nodes, re.M), nodes
+        before = hint_faults(guest, lab)
+        lab.sh("sleep 20", timeout_s=60)
+        assert evidence(lab, "fenced")["state"] == "fenced"
+        assert hint_faults(guest, lab) == before
+        assert balancing(lab) == "0"
+        # It must be open before anything moves, and is open to both nodes afterwards.
+        lab.sh("homenode rebalance fenced --node $(virsh numatune fenced | grep -q 'nodeset *: 0' && echo 1 || echo 0) --wait",
+               timeout_s=150)
+        assert re.search(r"numa_nodeset\s*:\s*0-1$", lab.sh("virsh numatune fenced"), re.M)

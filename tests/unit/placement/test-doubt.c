@@ -361,6 +361,39 @@ static void test_swings(void)
     g_assert_cmpuint(doubt.high_mcpu, ==, 3000);
 }
 
+/* Counts from before a re-home say nothing of the new home: two scans must have passed. */
+static void test_stale_touches(void)
+{
+    HnDoubt doubt = known(HN_DOUBT_SETTLED);
+    HnDoubtFacts facts = ordinary();
+    HnPolicy policy;
+
+    hn_policy_init(&policy);
+    doubt.accesses_ns = NOW_NS - SECOND_NS;
+    doubt.accesses_permille = 990;
+    facts.moved_ns = NOW_NS; /* seen in this round */
+    facts.has_accesses = true;
+    facts.accesses_permille = 0;
+    for (uint64_t seq = 7; seq < 12; seq++) {
+        facts.scan_seq = seq;
+        facts.touch_mark = seq;
+        facts.accesses_permille = seq < 9 ? 0 : 950;
+        hn_doubt_step(&doubt, &facts, &policy);
+        g_assert_cmpint(doubt.accesses_ns != 0, ==, seq >= 9);
+        facts.now_ns += 2 * SECOND_NS;
+    }
+    g_assert_cmpuint(doubt.accesses_permille, ==, 950);
+    /* Without scans, time must have passed. */
+    facts.scan_seq = 0;
+    facts.moved_ns = facts.now_ns;
+    for (unsigned i = 0; i < 40; i++) {
+        facts.touch_mark++;
+        hn_doubt_step(&doubt, &facts, &policy);
+        g_assert_cmpint(doubt.accesses_ns != 0, ==, i >= 30);
+        facts.now_ns += 2 * SECOND_NS;
+    }
+}
+
 static void test_text(void)
 {
     HnDoubt doubt = known(HN_DOUBT_FENCED);
@@ -526,6 +559,7 @@ int main(int argc, char **argv)
     g_test_add_func("/doubt/fence-answer", test_fence_answer);
     g_test_add_func("/doubt/probe-age", test_probe_age);
     g_test_add_func("/doubt/swings", test_swings);
+    g_test_add_func("/doubt/stale-touches", test_stale_touches);
     g_test_add_func("/doubt/text", test_text);
     g_test_add_func("/doubt/big-sleeper", test_big_sleeper);
     g_test_add_func("/doubt/fence-and-doubt", test_fence_and_doubt);

@@ -68,7 +68,7 @@ static void test_text(void)
         {DOMAIN "audit 0 0 0 0 0 0 0 0\n", "line 4: too few numbers"},
         {DOMAIN "audit 0 0 0 0 0 0 0 0 0 0\n", "line 4: more numbers"},
         {DOMAIN "residue 1 2 3\n", "line 4: more numbers"},
-        {DOMAIN "doubt 2 3 4 5 6 7 8 9 1 11\nreference 1 2 3 4 5 6 7 8 9 10\naccesses 1 2 3 4\n", NULL},
+        {DOMAIN "doubt 2 3 4 5 6 7 8 9 1 11\nreference 1 2 3 4 5 6 7 8 9 10\naccesses 1 2 3 4\ntrusted 5\n", NULL},
         {DOMAIN "doubt 7 0 0 0 0 0 0 0 0 0\n", "line 4: no such state"},
         {DOMAIN "reference 0 0 0 1001 0 0 0 0 0 0\n", "line 4: shares are at most"},
         {DOMAIN "accesses 0 0 1001 0\n", "line 4: shares are at most"},
