@@ -21,7 +21,7 @@
  *   - A page mapped by other processes answers EACCES to MPOL_MF_MOVE: once more with MPOL_MF_MOVE_ALL.
  *   - Huge pages that the kernel splits on the way (it does when the node has no free huge page at hand) are asked to be
  *     rebuilt when all has moved: every block that was one huge page, or whose 512 pages were all present. None that has
- *     holes: filling them would take memory. (MADV_COLLAPSE of another process: works on Linux 7.2, EINVAL on 6.12.)
+ *     holes: filling them would take memory. (MADV_COLLAPSE of another process: platform-collapse.c.)
  *   - If 32 MiB in a row stay busy, nothing of this memory moves (long-term pins): the move ends as IMMOVABLE
  *     instead of trying the rest.
  */

@@ -18,7 +18,8 @@
 
 enum { PAGES_SMALL, PAGES_HUGE, PAGES_COLLAPSED, N_PAGE_CLASSES };
 
-/* Collapsing a page that is huge already costs a look; a copy of 2 MiB at 20 GB/s takes longer than this. */
+/* Collapsing a page that is huge already costs a look (2 to 27 us by platform-collapse); a copy of 2 MiB takes longer than this
+ * on any machine. */
 #define COPY_NS_PER_BLOCK 100000ull
 #define BLOCK_BYTES (2ull << 20)
 /* EINVAL means "not this block" as well as "not with this kernel": so often in a row, with no success ever, it is the kernel. */
