@@ -186,32 +186,42 @@ static void qemu_close(Fixture *fixture)
     real_qemu_free(fixture->real_qemu);
 }
 
-/* Libvirt's own daemon, and a guest that it runs. */
+/* Libvirt's own daemon, and a guest that it runs. Starting one takes a while in an emulated host:
+ * it stays from case to case, until one ends it. */
 
 static const char *real_uri;
+static char daemon_uuid[VIR_UUID_STRING_BUFLEN]; /* "": none was started yet */
+
+static virDomainPtr daemon_start(virConnectPtr admin, bool is_kvm)
+{
+    g_autofree char *xml = g_strdup_printf(
+        "<domain type='%s'><name>test</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>"
+        "<iothreads>1</iothreads><os><type machine='pc'>hvm</type></os><devices>"
+        "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>",
+        is_kvm ? "kvm" : "qemu");
+    virDomainPtr domain = virDomainCreateXML(admin, xml, VIR_DOMAIN_NONE);
+    g_assert_nonnull(domain);
+    virDomainGetUUIDString(domain, daemon_uuid);
+    return domain;
+}
 
 static bool daemon_open(Fixture *fixture)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *uuid = g_uuid_string_random();
     fixture->is_kvm = access("/dev/kvm", R_OK | W_OK) == 0;
     fixture->memory_bytes = UINT64_C(64) << 20;
     fixture->some = g_get_num_processors() > 1 ? "1" : NULL;
     fixture->others = "0";
-    g_autofree char *xml = g_strdup_printf(
-        "<domain type='%s'><name>test</name><uuid>%s</uuid><memory unit='MiB'>64</memory>"
-        "<vcpu>2</vcpu><iothreads>1</iothreads><os><type machine='pc'>hvm</type></os>"
-        "<devices><controller type='usb' model='none'/><memballoon model='none'/></devices>"
-        "</domain>",
-        fixture->is_kvm ? "kvm" : "qemu", uuid);
     fixture->root = hn_root_open("/", &error);
     g_assert_no_error(error);
     fixture->admin = virConnectOpen(real_uri);
     g_assert_nonnull(fixture->admin);
-    virDomainPtr domain = virDomainCreateXML(fixture->admin, xml, VIR_DOMAIN_NONE);
-    g_assert_nonnull(domain);
-    virDomainGetUUIDString(domain, fixture->uuid);
+    virDomainPtr domain =
+        *daemon_uuid ? virDomainLookupByUUIDString(fixture->admin, daemon_uuid) : NULL;
+    if (!domain)
+        domain = daemon_start(fixture->admin, fixture->is_kvm);
     virDomainFree(domain);
+    g_strlcpy(fixture->uuid, daemon_uuid, sizeof fixture->uuid);
     HnLibvirtOptions options = {.uri = real_uri, .root = fixture->root};
     fixture->backend = hn_backend_libvirt_new(&options);
     hn_backend_libvirt_connect(fixture->backend, &error);
@@ -219,14 +229,15 @@ static bool daemon_open(Fixture *fixture)
     return true;
 }
 
-static void daemon_close(Fixture *fixture)
+static void daemon_end(void)
 {
-    virDomainPtr domain = virDomainLookupByUUIDString(fixture->admin, fixture->uuid);
-    if (domain) { /* not ended by the test */
+    virConnectPtr admin = virConnectOpen(real_uri);
+    virDomainPtr domain = *daemon_uuid ? virDomainLookupByUUIDString(admin, daemon_uuid) : NULL;
+    if (domain) {
         virDomainDestroy(domain);
         virDomainFree(domain);
     }
-    libvirt_close(fixture);
+    virConnectClose(admin);
 }
 
 static bool qemu_open_accelerated(Fixture *fixture)
@@ -237,7 +248,7 @@ static bool qemu_open_accelerated(Fixture *fixture)
 }
 
 static const Kind real_kinds[] = {
-    {"libvirt-daemon", daemon_open, libvirt_open_unconnected, libvirt_stop_domain, daemon_close,
+    {"libvirt-daemon", daemon_open, libvirt_open_unconnected, libvirt_stop_domain, libvirt_close,
      true},
     {"qmp-real", qemu_open_accelerated, qmp_open_unconnected, qemu_stop_domain, qemu_close, false},
 };
@@ -830,8 +841,11 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strdup_printf("/backend/%s/unconnected", kind->name);
         g_test_add_data_func(path, kind, test_unconnected);
     }
-    if (is_real)
-        return g_test_run();
+    if (is_real) {
+        int status = g_test_run();
+        daemon_end();
+        return status;
+    }
     g_test_add_func("/backend/libvirt/connects", test_libvirt_connects);
     g_test_add_func("/backend/libvirt/unreachable", test_libvirt_unreachable);
     g_test_add_func("/backend/fake/failures", test_fake_failures);
