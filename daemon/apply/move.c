@@ -141,6 +141,8 @@ static void finish(HnMove *move)
     if (move->other_left_bytes > 0)
         g_string_append_printf(text, " %.1f MiB: %s", (double)move->other_left_bytes / MIB,
                                g_strerror(move->other_errno));
+    if (move->collapse_note)
+        g_string_append(text, move->collapse_note);
     hn_move_end(move, HN_REASON_DONE_WITH_RESIDUE, g_string_free(text, FALSE));
 }
 

@@ -270,6 +270,7 @@ static void collapse_once(HnMovers *movers, Mover *mover, HnMoveJob *job, const 
 {
     HnBatch *batch = &mover->batches[PAGES_COLLAPSED];
     HnCollapsed collapsed;
+    uint64_t batch_bytes, room_bytes;
     const char *why;
     bool is_off;
 
@@ -284,7 +285,14 @@ static void collapse_once(HnMovers *movers, Mover *mover, HnMoveJob *job, const 
     if (!check_identity(movers, job) || !check_pressure(movers, job, limits) ||
         !take_tokens(movers, mover, job, limits, false, 0))
         return;
-    hn_move_collapse(job->move, movers->sys, job->pidfd, hn_batch_bytes(batch, limits), &collapsed);
+    batch_bytes = hn_batch_bytes(batch, limits);
+    /* A huge page is taken before its small ones are given back; nothing is pushed out of memory for that. */
+    if (!hn_room_read(movers->root, job->to_node_id, job->watermark_bytes, 0, 0, limits, &room_bytes, NULL) ||
+        room_bytes < BLOCK_BYTES) {
+        hn_move_skip_collapse(job->move, "the node has no room for a huge page beside its small ones");
+        return;
+    }
+    hn_move_collapse(job->move, movers->sys, job->pidfd, MIN(batch_bytes, room_bytes), &collapsed);
     if (collapsed.done_bytes > 0)
         hn_batch_update(batch, limits, collapsed.done_bytes, collapsed.call_ns);
     if (collapsed.call_ns > collapsed.done_bytes / BLOCK_BYTES * COPY_NS_PER_BLOCK)

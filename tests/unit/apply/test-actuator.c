@@ -560,6 +560,21 @@ static void test_collapse_refused(Fixture *f, gconstpointer data)
     g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_COLLAPSE), ==, calls);
 }
 
+/* The node is just full enough for what moved: nothing is pushed out for huge pages. */
+static void test_collapse_without_room(Fixture *f, gconstpointer data)
+{
+    const uint64_t kept = f->world->snapshot->host->nodes[1].mem_watermark_bytes + f->limits.headroom_bytes;
+
+    fake_kernel_set_free(f->world->kernel, 1, kept + ALL_MIB + MIB);
+    f->world->domain->regions[0].is_thp = true;
+    fake_kernel_set_huge(f->world->kernel, 0, WORLD_PAGES);
+    fake_kernel_split_moves(f->world->kernel);
+    submit_move(f, 1, 2);
+    wait_for(f, 1);
+    g_assert_nonnull(strstr(assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 1)->sentence, "no room for a huge page"));
+    g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_COLLAPSE), ==, 0);
+}
+
 /* And where it can: all huge again; switched off, it is not asked. */
 static void test_collapse_on_and_off(Fixture *f, gconstpointer data)
 {
@@ -905,6 +920,7 @@ int main(int argc, char **argv)
     ADD("collapse-einval", GUINT_TO_POINTER(0), test_collapse_refused);
     ADD("collapse-eperm", GUINT_TO_POINTER(1), test_collapse_refused);
     ADD("collapse-enosys", GUINT_TO_POINTER(2), test_collapse_refused);
+    ADD("collapse-without-room", NULL, test_collapse_without_room);
     ADD("collapse-off", NULL, test_collapse_on_and_off);
     ADD("collapse-on", "on", test_collapse_on_and_off);
     ADD("fence-in-the-way", NULL, test_fence_in_the_way);
