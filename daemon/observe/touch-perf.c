@@ -14,6 +14,7 @@
 #define MAX_RING_PAGES 16u
 #define MIN_RING_PAGES 4u
 #define ALL_RINGS_PAGES 1024u /* 4 MiB for all vCPUs of a domain, up to 256 of them */
+#define RECORD_BYTES 56u      /* of kvm:kvm_page_fault, the longer of the two */
 
 static size_t page_bytes(void)
 {
@@ -41,7 +42,7 @@ static int open_kernel(void *user_data, int32_t tid, uint64_t id, uint32_t n_eve
         .watermark = 1,
         .wakeup_watermark = UINT32_MAX,
     };
-    HnPerfRing ring = {.n_pages = n_pages, .n_every = n_every};
+    HnPerfRing ring = {.n_pages = n_pages, .n_every = n_every, .n_every_before = n_every};
     int saved_errno;
 
     ring.fd = (int)syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
@@ -126,19 +127,21 @@ void hn_perf_ring_drain(HnPerfRing *ring, const HnTouchFormat *format, const HnT
     hn_touch_records_parse(buffer->data, buffer->len, format, event, func, user_data, tally);
 }
 
-uint32_t hn_perf_next_every(const HnPerfRing *ring, const HnTouchTally *drained)
+uint32_t hn_perf_next_every(HnPerfRing *ring, const HnTouchTally *drained)
 {
     static const uint32_t steps[] = {1, 3, 7, 17, 41, 101};
-    /* Records of the events used here are 56 bytes long. */
-    uint64_t n_room = ring->n_pages * page_bytes() / 56;
+    uint64_t n_full = ring->n_pages * page_bytes() / RECORD_BYTES;
+    uint64_t n_room = n_full * 3 / 4;
+    uint64_t n_came = drained->n_touches * ring->n_every;
     size_t at = 0;
 
-    while (at + 1 < G_N_ELEMENTS(steps) && steps[at] < ring->n_every)
+    /* What is told lost now came before the last drain, beside a full ring. */
+    if (drained->n_lost > 0)
+        n_came = MAX(n_came, (drained->n_lost + n_full) * ring->n_every_before);
+    ring->n_every_before = ring->n_every;
+    ring->peak = MAX(ring->peak - ring->peak / 8, n_came);
+    while (at + 1 < G_N_ELEMENTS(steps) && ring->peak / steps[at] > n_room)
         at++;
-    if (drained->n_lost > drained->n_touches / 8 && at + 1 < G_N_ELEMENTS(steps))
-        at++;
-    else if (drained->n_lost == 0 && drained->n_touches < n_room / 8 && at > 0)
-        at--;
     return steps[at];
 }
 
@@ -177,7 +180,8 @@ const char *hn_touch_impediment_sentence(const char *code)
         {"tracefs-denied",
          "tracefs may not be read: the daemon needs to run as root or with CAP_DAC_READ_SEARCH"},
         {"perf-denied",
-         "perf_event_open was refused: the daemon needs CAP_PERFMON, which its unit grants"},
+         "perf_event_open was refused: the daemon needs CAP_PERFMON, and CAP_SYS_ADMIN where the "
+         "distribution lets kernel.perf_event_paranoid go above 2; its unit grants both"},
         {"no-perf", "the kernel was built without perf events"},
         {HN_TOUCH_NO_DESCRIPTORS, "the limit of open files is reached: raise LimitNOFILE="},
         {"no-ring-memory",

@@ -17,6 +17,8 @@ typedef struct {
     void *base;
     size_t n_pages; /* of 4 KiB … the host's page size; a power of two, without the first page */
     uint32_t n_every; /* one of so many faults is recorded */
+    uint32_t n_every_before; /* the same between the last two drains: what is told lost was lost then */
+    uint64_t peak;    /* faults between two drains lately; hn_perf_next_every() keeps it */
 } HnPerfRing;
 #define HN_PERF_RING_NONE ((HnPerfRing){.fd = -1})
 
@@ -44,17 +46,19 @@ size_t hn_perf_ring_pages(uint32_t n_vcpus);
 void hn_perf_ring_drain(HnPerfRing *ring, const HnTouchFormat *format, const HnTouchEvent *event,
                         GByteArray *buffer, HnTouchFunc func, void *user_data, HnTouchTally *tally);
 
-/* How many events to skip from now on, given what the last drain brought: steps up through 1, 3, 7,
- * 17, 41, 101 while more than an eighth is lost, and down again while a ring stays nearly empty.
- * Odd steps: one touch can be two or three faults in a row, of which an even step would always pick
- * the same. */
-uint32_t hn_perf_next_every(const HnPerfRing *ring, const HnTouchTally *drained);
+/* One of how many events to record from now on, after a drain: the smallest of 1, 3, 7, 17, 41, 101
+ * with which the most that came lately (`peak`, which loses an eighth per drain) fills three quarters
+ * of the ring. Faults come in bursts, a scan or a window of dirty logging at a time: the quiet between
+ * says nothing of the next. Odd steps: one touch can be two or three faults in a row, of which an even
+ * step would always pick the same. */
+uint32_t hn_perf_next_every(HnPerfRing *ring, const HnTouchTally *drained);
 
 /* Why touches cannot be sampled, as a stable code; NULL: they can.
  * - "captured-machine": a captured machine has no threads to watch
  * - "no-trace-event": tracefs is not mounted, or KVM is not loaded, or the kernel has no such event
  * - "tracefs-denied": the event's format may not be read
- * - "perf-denied": perf_event_open(2) was refused: CAP_PERFMON is missing
+ * - "perf-denied": perf_event_open(2) was refused: CAP_PERFMON is missing; where Debian's or Ubuntu's
+ *   kernel.perf_event_paranoid is above 2, CAP_SYS_ADMIN
  * - "no-perf": the kernel has no perf events
  * - "no-descriptors": the limit of open files (LimitNOFILE=) is reached
  * - "no-ring-memory": the limit of locked memory (LimitMEMLOCK=, kernel.perf_event_mlock_kb) is

@@ -321,7 +321,8 @@ static void drain_rings(HnTouchWatch *watch, const HnHost *host, uint64_t now_ns
         drain->vcpu = i;
         drain->n_every = ring->n_every;
         hn_perf_ring_drain(ring, &watch->format, watch->event, buffer, take_touch, drain, &tally);
-        watch->totals.n_lost += tally.n_lost * ring->n_every;
+        /* A ring gets room only by being drained: what was lost was lost before the last drain. */
+        watch->totals.n_lost += tally.n_lost * ring->n_every_before;
         n_every = hn_perf_next_every(ring, &tally);
         if (n_every != ring->n_every)
             ops->set_every(ops->user_data, ring, n_every); /* refused: it stays as it is */

@@ -72,6 +72,7 @@ static int open_fake(void *user_data, int32_t tid, uint64_t id, uint32_t n_every
         .base = g_malloc0((n_pages + 1) * page_bytes()),
         .n_pages = n_pages,
         .n_every = n_every,
+        .n_every_before = n_every,
     };
     fake = g_new0(FakePerfRing, 1);
     fake->tid = tid;

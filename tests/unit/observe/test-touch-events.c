@@ -82,6 +82,7 @@ typedef struct {
 } Recording;
 
 static const Recording recordings[] = {
+    {"kvm_page_fault-6.12", true, 56, 40, 0, 64 << 20, 0x2600000, 0x4000000, 13},
     {"page_fault_user-6.18", false, 48, 25, 0x7f491fe00000, 64 << 20, 0x2600000, 0x4000000, 11},
 };
 
@@ -253,17 +254,25 @@ static void test_ring_overflows(void)
     tally = drain(&ring, touches);
     g_assert_cmpuint(tally.n_touches, ==, 1);
     g_assert_cmpuint(tally.n_lost, ==, 200 - 4096 / FAKE_RECORD_BYTES);
-    /* More is lost than kept: record fewer; nothing comes: record all again, step by step. */
-    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 3);
-    ring.n_every = 101;
-    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 101);
+    /* A page holds 73: three quarters of that are 54. */
+    ring.peak = 0;
+    tally = (HnTouchTally){.n_touches = 73, .n_lost = 127};
+    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 7);
+    g_assert_cmpuint(ring.peak, ==, 200);
+    /* Quiet after a burst: it goes back step by step, for the next burst may be as large. */
+    ring.n_every = 7;
     tally = (HnTouchTally){0};
-    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 41);
-    tally.n_touches = 40; /* more than half full: it stays */
-    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 101);
-    ring.n_every = 1;
-    tally = (HnTouchTally){0};
+    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 7);
+    for (uint32_t i = 0; i < 2; i++)
+        g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, i == 0 ? 3 : 3);
+    for (uint32_t i = 0; i < 12; i++)
+        hn_perf_next_every(&ring, &tally);
     g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 1);
+    /* What a recorded one stands for counts. */
+    tally = (HnTouchTally){.n_touches = 50};
+    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 7);
+    tally = (HnTouchTally){.n_touches = 100000, .n_lost = 100000};
+    g_assert_cmpuint(hn_perf_next_every(&ring, &tally), ==, 101);
     ops.close(perf, &ring);
     fake_perf_free(perf);
 }

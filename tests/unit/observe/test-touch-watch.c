@@ -191,13 +191,13 @@ static void test_lost(Fixture *fixture, gconstpointer data)
     fake_perf_fault(fixture->perf, fixture->tids[0], 0, 0);
     g_autoptr(HnSnapshot) snapshot = observe(fixture);
     const HnTouchSummary *touches = &only(snapshot)->touches;
-    g_assert_cmpuint(touches->n_touches, ==, 16 * 4096 / FAKE_RECORD_BYTES + 1);
+    /* After the first drain one of three was recorded; what was lost was lost before. */
+    g_assert_cmpuint(touches->n_touches, ==, 16 * 4096 / FAKE_RECORD_BYTES + 3);
     g_assert_cmpuint(touches->n_lost, ==, 3000 - 16 * 4096 / FAKE_RECORD_BYTES);
-    /* One of three now. */
     n_told = touches->n_touches;
     fake_perf_fault(fixture->perf, fixture->tids[0], 0, 0);
     g_autoptr(HnSnapshot) later = observe(fixture);
-    g_assert_cmpuint(only(later)->touches.n_touches, ==, n_told + 3);
+    g_assert_cmpuint(only(later)->touches.n_touches, ==, n_told + 7);
 }
 
 /* vCPUs are plugged and unplugged while they are watched. */
