@@ -174,10 +174,10 @@ void hn_manager_measure_dirty(HnManager *manager)
     for (guint i = 0; i < manager->plan->verdicts->len && manager->n_dirty < MAX_AT_ONCE; i++) {
         const HnVerdict *verdict = g_ptr_array_index(manager->plan->verdicts, i);
         HnGuest *guest = hn_guests_get(manager->guests, verdict->uuid);
-        const HnDomain *domain = hn_snapshot_find(manager->snapshot, verdict->uuid);
+        const HnDomain *domain = g_ptr_array_index(manager->snapshot->domains, i); /* same order */
         /* One that is about to be moved is measured when it is where it goes. */
-        if (!guest || !domain || !verdict->doubt.wants_dirty || verdict->will_act ||
-            domain->job != HN_JOB_NONE || guest->is_dirty_busy || guest->is_held ||
+        if (!guest || !verdict->doubt.wants_dirty || verdict->will_act ||
+            manager->is_host_held || domain->job != HN_JOB_NONE || guest->is_dirty_busy || guest->is_held ||
             guest->dirty_retry_ns > now_ns)
             continue;
         begin(manager, guest, domain);

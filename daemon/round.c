@@ -113,21 +113,24 @@ static void add_dirty_rates(HnRound *round)
     }
 }
 
-/* Of the domains in doubt, those that hinting could tell something about. */
+static bool is_held(const HnRound *round, const HnDomain *domain)
+{
+    return round->is_host_held || g_hash_table_contains(round->held, domain->uuid);
+}
+
+/* Of the domains in doubt, those that hinting could tell something about, and for whose sake the
+ * host may be changed: not for one that is only to be advised on, nor while the operator wants rest. */
 static void count_doubtful(HnRound *round)
 {
     for (guint i = 0; i < round->plan->verdicts->len; i++) {
         const HnVerdict *verdict = g_ptr_array_index(round->plan->verdicts, i);
+        const HnDomain *domain = g_ptr_array_index(round->snapshot->domains, i); /* same order */
         if (verdict->is_managed && verdict->doubt.wants_hinting &&
+            domain->wish.mode == HN_MODE_AUTO && !is_held(round, domain) &&
             hn_faults_can_be_switched_on(
                 hn_observer_no_faults_reason(round->observer, verdict->uuid)))
             round->n_doubtful++;
     }
-}
-
-static bool is_held(const HnRound *round, const HnDomain *domain)
-{
-    return round->is_host_held || g_hash_table_contains(round->held, domain->uuid);
 }
 
 static void override_wishes(HnRound *round)

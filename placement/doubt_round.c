@@ -45,9 +45,13 @@ static uint64_t mix_text(uint64_t hash, const char *text)
     return text ? mix_bytes(hash, text, strlen(text) + 1) : mix(hash, 0);
 }
 
+/* By its members: a set has room for thousands of CPUs. */
 static uint64_t mix_cpus(uint64_t hash, const HnCpuset *cpus)
 {
-    return mix_bytes(hash, cpus, sizeof *cpus);
+    for (int32_t cpu = hn_cpuset_next(cpus, 0); cpu >= 0;
+         cpu = hn_cpuset_next(cpus, (uint32_t)cpu + 1))
+        hash = (hash ^ (uint64_t)(cpu + 1)) * FNV_PRIME;
+    return mix(hash, UINT64_MAX); /* where the set ends */
 }
 
 static uint64_t hash_topology(const HnHost *host)
