@@ -15,8 +15,8 @@ typedef struct {
     uint64_t host_bytes_per_sec; /* all movers together, default 1 GiB/s */
     uint64_t node_bytes_per_sec; /* per destination node, default 1 GiB/s */
 
-    /* Memory that nobody was seen to touch, where others were: last, and no faster than this, all guests together; 0: like the
-     * rest. Default 256 MiB/s, a quarter. */
+    /* Memory that nobody was seen to touch, where others were: last, and no faster than this, all guests together;
+     * 0: like the rest. Default 256 MiB/s, a quarter. */
     uint64_t cold_bytes_per_sec;
     bool is_collapse_enabled; /* huge pages split on the way are rebuilt where the kernel can; default true */
 

@@ -40,8 +40,8 @@ void hn_move_collapse(HnMove *move, const HnSyscalls *sys, int pidfd, uint64_t b
         .call_ns = sys->now_ns(sys->user_data) - start_ns,
         .err = done < 0 ? errno : 0,
     };
-    /* For a range in which one block failed the kernel tells the failure, and did the others before and after it all the
-     * same; they are asked for again one by one, which costs little where nothing is left to do. */
+    /* For a range in which one block failed the kernel tells the failure, and did the others before and after it
+     * all the same; they are asked for again one by one, which costs little where nothing is left to do. */
     if (done < 0 && n > 1 && ret_collapsed->err != ESRCH && ret_collapsed->err != EPERM) {
         for (uint64_t i = 0; i < n; i++) {
             range = (struct iovec){GSIZE_TO_POINTER(first + i * HN_MOVE_BLOCK_BYTES), HN_MOVE_BLOCK_BYTES};

@@ -50,7 +50,8 @@ static void add_pending(HnMove *move, uint64_t address, uint64_t bytes, uint32_t
 
     move->pending_bytes += bytes * n;
     if (last && last->address + last->bytes * last->n == address && last->bytes == bytes &&
-        last->is_block == is_block && last->needs_all == run.needs_all && last->is_cold == run.is_cold && last->n < G_MAXUINT32 - n)
+        last->is_block == is_block && last->needs_all == run.needs_all && last->is_cold == run.is_cold &&
+        last->n < G_MAXUINT32 - n)
         last->n += n;
     else
         g_array_append_val(move->pending, run);
@@ -78,7 +79,8 @@ uint64_t hn_move_list_pages(HnMove *move, const HnSyscalls *sys, uint64_t start,
 void hn_move_sample(uint64_t block, guint n_samples, void **ret_addresses)
 {
     for (guint i = 0; i < n_samples; i++)
-        ret_addresses[i] = GSIZE_TO_POINTER(block + i * (HN_MOVE_BLOCK_PAGES - 1) / (n_samples - 1) * HN_MOVE_SMALL_BYTES);
+        ret_addresses[i] =
+            GSIZE_TO_POINTER(block + i * (HN_MOVE_BLOCK_PAGES - 1) / (n_samples - 1) * HN_MOVE_SMALL_BYTES);
 }
 
 bool hn_move_is_uniform(const int *status, guint n_samples)

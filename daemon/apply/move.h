@@ -19,9 +19,9 @@
  *   - Busy pages are set aside and tried again at the end, in rounds, each after a wait twice as long and in
  *     batches a quarter as large (in a failed batch pages may not even have been tried); then they are residue.
  *   - A page mapped by other processes answers EACCES to MPOL_MF_MOVE: once more with MPOL_MF_MOVE_ALL.
- *   - Huge pages that the kernel splits on the way (it does when the node has no free huge page at hand) are asked to be
- *     rebuilt when all has moved: every block that was one huge page, or whose 512 pages were all present. None that has
- *     holes: filling them would take memory. (MADV_COLLAPSE of another process: platform-collapse.c.)
+ *   - Huge pages that the kernel splits on the way (it does when the node has no free huge page at hand) are asked
+ *     to be rebuilt when all has moved: every block that was one huge page, or whose 512 pages were all present.
+ *     None that has holes: filling them would take memory. (MADV_COLLAPSE of another process: platform-collapse.c.)
  *   - If 32 MiB in a row stay busy, nothing of this memory moves (long-term pins): the move ends as IMMOVABLE
  *     instead of trying the rest.
  */
@@ -90,8 +90,8 @@ typedef struct {
     int err;             /* of the block after those; 0: none */
 } HnCollapsed;
 
-/* COLLAPSE: one process_madvise(MADV_COLLAPSE) over blocks in a row, of at most batch_bytes. A block that the kernel refuses
- * is left as it is. */
+/* COLLAPSE: one process_madvise(MADV_COLLAPSE) over blocks in a row, of at most batch_bytes. A block that the
+ * kernel refuses is left as it is. */
 void hn_move_collapse(HnMove *move, const HnSyscalls *sys, int pidfd, uint64_t batch_bytes, HnCollapsed *ret_collapsed);
 /* COLLAPSE: leaves it; `why` (may be NULL) is told in the sentence. */
 void hn_move_skip_collapse(HnMove *move, const char *why);

@@ -18,11 +18,12 @@
 
 enum { PAGES_SMALL, PAGES_HUGE, PAGES_COLLAPSED, N_PAGE_CLASSES };
 
-/* Collapsing a page that is huge already costs a look (2 to 27 us by platform-collapse); a copy of 2 MiB takes longer than this
- * on any machine. */
+/* Collapsing a page that is huge already costs a look (2 to 27 us by platform-collapse); a copy of 2 MiB takes
+ * longer than this on any machine. */
 #define COPY_NS_PER_BLOCK 100000ull
 #define BLOCK_BYTES (2ull << 20)
-/* EINVAL means "not this block" as well as "not with this kernel": so often in a row, with no success ever, it is the kernel. */
+/* EINVAL means "not this block" as well as "not with this kernel": so often in a row, with no success ever, it is
+ * the kernel. */
 #define MAX_COLLAPSE_REFUSALS 4
 
 typedef struct {
@@ -258,7 +259,8 @@ static const char *judge_collapse(HnMovers *movers, const HnCollapsed *collapsed
         why = "process_madvise is not permitted: it takes CAP_SYS_NICE and CAP_SYS_PTRACE";
     else if (collapsed->err == ENOSYS)
         why = "this kernel has no process_madvise";
-    else if (collapsed->err == EINVAL && !movers->has_collapsed && ++movers->n_collapse_refusals >= MAX_COLLAPSE_REFUSALS)
+    else if (collapsed->err == EINVAL && !movers->has_collapsed &&
+             ++movers->n_collapse_refusals >= MAX_COLLAPSE_REFUSALS)
         why = "this kernel does not collapse another process's pages (EINVAL)";
     movers->is_collapse_off |= why != NULL;
     g_mutex_unlock(&movers->lock);
@@ -281,7 +283,8 @@ static void collapse_once(HnMovers *movers, Mover *mover, HnMoveJob *job, const 
         hn_move_skip_collapse(job->move, NULL); /* told when it was found out */
         return;
     }
-    /* No bytes beforehand: nobody knows how many will be copied. What was is paid for afterwards, and a debt waited for. */
+    /* No bytes beforehand: nobody knows how many will be copied. What was is paid for afterwards, and a debt
+     * waited for. */
     if (!check_identity(movers, job) || !check_pressure(movers, job, limits) ||
         !take_tokens(movers, mover, job, limits, false, 0))
         return;
@@ -334,7 +337,8 @@ static bool is_cancelled(HnMoveJob *job)
     return g_atomic_int_get(&job->cancel_reason) != HN_REASON_IN_PROGRESS;
 }
 
-/* The first job that may run or has to end, cold ones last; else NULL and the time of the earliest that may (0: none). */
+/* The first job that may run or has to end, cold ones last; else NULL and the time of the earliest that may, 0
+ * if there is none. */
 static HnMoveJob *choose(const HnMovers *movers, const Mover *mover, uint64_t now, uint64_t *ret_earliest_ns)
 {
     HnMoveJob *cold = NULL;

@@ -13,8 +13,9 @@
  *     since: an overtaken move may have gone on for a while after the snapshot. Anything less is a slice, and a limit.
  *   - Hottest first where the action says so and there is a map: by heat, then by address. Chunks whose probes all
  *     lie on the destination already (or found nothing) come last: they are looked at all the same.
- *   - Where heat is known of some chunks, those without any are cold: they come after all others (but the ones at home), in
- *     the slow lane. A chunk at the edge of what was sampled may be called cold wrongly: it moves all the same, later.
+ *   - Where heat is known of some chunks, those without any are cold: they come after all others (but the ones at
+ *     home), in the slow lane. A chunk at the edge of what was sampled may be called cold wrongly: it moves all
+ *     the same, later.
  *   - A spread action gives each destination an equal share of the bytes; a chunk that lies on one of them stays
  *     while its share is not used up. Without a map the slices are of 32 MiB.
  */

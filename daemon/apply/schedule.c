@@ -146,8 +146,9 @@ static void push_jobs(HnActuator *actuator, HnActDomain *domain, HnWork *work)
     hn_job_watch_start(actuator);
 }
 
-/* May a fence of ours be in the way of memory that shall move? Also the one before the last: a daemon killed between writing
- * down that it opens the fence and doing it leaves it closed. (Opening one that is open costs a look.) */
+/* May a fence of ours be in the way of memory that shall move? Also the one before the last: a daemon killed
+ * between writing down that it opens the fence and doing it leaves it closed. (Opening one that is open costs a
+ * look.) */
 static bool is_fenced_off(HnActuator *actuator, const HnWork *work)
 {
     HnPiece piece;

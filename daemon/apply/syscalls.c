@@ -26,7 +26,8 @@ static long kernel_move_pages(void *user_data, int64_t pid, size_t n_pages, void
     return move_pages((int)pid, n_pages, pages, nodes, ret_status, flags);
 }
 
-static int64_t kernel_process_madvise(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges, int advice)
+static int64_t kernel_process_madvise(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges,
+                                      int advice)
 {
     return syscall(SYS_process_madvise, pidfd, ranges, n_ranges, advice, 0u);
 }

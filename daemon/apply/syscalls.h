@@ -19,8 +19,8 @@ typedef struct {
      * may be unwritten: facts in move.c), or -1: E2BIG EACCES EFAULT EINVAL ENODEV ENOENT ENOMEM EPERM ESRCH. */
     long (*move_pages)(void *user_data, int64_t pid, size_t n_pages, void **pages, const int *nodes,
                        int *ret_status, int flags);
-    /* process_madvise(2), of one advice, flags 0. Returns the bytes advised, or -1: EBADF EFAULT EINVAL EPERM ESRCH, and what
-     * the advice may fail with (MADV_COLLAPSE: EAGAIN EBUSY EINVAL ENOMEM). */
+    /* process_madvise(2), of one advice, flags 0. Returns the bytes advised, or -1: EBADF EFAULT EINVAL EPERM
+     * ESRCH, and what the advice may fail with (MADV_COLLAPSE: EAGAIN EBUSY EINVAL ENOMEM). */
     int64_t (*process_madvise)(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges, int advice);
     /* sched_{set,get}affinity(2). EFAULT EINVAL EPERM ESRCH. */
     int (*sched_setaffinity)(void *user_data, int32_t tid, const HnCpuset *cpus);
@@ -32,7 +32,8 @@ typedef struct {
     void (*close)(void *user_data, int fd);
     /* CLOCK_MONOTONIC. */
     uint64_t (*now_ns)(void *user_data);
-    /* Waits on cond, at most wait_ns (UINT64_MAX: until it is woken); may return earlier. A test's clock may leap instead. */
+    /* Waits on cond, at most wait_ns (UINT64_MAX: until it is woken); may return earlier. A test's clock may leap
+     * instead. */
     void (*wait)(void *user_data, GCond *cond, GMutex *lock, uint64_t wait_ns);
 } HnSyscalls;
 

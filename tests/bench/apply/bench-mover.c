@@ -10,7 +10,8 @@
  *
  * usage: bench-mover [--mib N] [--rounds N] [--batch-mib N] [--rate-mib N] [--touch]  (two nodes with memory, root)
  *   --touch     the child writes to all of it meanwhile
- *   --rate-mib  instead: moves to and fro for 10 s at so many MiB/s, and tells the rate that came of it and the calls' times
+ *   --rate-mib  instead: moves to and fro for 10 s at so many MiB/s, and tells the rate that came of it and
+ *               the calls' times
  */
 #include "apply/mover.h"
 #include "observe/process.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the movers assume of process_madvise(MADV_COLLAPSE) on another process's memory: small pages, all present, become
- * huge ones; huge ones stay so, and asking costs little; where the kernel does not do it, it says EINVAL (or EPERM, ENOSYS)
- * and changes nothing.
+ * What the movers assume of process_madvise(MADV_COLLAPSE) on another process's memory: small pages, all present,
+ * become huge ones; huge ones stay so, and asking costs little; where the kernel does not do it, it says EINVAL
+ * (or EPERM, ENOSYS) and changes nothing.
  */
 #include "apply/syscalls.h"
 

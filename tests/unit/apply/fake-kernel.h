@@ -16,7 +16,15 @@
 #define FAKE_PAGE 4096ull
 #define FAKE_BLOCK (2ull << 20)
 
-typedef enum { FAKE_MOVE, FAKE_QUERY, FAKE_SETAFFINITY, FAKE_GETAFFINITY, FAKE_PIDFD_OPEN, FAKE_COLLAPSE, FAKE_N_CALLS } FakeCall;
+typedef enum {
+    FAKE_MOVE,
+    FAKE_QUERY,
+    FAKE_SETAFFINITY,
+    FAKE_GETAFFINITY,
+    FAKE_PIDFD_OPEN,
+    FAKE_COLLAPSE,
+    FAKE_N_CALLS,
+} FakeCall;
 
 typedef struct FakeKernel FakeKernel;
 

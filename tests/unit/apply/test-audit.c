@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Predicted against measured, with everything at work but libvirt and the kernel: the planner moves a guest away from a loaded
- * node, the actuator pins it and moves its memory, and there something that nobody can see starves it. The audit has to notice,
- * take it back the same way, mark the node, and count both moves. Time is made up.
+ * Predicted against measured, with everything at work but libvirt and the kernel: the planner moves a guest away
+ * from a loaded node, the actuator pins it and moves its memory, and there something that nobody can see starves
+ * it. The audit has to notice, take it back the same way, mark the node, and count both moves. Time is made up.
  */
 #include "../placement/world.h"
 #include "apply/actuator.h"

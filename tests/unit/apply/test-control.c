@@ -151,7 +151,8 @@ static void test_admin_overrides(void)
     world_free(world);
 }
 
-/* What he sets allows the wanted CPUs and more, or he unpins it: his, but no reason to leave the others where they are. */
+/* What he sets allows the wanted CPUs and more, or he unpins it: his, but no reason to leave the others where they
+ * are. */
 static void test_admin_widens(void)
 {
     World *world = world_new();

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Killed at any instant: what a guest goes through (pins, memory, a fence, a second home, the release) is recorded before
- * and after every single change to it: each back-end call, affinity, move and, between them, each write of the journal,
- * whole and torn. From every such state a new daemon starts twice: once to put everything back, once to go on first.
+ * Killed at any instant: what a guest goes through (pins, memory, a fence, a second home, the release) is recorded
+ * before and after every single change to it: each back-end call, affinity, move and, between them, each write of
+ * the journal, whole and torn. From every such state a new daemon starts twice: once to put everything back, once
+ * to go on first.
  *
  * Stronger than kills at random: no instant between two changes is left out, and it is counted what each fell into.
  */
@@ -141,7 +142,8 @@ static void record_course(Record *record)
     hn_actuator_free(actuator);
 }
 
-/* The world as it was at an instant. torn: the journal's next text, cut off, as an interrupted write leaves it beside. */
+/* The world as it was at an instant. torn: the journal's next text, cut off, as an interrupted write leaves it
+ * beside. */
 static void go_back(World *world, const Instant *instant, const char *torn)
 {
     g_autofree char *path = journal_path(world);

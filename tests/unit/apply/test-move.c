@@ -148,7 +148,8 @@ static void test_second_pass(void)
 }
 
 /* A small-page region that holds huge pages: the spurious EBUSY is seen through. */
-/* Huge pages come apart on the way, and are whole in the end; a block with a hole was none, and gets no memory for it. */
+/* Huge pages come apart on the way, and are whole in the end; a block with a hole was none, and gets no memory for
+ * it. */
 static void test_collapse(void)
 {
     FakeKernel *kernel = fake_kernel_new(PID, 8 * 512, 64 * MIB);
@@ -159,7 +160,8 @@ static void test_collapse(void)
     fake_kernel_split_moves(kernel);
     run(kernel, new_move(8 * 512, true, false, UINT64_MAX, 16 * MIB), &ran);
     assert_ran(&ran, HN_REASON_DONE, (8 * 512 - 1) * FAKE_PAGE, 0);
-    /* The seventh was in small pages, all of them there: listed by its samples' answers, it moved as such and is whole now. */
+    /* The seventh was in small pages, all of them there: listed by its samples' answers, it moved as such and is
+     * whole now. */
     g_assert_cmpuint(fake_kernel_count_huge(kernel), >=, 6 * 512);
     g_assert_cmpuint(fake_kernel_count_huge(kernel), <=, 7 * 512);
     g_assert_cmpuint(fake_kernel_count(kernel, 1), ==, 8 * 512 - 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two guests on each other's full node change places: planned by placement/, carried out by the movers, on a host of two
- * nodes with made-up time whose room is told truly. What is watched: that both arrive, that no call ever finds no memory,
- * how many plans it takes, and that nothing is begun where nothing can move.
+ * Two guests on each other's full node change places: planned by placement/, carried out by the movers, on a host
+ * of two nodes with made-up time whose room is told truly. What is watched: that both arrive, that no call ever
+ * finds no memory, how many plans it takes, and that nothing is begun where nothing can move.
  */
 #include "apply/actuator.h"
 #include "backend/backend-fake.h"
@@ -58,7 +58,8 @@ static void observe(Scene *scene)
     }
 }
 
-/* Each guest's memory fills one node, and its vCPUs belong to the other: pinned there by the admin, or wished there by nodeset. */
+/* Each guest's memory fills one node, and its vCPUs belong to the other: pinned there by the admin, or wished
+ * there by nodeset. */
 static Scene *scene_new(uint64_t room_bytes, bool is_pinned)
 {
     static const VirtualCosts costs = {.fixed_ns = 50000, .ns_per_mib = 310000};

@@ -135,7 +135,8 @@ static long virtual_move_pages(void *user_data, int64_t pid, size_t n, void **pa
     return result;
 }
 
-static int64_t virtual_process_madvise(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges, int advice)
+static int64_t virtual_process_madvise(void *user_data, int pidfd, const struct iovec *ranges, size_t n_ranges,
+                                       int advice)
 {
     return (int64_t)ranges[0].iov_len; /* nothing is ever split here */
 }

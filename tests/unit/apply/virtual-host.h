@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A host of two nodes on which time is made up: each call costs what the test says, waiting makes the clock leap, and
- * nothing depends on this machine's speed. The movers' threads run as they are; with one of them at work, a test's course
- * is the same each time. (fake-kernel.c is the richer kernel, in real time and with one process.)
+ * nothing depends on this machine's speed. The movers' threads run as they are; with one of them at work, a test's
+ * course is the same each time. (fake-kernel.c is the richer kernel, in real time and with one process.)
  *
  * May be used from any thread.
  */
