@@ -18,7 +18,7 @@ import scene  # noqa: E402
 
 TOPOLOGY = "n2c4"
 NEEDS_BUILD = True
-TIMEOUT_S = 420
+TIMEOUT_S = 600  # most of it is waiting on a slow machine
 CONF = "/etc/homenode/homenode.conf"
 HOST_JOURNAL = "/run/homenode/journal/host"
 ELF = "/usr/share/homenode/homenode-guest.elf /usr/local/share/homenode/homenode-guest.elf"

@@ -218,6 +218,34 @@ static void test_probe_age(Fixture *fixture, gconstpointer data)
     fake_qemu_free(qemu);
 }
 
+/* What is wished of one domain outweighs what is said for all; others' wishes do not touch it. */
+static void test_wishes(Fixture *fixture, gconstpointer data)
+{
+    FakeQemu *qemu = fake_qemu_start(program, "wishes", 1, "64", "small");
+    HnObserveWish wishes[] = {{.uuid = "00000000-0000-0000-0000-000000000000"},
+                              {.probe_max_age_ns = UINT64_MAX},
+                              {.uuid = "ffffffff-ffff-ffff-ffff-ffffffffffff"}};
+
+    g_strlcpy(wishes[1].uuid, qemu->info.uuid, sizeof wishes[1].uuid);
+    g_ptr_array_add(fixture->infos, &qemu->info);
+    fixture->options.n_probes = 100;
+    fixture->options.probe_max_age_ns = 0;
+    hn_snapshot_free(observe(fixture));
+    g_assert_cmpuint(fixture->kernel.n_asked, ==, 100);
+    fixture->options.wishes = wishes;
+    fixture->options.n_wishes = G_N_ELEMENTS(wishes);
+    hn_snapshot_free(observe(fixture)); /* it has probes, and wants no others */
+    g_assert_cmpuint(fixture->kernel.n_asked, ==, 100);
+    wishes[1].probe_max_age_ns = 0;
+    hn_snapshot_free(observe(fixture));
+    g_assert_cmpuint(fixture->kernel.n_asked, ==, 200);
+    fixture->options.n_wishes = 1; /* somebody else's only */
+    fixture->options.probe_max_age_ns = UINT64_MAX;
+    hn_snapshot_free(observe(fixture));
+    g_assert_cmpuint(fixture->kernel.n_asked, ==, 200);
+    fake_qemu_free(qemu);
+}
+
 static void test_hotplug(Fixture *fixture, gconstpointer data)
 {
     FakeQemu *qemu = fake_qemu_start(program, "hotplug", 2, "4", "small");
@@ -596,6 +624,7 @@ int main(int argc, char **argv)
     ADD("live", test_live);
     ADD("absent", test_absent);
     ADD("probe-age", test_probe_age);
+    ADD("wishes", test_wishes);
     ADD("hotplug", test_hotplug);
     ADD("mapping-comes", test_mapping_comes);
     ADD("vanishing", test_vanishing);
