@@ -217,7 +217,7 @@ void hn_metrics_http_free(HnMetricsHttp *http)
 HnMetricsHttp *hn_metrics_http_new(int fd, HnMetricsTextFunc func, void *user_data, GError **error)
 {
     close(fd);
-    g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+    g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_FAILED,
                         "this homenoded was built without libmicrohttpd");
     return NULL;
 }

@@ -40,7 +40,7 @@ bool hn_metrics_address_check(const char *text, bool is_remote_allowed, GError *
 int hn_metrics_listen(const char *address, GError **error);
 
 /* Serves a listening stream socket, IPv4 or IPv6; the default main context must run. fd is taken, also on error.
- * Error G_IO_ERROR_NOT_SUPPORTED if the program was built without libmicrohttpd. */
+ * Error G_IO_ERROR_FAILED: no such socket, or the program was built without libmicrohttpd. */
 HnMetricsHttp *hn_metrics_http_new(int fd, HnMetricsTextFunc func, void *user_data, GError **error);
 /* NULL is allowed. Ends all connections. */
 void hn_metrics_http_free(HnMetricsHttp *http);
