@@ -259,26 +259,24 @@ static int compare_heavier(const void *a, const void *b, void *data)
     return left < right ? -1 : 1;
 }
 
-bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits)
+bool hn_search_exact_of(HnAssignment *assignment, const HnAssignment *before, const uint32_t *items,
+                        uint32_t n_items, uint64_t *visits_left)
 {
     const HnModel *m = assignment->model;
-    g_autoptr(HnAssignment) before = hn_assignment_new(m);
-    g_autoptr(HnAssignment) branch = hn_assignment_copy(before);
+    g_autoptr(HnAssignment) branch = hn_assignment_copy(assignment);
     Tree tree = {.model = m,
                  .before = before,
                  .a = branch,
                  .best = assignment,
-                 .visits_left = max_visits,
+                 .visits_left = *visits_left,
                  .is_uniform = true};
 
-    for (uint32_t i = 0; i < m->n_items; i++) {
+    if (n_items > MAX_EXACT_ITEMS)
+        return false;
+    for (uint32_t i = 0; i < m->n_items; i++)
         tree.is_uniform &= m->items[i].weighted_mcpu == m->items[i].demand_mcpu;
-        if (m->items[i].is_fixed || !m->items[i].allowed)
-            continue;
-        if (tree.n_items == MAX_EXACT_ITEMS)
-            return false;
-        tree.items[tree.n_items++] = i;
-    }
+    memcpy(tree.items, items, sizeof(uint32_t) * n_items);
+    tree.n_items = n_items;
     g_qsort_with_data(tree.items, (gint)tree.n_items, sizeof(uint32_t), compare_heavier,
                       (gpointer)m);
     tree.best_cost = hn_assignment_total(assignment);
@@ -292,5 +290,22 @@ bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits)
     find_prices(&tree);
     tree.cost = hn_assignment_total(branch);
     visit(&tree, 0);
+    *visits_left = tree.visits_left;
     return tree.visits_left > 0;
+}
+
+bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits)
+{
+    const HnModel *m = assignment->model;
+    g_autoptr(HnAssignment) before = hn_assignment_new(m);
+    uint32_t items[MAX_EXACT_ITEMS], n_items = 0;
+
+    for (uint32_t i = 0; i < m->n_items; i++) {
+        if (m->items[i].is_fixed || !m->items[i].allowed)
+            continue;
+        if (n_items == MAX_EXACT_ITEMS)
+            return false;
+        items[n_items++] = i;
+    }
+    return hn_search_exact_of(assignment, before, items, n_items, &max_visits);
 }

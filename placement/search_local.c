@@ -16,6 +16,10 @@
 
 #define MAX_PASSES 12
 #define MANY_STARTS_ITEMS 128
+/* Up to that many items parts of the problem are solved exactly after the steps, with so many visits
+ * in all: some tenths of a millisecond. */
+#define PARTS_ITEMS 64
+#define MAX_VISITS_PARTS 6000
 /* The exact search ends by itself within this where V log2 N <= 20 (tests/bench/placement); the
  * limit is there so that a host nobody thought of cannot stop the daemon. */
 #define MAX_VISITS_SMALL (UINT64_C(1) << 21)
@@ -162,7 +166,7 @@ static void movable_free(HnMovable *movable)
     g_free(movable);
 }
 
-void hn_search_local(HnAssignment *a)
+static void search_local(HnAssignment *a, bool has_parts)
 {
     static const Start starts[] = {{false, false}, {false, true}, {true, true}, {true, false}};
     HnMovable *movable = movable_new(a->model);
@@ -189,14 +193,27 @@ void hn_search_local(HnAssignment *a)
         improve(a, before, movable);
     if (has_other && hn_assignment_total(anew) < hn_assignment_total(a))
         hn_assignment_set(a, anew);
+    uint64_t visits_left = MAX_VISITS_PARTS;
+    for (uint32_t pass = 0, n_idle = 0;
+         has_parts && movable->count <= PARTS_ITEMS && visits_left > 0 && n_idle < 2; pass++) {
+        n_idle = hn_search_parts(a, before, movable, pass, &visits_left) ? 0 : n_idle + 1;
+        if (n_idle == 0)
+            improve(a, before, movable);
+    }
     movable_free(movable);
+}
+
+void hn_search_local(HnAssignment *a)
+{
+    search_local(a, true);
 }
 
 void hn_search(HnAssignment *a)
 {
     uint32_t n_movable = 0;
 
-    hn_search_local(a);
+    /* Parts need not be solved where the whole will be. */
+    search_local(a, !hn_search_is_small(a->model));
     for (uint32_t i = 0; i < a->model->n_items; i++)
         n_movable += !a->model->items[i].is_fixed && a->model->items[i].allowed;
     if (hn_search_is_small(a->model))

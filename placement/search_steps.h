@@ -18,6 +18,10 @@ bool hn_search_swap(HnAssignment *assignment, const HnAssignment *before, const 
 /* One pass of chains: an item enters a node, another leaves it for a third place. */
 bool hn_search_chain(HnAssignment *assignment, const HnAssignment *before,
                      const HnMovable *movable);
+/* One pass of small problems solved exactly: what lies on two nodes, placed anew wherever it likes;
+ * uses up visits_left. */
+bool hn_search_parts(HnAssignment *assignment, const HnAssignment *before,
+                     const HnMovable *movable, uint32_t pass, uint64_t *visits_left);
 /* Exchanges two items if that helps. */
 bool hn_search_try_swap(HnAssignment *assignment, const HnAssignment *before, uint32_t u,
                         uint32_t v);
