@@ -96,7 +96,7 @@ def test_balancing_is_on_only_while_in_doubt(lab):
 
 def hint_faults(guest, lab):
     """Of the whole guest, by the kernel's count for its control group."""
-    text = lab.sh(f"cat {guest.cgroup()}/memory.stat")
+    text = lab.read(f"{guest.cgroup()}/memory.stat")
     return int(re.search(r"^numa_hint_faults (\d+)$", text, re.M)[1])
 
 
