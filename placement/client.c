@@ -335,7 +335,8 @@ static void read_pins(const HnHost *host, const HnDomain *domain, HnClient *clie
         if (!hn_cpuset_has(&client->vcpus, vcpu->id))
             continue;
         client->n_vcpus++;
-        int32_t node = is_confined ? hn_split_confining_node(host, &vcpu->affinity, home) : HN_NODE_NONE;
+        int32_t node =
+            is_confined ? hn_split_confining_node(host, &vcpu->affinity, home) : HN_NODE_NONE;
         is_confined = is_confined && node != HN_NODE_NONE && (is_first || node == home);
         home = node;
         is_first = false;
@@ -457,15 +458,15 @@ static void fill_client(HnSplit *split, uint32_t index, const HnHost *host,
 }
 
 /* Does it want more CPU than any node it may live on has, a sibling counting what it yields? Only
- * what was measured and held counts: a guess would cut every guest that starts. What is cut stays so
- * until it wants a quarter less, and while a re-home is under way or fresh. */
+ * what was measured and held counts: a guess would cut every guest that starts. What is cut stays
+ * so until it wants a quarter less, and while a re-home is under way or fresh. */
 static bool exceeds_cores(const HnHost *host, const HnPastDomain *record, const HnPolicy *policy,
                           HnNodemask allowed, uint64_t now_ns)
 {
     bool is_cut = record->n_clients > 1 && record->n_nodes == host->n_nodes;
-    bool is_fresh = is_cut && (record->asked_ns || (record->last_rehome_ns &&
-                                                    now_ns - record->last_rehome_ns <
-                                                        policy->cooldown_ns));
+    bool is_fresh =
+        is_cut && (record->asked_ns || (record->last_rehome_ns &&
+                                        now_ns - record->last_rehome_ns < policy->cooldown_ns));
     uint64_t demand_mcpu = 0, most_mcpu = 0;
 
     for (uint32_t c = 0; c < record->n_clients; c++)
@@ -510,8 +511,8 @@ static bool split_by_cores(HnSplit *split, const HnHost *host, const HnPolicy *p
     if (!hn_wide_split(split, host, policy, allowed, planned_bytes, true))
         is_apart = false;
     for (uint32_t c = 0; c < split->n_clients; c++)
-        is_apart &= !split->is_split_by_touch ||
-                    split->clients[c].private_permille >= PRIVATE_PERMILLE;
+        is_apart &=
+            !split->is_split_by_touch || split->clients[c].private_permille >= PRIVATE_PERMILLE;
     if (!is_apart)
         forget_parts(split, host->n_nodes);
     return is_apart;
@@ -541,9 +542,9 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
     split->is_wide =
         !fits_one_node(host, domain, policy, allowed, planned, split->huge_page_bytes) &&
         domain->n_vcpus > 1;
-    split->exceeds_cores =
-        !split->is_wide && !is_sent && domain->n_vcpus > 1 && (allowed & (allowed - 1)) != 0 &&
-        exceeds_cores(host, record, policy, allowed, now_ns);
+    split->exceeds_cores = !split->is_wide && !is_sent && domain->n_vcpus > 1 &&
+                           (allowed & (allowed - 1)) != 0 &&
+                           exceeds_cores(host, record, policy, allowed, now_ns);
     split->is_split_by_cores =
         split->exceeds_cores && split_by_cores(split, host, policy, allowed, planned);
     if (split->is_split_by_cores)

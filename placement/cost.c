@@ -128,12 +128,6 @@ static inline int64_t node_cost(const HnAssignment *a, uint32_t n, int64_t load,
     return cost;
 }
 
-/* What an item in a state puts on node n. */
-static inline int64_t share_of(const HnModel *model, uint32_t item, uint32_t n)
-{
-    return model->share[(size_t)item * model->n_nodes + n];
-}
-
 static void add_load(HnAssignment *a, uint32_t item, uint32_t n, int64_t permille, int sign)
 {
     const HnItem *it = &a->model->items[item];
@@ -153,7 +147,7 @@ static void add_load(HnAssignment *a, uint32_t item, uint32_t n, int64_t permill
     a->draw_mib[n] += sign * (it->draw_mib * permille / 1000);
 }
 
-static void count_groups(HnAssignment *a, uint32_t item, uint32_t state, int sign)
+void hn_assignment_count_groups(HnAssignment *a, uint32_t item, uint32_t state, int sign)
 {
     const HnModel *m = a->model;
     const HnItem *it = &m->items[item];
@@ -178,15 +172,15 @@ static void count_in(HnAssignment *a, uint32_t item, uint32_t state, int sign)
         return;
     for (uint32_t n = 0; n < m->n_nodes && is_staying; n++) {
         a->used_bytes[it->kind][n] += sign * m->stay_bytes[(size_t)item * m->n_nodes + n];
-        if (it->is_floating && share_of(m, item, n) > 0)
-            add_load(a, item, n, share_of(m, item, n), sign);
+        if (it->is_floating && hn_model_share(m, item, n) > 0)
+            add_load(a, item, n, hn_model_share(m, item, n), sign);
     }
     if (!is_staying)
         a->used_bytes[it->kind][state] += sign * it->need_bytes;
     uint32_t position = hn_model_position(m, item, state);
     if (!is_staying || !it->is_floating)
         add_load(a, item, position, 1000, sign);
-    count_groups(a, item, state, sign);
+    hn_assignment_count_groups(a, item, state, sign);
 }
 
 static void refresh_node(HnAssignment *a, uint32_t n)
@@ -316,12 +310,6 @@ static int64_t others_there(const HnAssignment *a, uint32_t group, uint32_t item
     return (int64_t)a->group_count[(size_t)group * m->n_nodes + position] - is_counted;
 }
 
-/* Has it company whose places matter to it? */
-static inline bool has_company(const HnItem *it)
-{
-    return it->group >= 0 || it->anti >= 0 || it->kin_count > 1;
-}
-
 /* Pairs of the item with members of its groups if it were in `state`. */
 static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state)
 {
@@ -329,7 +317,7 @@ static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state
     const HnItem *it = &m->items[item];
     int64_t cost = 0;
 
-    if (!has_company(it))
+    if (!hn_item_has_company(it))
         return 0;
     /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences.
      */
@@ -353,7 +341,7 @@ int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
     int64_t delta = -hn_model_unary(m, item, state) - company_cost(a, item, state);
     if (state == m->n_nodes && it->is_floating) {
         for (uint32_t n = 0; n < m->n_nodes; n++) {
-            int64_t s = share_of(m, item, n);
+            int64_t s = hn_model_share(m, item, n);
             if (s > 0)
                 delta += node_cost(a, n, a->load_mcpu[n] - it->demand_mcpu * s / 1000,
                                    a->weighted_mcpu[n] - it->weighted_mcpu * s / 1000,
@@ -409,8 +397,8 @@ int64_t hn_assignment_enter_bare(const HnAssignment *a, uint32_t item, uint32_t 
     if (state < m->n_nodes || !m->items[item].is_floating)
         return delta + added_whole(a, item, hn_model_position(m, item, state));
     for (uint32_t n = 0; n < m->n_nodes; n++)
-        if (share_of(m, item, n) > 0)
-            delta += added_share(a, item, n, share_of(m, item, n));
+        if (hn_model_share(m, item, n) > 0)
+            delta += added_share(a, item, n, hn_model_share(m, item, n));
     return delta;
 }
 
@@ -425,9 +413,8 @@ int64_t hn_assignment_enter_bare_least(const HnAssignment *a, uint32_t item)
         if (unary[n] < least)
             least = MIN(least, unary[n] + added_whole(a, item, n));
     }
-    return unary[m->n_nodes] < least
-               ? MIN(least, hn_assignment_enter_bare(a, item, m->n_nodes))
-               : least;
+    return unary[m->n_nodes] < least ? MIN(least, hn_assignment_enter_bare(a, item, m->n_nodes))
+                                     : least;
 }
 
 int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state)
@@ -440,7 +427,7 @@ int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state
     int64_t present = 0; /* permille of the item's own load that is on the node now */
 
     if (a->state[item] == m->n_nodes && it->is_floating)
-        present = share_of(m, item, state);
+        present = hn_model_share(m, item, state);
     else if (own == state)
         present = 1000;
     if (present == 0)
@@ -463,7 +450,7 @@ int64_t hn_assignment_enter_best(const HnAssignment *a, uint32_t item, HnNodemas
     const int64_t *unary = &m->unary[(size_t)item * (m->n_nodes + 1)];
     uint32_t now = a->state[item];
     /* Where nothing of it is now, and no company's place matters, it is two terms. */
-    bool is_plain = !has_company(it) && (now != m->n_nodes || !it->is_floating);
+    bool is_plain = !hn_item_has_company(it) && (now != m->n_nodes || !it->is_floating);
     uint32_t own = now == hn_model_out(m) ? UINT32_MAX : hn_model_position(m, item, now);
 
     for (; nodes; nodes &= nodes - 1) {
@@ -508,128 +495,6 @@ int64_t hn_assignment_move(HnAssignment *a, uint32_t item, uint32_t state)
     }
     delta += refresh_delta(a, from);
     return from == to ? delta : delta + refresh_delta(a, to);
-}
-
-/* Nodes whose figures the item touches by being put into `state`. */
-static void saved_range(const HnModel *m, uint32_t item, uint32_t state, uint32_t *ret_first,
-                        uint32_t *ret_end)
-{
-    bool is_everywhere = state == m->n_nodes; /* also its memory, where it does not float */
-
-    *ret_first = is_everywhere ? 0 : state;
-    *ret_end = is_everywhere ? m->n_nodes : state + 1;
-}
-
-int64_t hn_assignment_put(HnAssignment *a, uint32_t item, uint32_t state, HnSaved *ret_saved)
-{
-    const HnModel *m = a->model;
-    uint8_t kind = m->items[item].kind;
-    uint32_t first, end;
-
-    saved_range(m, item, state, &first, &end);
-    for (uint32_t n = first; n < end; n++) {
-        ret_saved->load_mcpu[n] = a->load_mcpu[n];
-        ret_saved->weighted_mcpu[n] = a->weighted_mcpu[n];
-        ret_saved->bound_mcpu[n] = a->bound_mcpu[n];
-        ret_saved->draw_mib[n] = a->draw_mib[n];
-        ret_saved->node_cost[n] = a->node_cost[n];
-        ret_saved->used_bytes[n] = a->used_bytes[kind][n];
-    }
-    return hn_assignment_move(a, item, state);
-}
-
-void hn_assignment_take_back(HnAssignment *a, uint32_t item, const HnSaved *saved)
-{
-    const HnModel *m = a->model;
-    uint8_t kind = m->items[item].kind;
-    uint32_t first, end;
-
-    saved_range(m, item, a->state[item], &first, &end);
-    for (uint32_t n = first; n < end; n++) {
-        a->load_mcpu[n] = saved->load_mcpu[n];
-        a->weighted_mcpu[n] = saved->weighted_mcpu[n];
-        a->bound_mcpu[n] = saved->bound_mcpu[n];
-        a->draw_mib[n] = saved->draw_mib[n];
-        a->node_cost[n] = saved->node_cost[n];
-        a->used_bytes[kind][n] = saved->used_bytes[n];
-    }
-    count_groups(a, item, a->state[item], -1);
-    a->state[item] = (uint8_t)hn_model_out(m);
-}
-
-/* Permille of the item's load on node n in a state. */
-static int64_t permille_on(const HnModel *m, uint32_t item, uint32_t state, uint32_t n)
-{
-    if (state == hn_model_out(m))
-        return 0;
-    if (state == m->n_nodes && m->items[item].is_floating)
-        return share_of(m, item, n);
-    return hn_model_position(m, item, state) == n ? 1000 : 0;
-}
-
-int64_t hn_assignment_price(const HnAssignment *a, uint32_t item, uint32_t state)
-{
-    const HnModel *m = a->model;
-    const HnItem *it = &m->items[item];
-    uint32_t old = a->state[item];
-    int64_t delta = hn_model_unary(m, item, state) - hn_model_unary(m, item, old);
-
-    for (uint32_t n = 0; n < m->n_nodes; n++) {
-        int64_t gone = permille_on(m, item, old, n), come = permille_on(m, item, state, n);
-        if (gone == come)
-            continue;
-        delta += node_cost(
-                     a, n,
-                     a->load_mcpu[n] - it->demand_mcpu * gone / 1000 + it->demand_mcpu * come / 1000,
-                     a->weighted_mcpu[n] - it->weighted_mcpu * gone / 1000 +
-                         it->weighted_mcpu * come / 1000,
-                     a->bound_mcpu[n] - it->bound_mcpu * gone / 1000 + it->bound_mcpu * come / 1000,
-                     a->draw_mib[n] - it->draw_mib * gone / 1000 + it->draw_mib * come / 1000) -
-                 a->node_cost[n];
-    }
-    return delta;
-}
-
-bool hn_assignment_has_company(const HnAssignment *a, uint32_t item)
-{
-    return has_company(&a->model->items[item]);
-}
-
-/* Bytes of the item on node n in a state. */
-static int64_t bytes_on(const HnModel *m, uint32_t item, uint32_t state, uint32_t n)
-{
-    if (state == m->n_nodes)
-        return m->stay_bytes[(size_t)item * m->n_nodes + n];
-    return state == n ? m->items[item].need_bytes : 0;
-}
-
-bool hn_assignment_would_have_room(const HnAssignment *a, const HnAssignment *before, uint32_t item,
-                                   uint32_t state)
-{
-    const HnModel *m = a->model;
-    const HnItem *it = &m->items[item];
-    const int64_t *stay = &m->stay_bytes[(size_t)item * m->n_nodes];
-    uint32_t now = a->state[item];
-
-    for (uint32_t n = 0; n < m->n_nodes; n++) {
-        int64_t bytes = bytes_on(m, item, state, n);
-        if (state < m->n_nodes ? n != state : bytes <= 0)
-            continue;
-        int64_t used = a->used_bytes[it->kind][n] - bytes_on(m, item, now, n) + bytes;
-        if (used <= m->nodes[n].capacity_bytes[it->kind])
-            continue;
-        /* Beyond the reserve already; it adds nothing to that if all it needs is there. */
-        bool is_no_worse = used <= before->used_bytes[it->kind][n] &&
-                           (state == m->n_nodes || it->need_bytes <= stay[n]);
-        if (!is_no_worse)
-            return false;
-    }
-    return true;
-}
-
-bool hn_assignment_has_room(const HnAssignment *a, const HnAssignment *before, uint32_t item)
-{
-    return hn_assignment_would_have_room(a, before, item, a->state[item]);
 }
 
 static int64_t clamp_cost(__int128 value)
@@ -705,8 +570,8 @@ static void add_node_share(const HnAssignment *a, uint32_t item, uint32_t n, int
 
     /* The node's cost is at hand; only where it is of two parts must they be told apart. */
     bool is_contention = !node->bandwidth_mib && a->weighted_mcpu[n] == all_w;
-    int64_t contention = is_contention ? a->node_cost[n]
-                                       : hn_cost_contention(node, a->load_mcpu[n], all_w);
+    int64_t contention =
+        is_contention ? a->node_cost[n] : hn_cost_contention(node, a->load_mcpu[n], all_w);
     cost->cpu_ns_per_sec += part_of(contention, own_w, all_w);
     if (node->bandwidth_mib)
         cost->bandwidth_ns_per_sec +=
@@ -722,8 +587,8 @@ void hn_assignment_item_cost(const HnAssignment *a, uint32_t item, HnCost *ret_c
 
     if (state == m->n_nodes && it->is_floating) {
         for (uint32_t n = 0; n < m->n_nodes; n++)
-            if (share_of(m, item, n) > 0)
-                add_node_share(a, item, n, share_of(m, item, n), &cost);
+            if (hn_model_share(m, item, n) > 0)
+                add_node_share(a, item, n, hn_model_share(m, item, n), &cost);
     } else {
         add_node_share(a, item, position, 1000, &cost);
     }

@@ -109,13 +109,13 @@ typedef struct {
 int64_t hn_assignment_put(HnAssignment *assignment, uint32_t item, uint32_t state,
                           HnSaved *ret_saved);
 void hn_assignment_take_back(HnAssignment *assignment, uint32_t item, const HnSaved *saved);
+/* Adds (+1) the item to, or takes it (-1) from, the counts of its groups as in `state`. */
+void hn_assignment_count_groups(HnAssignment *assignment, uint32_t item, uint32_t state, int sign);
 /* What hn_assignment_move() would return and hn_assignment_has_room() say after it, without doing it;
  * for items without company only. */
 int64_t hn_assignment_price(const HnAssignment *assignment, uint32_t item, uint32_t state);
 bool hn_assignment_would_have_room(const HnAssignment *assignment, const HnAssignment *before,
                                    uint32_t item, uint32_t state);
-/* Has the item company whose places matter to its cost? */
-bool hn_assignment_has_company(const HnAssignment *assignment, uint32_t item);
 /* Is there room wherever the item lies, counting as room what was as full in `before`? */
 bool hn_assignment_has_room(const HnAssignment *assignment, const HnAssignment *before,
                             uint32_t item);

@@ -79,8 +79,7 @@ static bool advance(const HnPastThread *old, uint64_t exec_ns, uint64_t run_dela
         ret_thread->has_rate = true;
         return true;
     }
-    int64_t step = ((int64_t)sample_ucpu - (int64_t)old->smoothed_ucpu) *
-                   (int64_t)weight / 65536;
+    int64_t step = ((int64_t)sample_ucpu - (int64_t)old->smoothed_ucpu) * (int64_t)weight / 65536;
     ret_thread->smoothed_ucpu = (uint64_t)((int64_t)old->smoothed_ucpu + step);
     return true;
 }

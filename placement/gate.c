@@ -143,9 +143,8 @@ static bool prune_plain(HnRound *round, HnStanding *s)
 
     if (!hn_assignment_would_have_room(round->target, round->before, item, state))
         return prune_together(round, s);
-    int64_t loss = round->target->state[item] != state
-                       ? hn_assignment_price(round->target, item, state)
-                       : 0;
+    int64_t loss =
+        round->target->state[item] != state ? hn_assignment_price(round->target, item, state) : 0;
     s->gain_ns = loss + paid_for(round, s);
     if (loss >= asked_of(s))
         return false;
@@ -156,7 +155,7 @@ static bool prune_plain(HnRound *round, HnStanding *s)
 
 static bool prune_one(HnRound *round, HnStanding *s)
 {
-    if (s->split->n_clients == 1 && !hn_assignment_has_company(round->target, s->first_item))
+    if (s->split->n_clients == 1 && !hn_item_has_company(&round->model->items[s->first_item]))
         return prune_plain(round, s);
     int64_t loss = put_back(round, round->target, s);
 

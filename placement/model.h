@@ -115,6 +115,18 @@ static inline int64_t hn_model_unary(const HnModel *model, uint32_t item, uint32
     return state > model->n_nodes ? 0 : model->unary[(size_t)item * (model->n_nodes + 1) + state];
 }
 
+/* Permille of the item's load on node n while it stays and floats. */
+static inline int64_t hn_model_share(const HnModel *model, uint32_t item, uint32_t n)
+{
+    return model->share[(size_t)item * model->n_nodes + n];
+}
+
+/* Has it company whose places matter to its cost? */
+static inline bool hn_item_has_company(const HnItem *item)
+{
+    return item->group >= 0 || item->anti >= 0 || item->kin_count > 1;
+}
+
 /* Is an item in that state confined to one node (or out)? */
 static inline bool hn_model_is_homed(const HnModel *model, uint32_t item, uint32_t state)
 {

@@ -111,9 +111,8 @@ HnPastDomain *hn_past_domain(HnPast *past, const HnDomain *domain, uint64_t now_
         record = g_ptr_array_index(past->domains, past->cursor);
     if (!record || strcmp(record->uuid, domain->uuid) != 0) {
         past->cursor = lower_bound(past, domain->uuid);
-        record = past->cursor < past->domains->len
-                     ? g_ptr_array_index(past->domains, past->cursor)
-                     : NULL;
+        record = past->cursor < past->domains->len ? g_ptr_array_index(past->domains, past->cursor)
+                                                   : NULL;
         if (record && strcmp(record->uuid, domain->uuid) != 0)
             record = NULL;
     }

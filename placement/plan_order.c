@@ -362,15 +362,17 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
     *step = l.step;
 }
 
-/* The fence: for domains that are at home and known to be, where the admin of the host asked for it.
+/* The fence: for domains that are at home and known to be, where the admin of the host asked for
+ * it.
  */
 static void add_fences(const HnRound *round, HnPlan *plan, uint32_t step)
 {
     for (uint32_t d = 0; d < round->n_domains && round->policy->fence_when_converged; d++) {
         const HnStanding *s = &round->standings[d];
         const HnVerdict *verdict = g_ptr_array_index(plan->verdicts, d);
-        if (!verdict->doubt.may_fence || s->reason != HN_REASON_CONVERGED || !s->is_managed || s->is_advised ||
-            s->domain->is_fenced || s->domain->is_numatune_admin || s->split->n_clients != 1)
+        if (!verdict->doubt.may_fence || s->reason != HN_REASON_CONVERGED || !s->is_managed ||
+            s->is_advised || s->domain->is_fenced || s->domain->is_numatune_admin ||
+            s->split->n_clients != 1)
             continue;
         const HnClient *client = &s->split->clients[0];
         if (client->home_now == HN_NODE_NONE)

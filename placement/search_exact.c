@@ -41,9 +41,9 @@ typedef struct {
     uint32_t n_items;
     uint32_t items[MAX_EXACT_ITEMS];
     int64_t rest_unary[MAX_EXACT_ITEMS + 1]; /* least unary and company of items k.. together */
-    int64_t item_unary[MAX_EXACT_ITEMS]; /* least unary of each */
-    HnNodemask nodes[MAX_EXACT_ITEMS];   /* homes worth trying for each, besides staying */
-    bool is_uniform; /* weights ordinary everywhere: prices hold */
+    int64_t item_unary[MAX_EXACT_ITEMS];     /* least unary of each */
+    HnNodemask nodes[MAX_EXACT_ITEMS];       /* homes worth trying for each, besides staying */
+    bool is_uniform;                         /* weights ordinary everywhere: prices hold */
     Pricing pricings[N_PRICINGS];
     uint64_t visits_left;
 } Tree;
@@ -187,8 +187,8 @@ static HnNodemask homes_of(const HnModel *m, uint32_t item)
     const HnItem *it = &m->items[item];
     HnNodemask nodes = it->allowed;
 
-    if (!it->is_floating && m->stay_bytes[(size_t)item * m->n_nodes + (uint32_t)it->stay_node] ==
-                                it->need_bytes &&
+    if (!it->is_floating &&
+        m->stay_bytes[(size_t)item * m->n_nodes + (uint32_t)it->stay_node] == it->need_bytes &&
         hn_model_unary(m, item, (uint32_t)it->stay_node) == hn_model_unary(m, item, m->n_nodes))
         nodes &= ~(UINT64_C(1) << it->stay_node);
     return nodes;

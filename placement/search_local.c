@@ -16,8 +16,8 @@
 
 #define MAX_PASSES 12
 #define MANY_STARTS_ITEMS 128
-/* Up to that many items parts of the problem are solved exactly after the steps, with so many visits
- * in all: some tenths of a millisecond. */
+/* Up to that many items parts of the problem are solved exactly after the steps, with so many
+ * visits in all: some tenths of a millisecond. */
 #define PARTS_ITEMS 64
 #define MAX_VISITS_PARTS 6000
 /* The exact search ends by itself within this where V log2 N <= 20 (tests/bench/placement); the
@@ -38,8 +38,7 @@ static bool pass_of_moves(HnAssignment *a, const HnMovable *movable)
         HnNodemask others = m->items[item].allowed;
         if (a->state[item] < m->n_nodes)
             others &= ~(UINT64_C(1) << a->state[item]);
-        hn_assignment_enter_best(a, item, others, -hn_assignment_leave(a, item), true,
-                                 &best_state);
+        hn_assignment_enter_best(a, item, others, -hn_assignment_leave(a, item), true, &best_state);
         if (best_state != m->n_nodes) {
             hn_assignment_move(a, item, best_state);
             has_moved = true;

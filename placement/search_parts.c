@@ -5,10 +5,10 @@
  * every step on the way is worse or finds no room, an exact search of ten items does at once; it is
  * worth most where memory is nearly full.
  *
- * The items are those on two nodes, pair by pair: what is wrong between two nodes is put right there,
- * and any of them may also go to a third. The parts of a wide domain go together, since they have
- * homes all or none. Where there are more than ten, each goes with the others of nearly its demand,
- * and in the next pass with others.
+ * The items are those on two nodes, pair by pair: what is wrong between two nodes is put right
+ * there, and any of them may also go to a third. The parts of a wide domain go together, since they
+ * have homes all or none. Where there are more than ten, each goes with the others of nearly its
+ * demand, and in the next pass with others.
  */
 #include "search.h"
 

@@ -12,7 +12,6 @@
  */
 #include "search_steps.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define ALL_PAIRS_ITEMS 48

@@ -15,9 +15,9 @@
 /* Below this demand a domain's place costs nothing worth naming. */
 #define IDLE_MCPU 20
 #define MAX_DEPARTURES 3
-/* Guests that want more than three times the CPUs of the host are more than it holds well; threefold
- * is the most that hosts are deliberately overcommitted by, and waiting for CPUs is what one then
- * bargained for. */
+/* Guests that want more than three times the CPUs of the host are more than it holds well;
+ * threefold is the most that hosts are deliberately overcommitted by, and waiting for CPUs is what
+ * one then bargained for. */
 #define OVERFULL_CPU_PERMILLE 3000
 
 static void costs_of(const HnRound *round, const HnAssignment *a, const HnStanding *s,
@@ -258,7 +258,7 @@ static HnReason reason_of_rest(const HnRound *round, HnStanding *s, const HnLoca
     if (s->is_forced && s->forced_node != HN_NODE_NONE && is_converged_now)
         return HN_REASON_CONVERGED;
     if (s->split->n_clients > 1)
-        return is_converged_now             ? HN_REASON_CONVERGED
+        return is_converged_now              ? HN_REASON_CONVERGED
                : s->split->is_split_by_cores ? HN_REASON_SMT_CONTENTION
                                              : HN_REASON_NO_SINGLE_NODE_FITS;
     if (s->split->is_wide && !is_converged_now)
@@ -489,11 +489,10 @@ void hn_verdicts(const HnRound *round, HnPlan *plan)
     }
     plan->score_now = score(demand_sum, &plan->cost_now, fair_now * demand_sum);
     plan->score_after = score(demand_sum, &plan->cost_after, fair_after * demand_sum);
-    plan->cpu_load_permille = (uint32_t)MIN(
-        (__int128)measured_load(round) * 1000 / host_after.capacity_mcpu, UINT32_MAX);
-    plan->is_overfull =
-        round->snapshot->host->n_nodes > 1 &&
-        (plan->n_kept_out > 0 || plan->cpu_load_permille > OVERFULL_CPU_PERMILLE);
+    plan->cpu_load_permille =
+        (uint32_t)MIN((__int128)measured_load(round) * 1000 / host_after.capacity_mcpu, UINT32_MAX);
+    plan->is_overfull = round->snapshot->host->n_nodes > 1 &&
+                        (plan->n_kept_out > 0 || plan->cpu_load_permille > OVERFULL_CPU_PERMILLE);
     if (plan->is_overfull)
         name_departures(round, plan);
     plan->summary = hn_sentence_plan(round, plan, n_managed, n_acting);

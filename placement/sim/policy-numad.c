@@ -192,8 +192,9 @@ static void bind_process(HnSimWorld *world, HnSimVm *vm, NumadProcess *process, 
     vm->n_rehomes++;
 }
 
-/* Bound lately, and yet worth another look: it sits on the node with least CPU or least memory free,
- * and on the node with most of both the spreads of free CPU and of free memory would shrink. */
+/* Bound lately, and yet worth another look: it sits on the node with least CPU or least memory
+ * free, and on the node with most of both the spreads of free CPU and of free memory would shrink.
+ */
 static bool is_misplaced(const Numad *numad, const HnSimWorld *world, const HnSimVm *vm,
                          const NumadProcess *process, double mb)
 {

@@ -324,8 +324,8 @@ static void test_immovable(void)
     assert_reason(held, domain, PINNED_BY_ADMIN);
 }
 
-/* T10: the admin pins one vCPU away, just after a re-home. While it has to wait, the pin is what is told; then the
- * others come to it. */
+/* T10: the admin pins one vCPU away, just after a re-home. While it has to wait, the pin is what is
+ * told; then the others come to it. */
 static void test_torn_by_admin(void)
 {
     g_autoptr(Scene) scene = scene_new(world_host(2, 8, 1, 8 * GIB));
@@ -730,7 +730,8 @@ static void test_fence(void)
     }
     home->mem_free_bytes = free_bytes;
     domain->configured_bytes = domain->current_bytes = GIB;
-    /* Not before sampling has ended and it stayed calm for a while (doubt.h): the size is another. */
+    /* Not before sampling has ended and it stayed calm for a while (doubt.h): the size is another.
+     */
     for (uint32_t i = 0; i < 60 && !domain->is_fenced; i++) {
         g_autoptr(HnPlan) plan = scene_plain(scene);
         g_assert_true(i > 15 || plan->actions->len == 0);

@@ -68,7 +68,9 @@ static void test_text(void)
         {DOMAIN "audit 0 0 0 0 0 0 0 0\n", "line 4: too few numbers"},
         {DOMAIN "audit 0 0 0 0 0 0 0 0 0 0\n", "line 4: more numbers"},
         {DOMAIN "residue 1 2 3\n", "line 4: more numbers"},
-        {DOMAIN "doubt 2 3 4 5 6 7 8 9 1 11\nreference 1 2 3 4 5 6 7 8 9 10\naccesses 1 2 3 4\ntrusted 5\n", NULL},
+        {DOMAIN "doubt 2 3 4 5 6 7 8 9 1 11\nreference 1 2 3 4 5 6 7 8 9 10\naccesses 1 2 3 "
+                "4\ntrusted 5\n",
+         NULL},
         {DOMAIN "doubt 7 0 0 0 0 0 0 0 0 0\n", "line 4: no such state"},
         {DOMAIN "reference 0 0 0 1001 0 0 0 0 0 0\n", "line 4: shares are at most"},
         {DOMAIN "accesses 0 0 1001 0\n", "line 4: shares are at most"},
@@ -107,7 +109,8 @@ static void test_text(void)
 /* What an older homenode left is read for what it meant then. */
 static void test_older(void)
 {
-    static const char head[] = "homenode-past 1\nhost 5 1000 2\ndomain " UUID " 10 20 0 1000 1 0 0 0\n";
+    static const char head[] =
+        "homenode-past 1\nhost 5 1000 2\ndomain " UUID " 10 20 0 1000 1 0 0 0\n";
     static const struct {
         const char *audit;
         uint32_t audit_left;
@@ -115,7 +118,8 @@ static void test_older(void)
         HnNodemask marked_worse;
         uint64_t marked_until_ns;
     } cases[] = {
-        {"audit 1 900 100 200 300 1 2 7000\n", 0, false, true, 2, 7000}, /* eight: no HAS_BASELINE */
+        {"audit 1 900 100 200 300 1 2 7000\n", 0, false, true, 2,
+         7000}, /* eight: no HAS_BASELINE */
         {"audit 3 900 100 200 300 1 0 2 7000\n", 3, true, false, 2, 7000},
         {"audit 3 900 100 200 300 0 1 1 7000\n", 3, false, true, 1, 7000},
     };

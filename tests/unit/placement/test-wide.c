@@ -298,9 +298,10 @@ static void test_cut_by_cores(void)
     g_assert_cmpuint(v->n_clients, ==, 2);
     g_assert_cmpint(v->clients[0].home_now, !=, v->clients[1].home_now);
     for (uint32_t i = 0; i < 32; i++)
-        g_assert_cmpint(hn_host_node_of_cpu(world->snapshot->host,
-                                            (uint32_t)hn_cpuset_next(&domain->vcpus[i].affinity, 0)),
-                        ==, v->clients[hn_cpuset_has(&v->clients[1].vcpus, i)].home_now);
+        g_assert_cmpint(
+            hn_host_node_of_cpu(world->snapshot->host,
+                                (uint32_t)hn_cpuset_next(&domain->vcpus[i].affinity, 0)),
+            ==, v->clients[hn_cpuset_has(&v->clients[1].vcpus, i)].home_now);
     /* The evidence goes, the load eases: nothing moves for ten minutes. */
     for (uint32_t i = 0; i < 256; i++)
         domain->regions[0].chunks[i].touch_clients = 0;
