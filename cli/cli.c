@@ -311,8 +311,13 @@ bool hn_cli_try(HnCli *cli, const char *command, json_object *arguments, json_ob
     g_autofree char *path = socket_path(cli);
     g_autoptr(GError) error = NULL;
     json_object *reply = NULL;
-    if (!cli->client)
-        cli->client = hn_qmp_client_new(path, NULL, NULL, NULL);
+    if (!cli->client) {
+        /* A socket that systemd holds takes connections while the daemon starts, or restarts and gives its
+         * guests back first: that is waited for. */
+        HnQmpClientOptions options = hn_qmp_client_options_default;
+        options.greeting_timeout_ms = MAX(options.greeting_timeout_ms, cli->timeout_ms);
+        cli->client = hn_qmp_client_new(path, &options, NULL, NULL);
+    }
     if (!check_connect(cli, path, ret_exit, ret_error)) {
         json_object_put(arguments);
         return false;

@@ -231,8 +231,8 @@ static HnMetricsHttp *serve_metrics(HnManager *manager, const char *address)
     if (fd >= 0)
         http = hn_metrics_http_new(fd, metrics_text, manager, &error);
     if (http)
-        hn_log(LOG_INFO, NULL, "metrics at http://%s/metrics",
-               is_from_supervisor ? "the address of systemd's socket" : address);
+        hn_log(LOG_INFO, NULL, "metrics over HTTP at %s, path /metrics",
+               is_from_supervisor ? "the socket that systemd holds" : address);
     else if (error)
         hn_log(LOG_ERR, HN_MSG_CONFIG, "metrics are not served over HTTP: %s%s", error->message,
                g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED)
