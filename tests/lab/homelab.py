@@ -239,6 +239,7 @@ class Lab:
         self.options = options or emulators.BootOptions()
         self.topology = topologies.read(topology)
         self._topology_name = topology
+        self.build = ""  # the build folder on this machine; scenarios with NEEDS_BUILD have one
 
     def __enter__(self):
         self.up()

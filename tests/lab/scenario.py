@@ -162,6 +162,7 @@ class Runner:
             preloads=self.args.preload + [text.replace("{build}", build) for text in preloads],
             kernel_args=self.args.kernel_arg + list(kernel_args))
         self.lab, self.key = Lab(LAB_NAME, topology, self.args.suite, options), key
+        self.lab.build = build
         took_s = self.lab.up()
         self.boots += 1
         hiccups = len(self.lab.host.status()["hiccups"])

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A KVM guest that libvirt knows nothing of: opted in by a file, moved there and back, given back."""
+"""A KVM guest that libvirt knows nothing of: opted in by a file, moved there and back, given back.
+
+And the one test that every back end must pass, here with libvirt's daemon and real KVM guests of both kinds.
+"""
 
 import json
 import shlex
@@ -151,3 +154,13 @@ def test_beside_libvirt_and_attached(lab):
         test_loop.stop_agent(lab)
         guest.stop()
         lab.run("rm -rf /run/elsewhere")
+
+
+def test_backend_contract(lab):
+    """What tests/integration/backend asks of every back end, asked with real guests."""
+    lab.push(f"{lab.build}/tests/integration/backend/test-backend-contract", "/root/")
+    said = lab.run("G_DEBUG=fatal-warnings /root/test-backend-contract real qemu:///system", timeout_s=360)
+    assert said.status == 0, said
+    done = [line for line in said.out.splitlines() if line.startswith("ok ") and "SKIP" not in line]
+    assert len([line for line in done if "/libvirt-daemon/" in line]) == 9, said
+    assert len([line for line in done if "/qmp-real/" in line]) == 9, said
