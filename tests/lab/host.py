@@ -257,14 +257,15 @@ class Host:
     def _buried(self, what, is_boot=False, is_hang=False):
         """Kills a host that crashed or hung, and returns the exception to raise.
 
-        A hang is the emulator's if the kernel has not said a word about why it ended.
+        A hang is the emulator's if nobody stopped it and the kernel has not said a word about why it ended.
         """
         was_running = self.pid() is not None
         console = self.console()
+        is_silent = False
         if is_hang and was_running:
+            is_silent = self.status()["state"] != "paused" and not re.search(CAUSE_PATTERN, console)
             console = f"{self._processors()}\n{console}"
         self.kill()
-        is_silent = is_hang and was_running and not re.search(CAUSE_PATTERN, console)
         is_hiccup = is_boot or is_silent or re.search(HICCUP_PATTERN, console) is not None
         end = "killed" if was_running else "its emulator has ended"
         return LabDied(f"lab '{self.name}' {what}: {end}"
