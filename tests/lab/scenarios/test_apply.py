@@ -96,10 +96,11 @@ def begin_move(lab, guest, node):
 
 
 @contextlib.contextmanager
-def filled(lab, **leave_mib):
+def filled(lab, with_huge_pages=True, **leave_mib):
     """Takes memory of nodes ('node0=56') until so many MiB above their high watermarks are free; gives it back at the end.
 
-    Reserved huge pages, because they are neither zeroed nor reclaimed; a file for what fragmentation leaves.
+    Reserved huge pages, because they are neither zeroed nor reclaimed; a file for what fragmentation leaves. A guest
+    on huge pages would take those: without them it is all a file.
     """
     script = r"""
         fill() {
@@ -113,6 +114,8 @@ def filled(lab, **leave_mib):
         sync; echo 3 > /proc/sys/vm/drop_caches
         """
     nodes = {name.removeprefix("node"): mib for name, mib in leave_mib.items()}
+    if not with_huge_pages:
+        script = re.sub(r"\n *echo .*nr_hugepages", "", script)
     try:
         lab.sh(script + "".join(f"fill {node} {mib}\n" for node, mib in nodes.items()), timeout_s=180)
         yield
@@ -247,6 +250,29 @@ def test_node_fills_up_in_mid_move(lab):
                            "the reason node-full")
             assert guest.state() == "running"
     assert_quiet_kernel(lab)
+
+
+def test_cpus_go_to_memory_that_cannot_move(lab):
+    """T5's equivalent: huge pages, for which no other node has room. Nothing is tried in vain."""
+    pool = "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages"
+    # libvirtd looks for the mount when it starts.
+    lab.sh(f"echo 40 > {pool}; mkdir -p /dev/hugepages; mountpoint -q /dev/hugepages || "
+           "{ mount -t hugetlbfs hugetlbfs /dev/hugepages && systemctl restart libvirtd; }; virsh -q list", timeout_s=90)
+    try:
+        with filled(lab, with_huge_pages=False, node1=8):
+            guest = settled(lab, define(lab, "g", options=["--backing", "hugetlb"]).start())
+            assert guest.share_on(0) == 1, guest.ram_bytes_per_node()
+            with daemon(lab):
+                lab.wait_until(lambda: all(cpus == cpus_of(lab, 0) for cpus in pins(lab, guest).values()), 60,
+                               "the CPUs to go to the memory")
+                lab.sh("homenode rebalance g --wait", timeout_s=90)
+                assert all(cpus == cpus_of(lab, 0) for cpus in pins(lab, guest).values()), pins(lab, guest)
+                assert "move-memory" not in lab.sh("homenode history g --json")
+                assert guest.share_on(0) == 1, guest.ram_bytes_per_node()
+        assert_quiet_kernel(lab)
+    finally:
+        lab.cleanup()
+        lab.run(f"echo 0 > {pool}")
 
 
 def test_two_swap_places_on_full_nodes(lab):
