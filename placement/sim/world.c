@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The cost model, step by step:
- *   node_share  where the kernel's scheduler runs a vCPU that may run on several nodes: in
- * proportion to the capacity that vCPUs without a choice leave there s_n         = min(1, C_n /
- * demand_n): the CPU a vCPU gets on node n R_v         = sum_n sum_m x_vn y_vm rho(n,m) c_m, c_m =
- * max(1, traffic_m / B_m) (fixed point) speed_v     = sum_n x_vn s_n / ((1 - mu) + mu R_v) plus the
- * bytes a move copies per step and the stall of 4 KiB pages in flight. Constants cite their source
- * where they are defined; docs/simulator.md has the calibration and its error.
+ *   node_share  where the kernel's scheduler runs a vCPU that may run on several nodes: in proportion
+ *               to the capacity that vCPUs without a choice leave there
+ *   s_n         = min(1, C_n / (demand_n + copying_n)): the CPU a vCPU gets on node n
+ *   R_v         = sum_n sum_m x_vn y_vm rho(n,m) c_m, c_m = max(1, traffic_m / B_m) (fixed point)
+ *   speed_v     = sum_n x_vn s_n / ((1 - mu) + mu R_v)
+ * and the stall of 4 KiB pages in flight; what moves cost others is in moves.c. Constants cite their
+ * source where they are defined; docs/simulator.md has the calibration and its error.
  */
 #include "world.h"
 
@@ -61,6 +62,8 @@ HnSimWorld *hn_sim_world_new(const HnSimScenario *scenario)
     world->n_nodes = host->n_nodes;
     world->capacity_cpus = g_new0(double, world->n_nodes);
     world->load_cpus = g_new0(double, world->n_nodes);
+    world->copy_cpus = g_new0(double, world->n_nodes);
+    world->copy_gib_per_s = g_new0(double, world->n_nodes);
     world->random_state = scenario->seed * 2654435761u + 1;
     world->finished_moves = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     for (uint32_t n = 0; n < world->n_nodes; n++) {
@@ -89,6 +92,8 @@ void hn_sim_world_free(HnSimWorld *world)
     g_array_unref(world->finished_moves);
     g_free(world->capacity_cpus);
     g_free(world->load_cpus);
+    g_free(world->copy_cpus);
+    g_free(world->copy_gib_per_s);
     g_free(world);
 }
 
@@ -223,11 +228,6 @@ void hn_sim_place_chunk(HnSimWorld *world, HnSimVm *vm, uint32_t chunk, int32_t 
         return;
     vm->chunk_node[chunk] = (int16_t)node;
     vm->bytes_moved += vm->chunk_bytes;
-}
-
-void hn_sim_queue_move(HnSimVm *vm, const HnSimMove *move)
-{
-    g_array_append_val(vm->moves, *move);
 }
 
 /* The node a newly touched chunk lands on. */
@@ -378,7 +378,7 @@ static void compute_speeds(HnSimWorld *world, const double *cpu_share)
     int rounds = world->scenario->node_gib_per_s > 0 ? 12 : 1;
     for (int round = 0; round < rounds; round++) {
         for (uint32_t n = 0; n < world->n_nodes; n++)
-            traffic[n] = 0;
+            traffic[n] = world->copy_gib_per_s[n];
         for (guint i = 0; i < world->vms->len; i++) {
             HnSimVm *vm = world->vms->pdata[i];
             vm->speed = vm->is_running ? vm_speed(world, vm, cpu_share, congestion, traffic) : 0;
@@ -391,60 +391,10 @@ static void compute_speeds(HnSimWorld *world, const double *cpu_share)
     }
 }
 
-static bool move_matches(const HnSimVm *vm, const HnSimMove *move, uint32_t chunk)
-{
-    int32_t node = vm->chunk_node[chunk];
-    if (node == HN_NODE_NONE || node == move->to || !(move->from >> node & 1))
-        return false;
-    if (hn_cpuset_is_empty(&move->vcpus))
-        return true;
-    for (uint32_t v = 0; v < vm->spec->n_vcpus; v++) {
-        if (hn_cpuset_has(&move->vcpus, v) && hn_sim_touches(vm, v, chunk))
-            return true;
-    }
-    return false;
-}
-
-/* Copies for one step; returns the bytes copied. */
-static double run_moves(HnSimWorld *world, HnSimVm *vm)
-{
-    double copied = 0;
-    if (vm->moves->len == 0 || vm->spec->is_immovable) {
-        while (vm->moves->len) {
-            g_array_append_val(world->finished_moves, g_array_index(vm->moves, HnSimMove, 0).token);
-            g_array_remove_index(vm->moves, 0);
-        }
-        return 0;
-    }
-    HnSimMove *move = &g_array_index(vm->moves, HnSimMove, 0);
-    double budget = MIN(move->bytes_left, move->bytes_per_s * world->scenario->step_s);
-    move->carried_bytes += budget;
-    move->bytes_left -= budget;
-    copied = budget;
-    bool is_over = true;
-    for (uint32_t c = 0; c < vm->n_chunks; c++) {
-        if (!move_matches(vm, move, c))
-            continue;
-        if (move->carried_bytes + 1 < vm->chunk_bytes) {
-            is_over = false;
-            break;
-        }
-        if (hn_sim_node_free_bytes(world, (uint32_t)move->to) < vm->chunk_bytes)
-            break; /* no room: what is left stays */
-        move->carried_bytes -= vm->chunk_bytes;
-        hn_sim_place_chunk(world, vm, c, move->to);
-    }
-    if (is_over || move->bytes_left <= 0) {
-        g_array_append_val(world->finished_moves, move->token);
-        g_array_remove_index(vm->moves, 0);
-    }
-    return copied;
-}
-
 static void advance(HnSimWorld *world, HnSimVm *vm, const double *cpu_share)
 {
     double step = world->scenario->step_s, demand = vcpu_demand(vm);
-    double copied = run_moves(world, vm);
+    double copied = hn_sim_moves_run(world, vm);
     double stall = copied / 4096 * PAGE_STALL_S / step / vm->spec->n_vcpus;
     double speed = vm->speed * (1 - MIN(0.9, stall));
     for (uint32_t v = 0; v < vm->spec->n_vcpus; v++) {
@@ -471,11 +421,11 @@ void hn_sim_world_step(HnSimWorld *world)
     update_states(world);
     spread_vcpus(world);
     make_resident(world);
+    hn_sim_moves_weigh(world);
     g_autofree double *cpu_share = g_new(double, world->n_nodes);
     for (uint32_t n = 0; n < world->n_nodes; n++)
-        cpu_share[n] = world->load_cpus[n] > world->capacity_cpus[n]
-                           ? world->capacity_cpus[n] / world->load_cpus[n]
-                           : 1;
+        cpu_share[n] = MIN(1, world->capacity_cpus[n] /
+                                  MAX(world->load_cpus[n] + world->copy_cpus[n], 1e-9));
     compute_speeds(world, cpu_share);
     for (guint i = 0; i < world->vms->len; i++) {
         HnSimVm *vm = world->vms->pdata[i];

@@ -51,7 +51,9 @@ typedef struct {
     uint32_t n_nodes;
     double now_s;
     double *capacity_cpus; /* [n_nodes], siblings discounted */
-    double *load_cpus;     /* [n_nodes] demand of the last step */
+    double *load_cpus;     /* [n_nodes] the guests' demand in the last step */
+    double *copy_cpus;     /* [n_nodes] CPUs that copying takes in this step */
+    double *copy_gib_per_s; /* [n_nodes] what copying reads and writes there */
     GPtrArray *vms;        /* HnSimVm *, owned, in the scenario's order */
     uint64_t random_state;
     GArray *finished_moves; /* uint64_t tokens of moves done since the policy last looked */
@@ -83,3 +85,7 @@ double hn_sim_random(HnSimWorld *world);
 void hn_sim_place_chunk(HnSimWorld *world, HnSimVm *vm, uint32_t chunk, int32_t node);
 /* Queues a move; see HnSimMove. */
 void hn_sim_queue_move(HnSimVm *vm, const HnSimMove *move);
+/* What the moves of this step take from the nodes: fills copy_cpus and copy_gib_per_s. */
+void hn_sim_moves_weigh(HnSimWorld *world);
+/* Carries on the guest's first move for one step; returns the bytes copied. */
+double hn_sim_moves_run(HnSimWorld *world, HnSimVm *vm);
