@@ -18,12 +18,19 @@
 
 G_DEFINE_QUARK(hn - config - error - quark, hn_config_error)
 
-/* What one move may take at most, and what it leaves free, is known by apply; plans follow from it. */
+/* What "auto" comes to at least, whatever the host. */
+#define LEAST_AUTO_RATE (UINT64_C(1) << 30)
+
+/* What one move may take at most, and what it leaves free, is known by apply; plans follow from it. A move goes
+ * to one node: what all together may take matters only where it is less. */
 static void derive(HnConfig *config)
 {
     uint64_t host = config->limits.host_bytes_per_sec, node = config->limits.node_bytes_per_sec;
-    uint64_t rate = host && node ? MIN(host, node) : MAX(host, node);
     HnPolicy defaults;
+
+    if (host == HN_RATE_AUTO)
+        host = LEAST_AUTO_RATE;
+    uint64_t rate = host && node ? MIN(host, node) : MAX(host, node);
     hn_policy_init(&defaults);
     config->policy.move_bytes_per_sec =
         rate ? CLAMP(rate, UINT64_C(1) << 20, UINT64_C(1) << 40) : defaults.move_bytes_per_sec;

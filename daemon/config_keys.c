@@ -138,8 +138,9 @@ const HnKey hn_config_keys[] = {
      "Close a converged domain's nodeset to its home, which ends the kernel's NUMA scanning of "
      "it."},
 
-    {"apply", "host-rate", HN_KEY_RATE, AT(limits.host_bytes_per_sec), 0, TIB, NULL, NO,
-     "Most bytes of guest memory moved per second, all guests together; 0: no limit."},
+    {"apply", "host-rate", HN_KEY_RATE_OR_AUTO, AT(limits.host_bytes_per_sec), 0, TIB, NULL, NO,
+     "Most bytes of guest memory moved per second, all guests together; auto: 1GiB/s for every two "
+     "nodes with memory, from 1GiB/s to 4GiB/s; 0: no limit."},
     {"apply", "node-rate", HN_KEY_RATE, AT(limits.node_bytes_per_sec), 0, TIB, NULL, NO,
      "The same per destination node; 0: no limit."},
     {"apply", "cold-rate", HN_KEY_RATE, AT(limits.cold_bytes_per_sec), 0, TIB, NULL, NO,
@@ -204,6 +205,7 @@ static const Unit *units_of(HnKeyType type)
     case HN_KEY_BYTES:
         return byte_units;
     case HN_KEY_RATE:
+    case HN_KEY_RATE_OR_AUTO:
         return rate_units;
     default:
         return count_units;
@@ -289,7 +291,9 @@ static void set_refusal(const HnKey *key, const char *text, GError **error)
         const char *units = key->type == HN_KEY_DURATION ? ", units h min s ms us"
                             : key->type == HN_KEY_BYTES  ? ", units TiB GiB MiB KiB"
                             : key->type == HN_KEY_RATE   ? ", units GiB/s MiB/s KiB/s"
-                                                         : "";
+                            : key->type == HN_KEY_RATE_OR_AUTO
+                                ? ", units GiB/s MiB/s KiB/s, or auto"
+                                : "";
         allowed = g_strdup_printf("%s to %s%s", min, max, units);
     }
     g_set_error(error, HN_CONFIG_ERROR, HN_CONFIG_ERROR_VALUE, "%s.%s is '%s', allowed: %s",
@@ -335,6 +339,13 @@ bool hn_key_parse(const HnKey *key, const char *text, HnConfig *config, GError *
             *(char **)place = g_strdup(text);
         }
         break;
+    case HN_KEY_RATE_OR_AUTO:
+        is_good = strcmp(text, "auto") == 0;
+        if (!is_good && (is_good = parse_with_unit(text, rate_units, &number) && number <= key->max))
+            *(uint64_t *)place = number;
+        else if (is_good)
+            *(uint64_t *)place = HN_RATE_AUTO;
+        break;
     default:
         is_good = key->type == HN_KEY_PERMILLE
                       ? parse_permille(text, &number)
@@ -363,6 +374,10 @@ char *hn_key_format(const HnKey *key, const HnConfig *config)
     case HN_KEY_COUNT:
     case HN_KEY_PERMILLE:
         return format_number(key->type, *(const uint32_t *)place);
+    case HN_KEY_RATE_OR_AUTO:
+        if (*(const uint64_t *)place == HN_RATE_AUTO)
+            return g_strdup("auto");
+        return format_number(key->type, *(const uint64_t *)place);
     default:
         return format_number(key->type, *(const uint64_t *)place);
     }

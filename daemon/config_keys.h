@@ -13,6 +13,7 @@ typedef enum {
     HN_KEY_DURATION, /* uint64_t ns: "500ms", "2s", "1min", "1h" */
     HN_KEY_BYTES,    /* uint64_t: "64MiB", "4096" */
     HN_KEY_RATE,     /* uint64_t bytes per second: "1GiB/s", "0" */
+    HN_KEY_RATE_OR_AUTO, /* the same, or "auto": HN_RATE_AUTO */
     HN_KEY_STRING,   /* char *, owned */
     HN_KEY_ENUM,     /* int: one of `names` */
 } HnKeyType;

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define GIB (UINT64_C(1) << 30)
+
 HnHost *hn_host_new(uint32_t n_nodes)
 {
     HnHost *host = g_new0(HnHost, 1);
@@ -71,6 +73,15 @@ HnNodemask hn_host_home_nodes(const HnHost *host)
         if (host->nodes[i].n_cpus > 0 && host->nodes[i].mem_total_bytes > 0)
             mask |= UINT64_C(1) << i;
     return mask;
+}
+
+uint64_t hn_host_auto_move_bytes_per_sec(const HnHost *host)
+{
+    uint64_t n_with_memory = 0;
+
+    for (uint32_t i = 0; i < host->n_nodes; i++)
+        n_with_memory += host->nodes[i].mem_total_bytes > 0;
+    return CLAMP(n_with_memory * (GIB / 2), GIB, 4 * GIB);
 }
 
 void hn_host_cpus_of(const HnHost *host, HnNodemask nodes, HnCpuset *ret_cpus)

@@ -213,6 +213,7 @@ void hn_actuator_observe(HnActuator *actuator, const HnSnapshot *snapshot)
     const HnSyscalls *sys = actuator->control.sys;
 
     drop_strangers(actuator, snapshot);
+    hn_movers_set_auto_rate(actuator->movers, hn_host_auto_move_bytes_per_sec(snapshot->host));
     for (guint i = 0; i < snapshot->domains->len; i++) {
         const HnDomain *domain = snapshot->domains->pdata[i];
         HnActDomain *known = hn_actuator_domain(actuator, domain->uuid, domain->name);

@@ -12,7 +12,7 @@
 void hn_limits_init(HnLimits *limits)
 {
     *limits = (HnLimits){
-        .host_bytes_per_sec = 1024 * MIB,
+        .host_bytes_per_sec = HN_RATE_AUTO,
         .node_bytes_per_sec = 1024 * MIB,
         .cold_bytes_per_sec = 256 * MIB,
         .is_collapse_enabled = true,
@@ -45,7 +45,8 @@ bool hn_limits_validate(const HnLimits *l, GError **error)
 {
     const uint64_t most_bytes_per_sec = 1024 * 1024 * MIB; /* above any memory bus: a typing error */
 
-    return check("host_bytes_per_sec", l->host_bytes_per_sec, 0, most_bytes_per_sec, error) &&
+    return (l->host_bytes_per_sec == HN_RATE_AUTO ||
+            check("host_bytes_per_sec", l->host_bytes_per_sec, 0, most_bytes_per_sec, error)) &&
            check("node_bytes_per_sec", l->node_bytes_per_sec, 0, most_bytes_per_sec, error) &&
            check("cold_bytes_per_sec", l->cold_bytes_per_sec, 0, most_bytes_per_sec, error) &&
            check("call_target_ns", l->call_target_ns, MSEC / 10, 1000 * MSEC, error) &&

@@ -10,9 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* host_bytes_per_sec: as the host's nodes suggest, hn_host_auto_move_bytes_per_sec(). */
+#define HN_RATE_AUTO UINT64_MAX
+
 typedef struct {
     /* Rates; 0: no limit. The domain's own cap (HnWish.max_mib_per_sec) comes on top. */
-    uint64_t host_bytes_per_sec; /* all movers together, default 1 GiB/s */
+    uint64_t host_bytes_per_sec; /* all movers together, default HN_RATE_AUTO */
     uint64_t node_bytes_per_sec; /* per destination node, default 1 GiB/s */
 
     /* Memory that nobody was seen to touch, where others were: last, and no faster than this, all guests together;

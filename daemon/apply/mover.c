@@ -25,6 +25,8 @@ enum { PAGES_SMALL, PAGES_HUGE, PAGES_COLLAPSED, N_PAGE_CLASSES };
 /* EINVAL means "not this block" as well as "not with this kernel": so often in a row, with no success ever, it is
  * the kernel. */
 #define MAX_COLLAPSE_REFUSALS 4
+/* The least that hn_host_auto_move_bytes_per_sec() can say. */
+#define DEFAULT_AUTO_BYTES_PER_SEC (1ull << 30)
 
 typedef struct {
     HnMovers *movers;
@@ -43,7 +45,9 @@ struct HnMovers {
     void *user_data;
     GMutex lock;
     GCond cond;
-    HnLimits limits;
+    HnLimits limits; /* as given, but with a number for HN_RATE_AUTO */
+    bool is_host_rate_auto;
+    uint64_t auto_bytes_per_sec;
     HnBucket host_bucket, cold_bucket;
     guint n_collapse_refusals;
     bool has_collapsed, is_collapse_off; /* this kernel can, or cannot */
@@ -438,6 +442,14 @@ static void mover_free(gpointer data)
     g_free(mover);
 }
 
+static void take_limits(HnMovers *movers, const HnLimits *limits)
+{
+    movers->limits = *limits;
+    movers->is_host_rate_auto = limits->host_bytes_per_sec == HN_RATE_AUTO;
+    if (movers->is_host_rate_auto)
+        movers->limits.host_bytes_per_sec = movers->auto_bytes_per_sec;
+}
+
 HnMovers *hn_movers_new(const HnSyscalls *sys, const HnRoot *root, const HnLimits *limits, HnMoveEndedFunc func,
                         void *user_data)
 {
@@ -445,12 +457,13 @@ HnMovers *hn_movers_new(const HnSyscalls *sys, const HnRoot *root, const HnLimit
 
     movers->sys = sys;
     movers->root = root;
-    movers->limits = *limits;
+    movers->auto_bytes_per_sec = DEFAULT_AUTO_BYTES_PER_SEC;
+    take_limits(movers, limits);
     movers->func = func;
     movers->user_data = user_data;
     g_mutex_init(&movers->lock);
     g_cond_init(&movers->cond);
-    hn_bucket_init(&movers->host_bucket, limits->host_bytes_per_sec, now_ns(movers));
+    hn_bucket_init(&movers->host_bucket, movers->limits.host_bytes_per_sec, now_ns(movers));
     hn_bucket_init(&movers->cold_bucket, limits->cold_bytes_per_sec, now_ns(movers));
     movers->by_node = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, mover_free);
     return movers;
@@ -513,12 +526,23 @@ void hn_movers_set_limits(HnMovers *movers, const HnLimits *limits)
     gpointer value;
 
     g_mutex_lock(&movers->lock);
-    movers->limits = *limits;
-    hn_bucket_set_rate(&movers->host_bucket, limits->host_bytes_per_sec, now_ns(movers));
+    take_limits(movers, limits);
+    hn_bucket_set_rate(&movers->host_bucket, movers->limits.host_bytes_per_sec, now_ns(movers));
     hn_bucket_set_rate(&movers->cold_bucket, limits->cold_bytes_per_sec, now_ns(movers));
     g_hash_table_iter_init(&iter, movers->by_node);
     while (g_hash_table_iter_next(&iter, NULL, &value))
         hn_bucket_set_rate(&((Mover *)value)->bucket, limits->node_bytes_per_sec, now_ns(movers));
     g_cond_broadcast(&movers->cond);
+    g_mutex_unlock(&movers->lock);
+}
+
+void hn_movers_set_auto_rate(HnMovers *movers, uint64_t bytes_per_sec)
+{
+    g_mutex_lock(&movers->lock);
+    movers->auto_bytes_per_sec = bytes_per_sec;
+    if (movers->is_host_rate_auto) {
+        movers->limits.host_bytes_per_sec = bytes_per_sec;
+        hn_bucket_set_rate(&movers->host_bucket, bytes_per_sec, now_ns(movers));
+    }
     g_mutex_unlock(&movers->lock);
 }

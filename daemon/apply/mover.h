@@ -58,3 +58,5 @@ void hn_movers_push(HnMovers *movers, HnMoveJob *job);
 void hn_movers_wake(HnMovers *movers);
 void hn_movers_set_held(HnMovers *movers, bool is_held);
 void hn_movers_set_limits(HnMovers *movers, const HnLimits *limits);
+/* What HN_RATE_AUTO means on this host; 1 GiB/s until it is said. Takes effect with the next batch. */
+void hn_movers_set_auto_rate(HnMovers *movers, uint64_t bytes_per_sec);

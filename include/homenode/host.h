@@ -52,6 +52,11 @@ int32_t hn_host_node_of_cpu(const HnHost *host, uint32_t cpu);
 int32_t hn_host_index_of_id(const HnHost *host, int32_t node_id);
 /* Nodes that can be a home: with CPUs and with memory. */
 HnNodemask hn_host_home_nodes(const HnHost *host);
+/* Bytes per second that all movers together may copy where nobody says otherwise: moves into different
+ * nodes use different memory controllers, so it is half a GiB for each node with memory; at least 1 GiB,
+ * the cap of a single destination, and at most 4, because all of it may come out of one node, whose
+ * controller has a guest or two to serve (9.4 GiB/s in the slowest published figures we know). */
+uint64_t hn_host_auto_move_bytes_per_sec(const HnHost *host);
 /* All CPUs of the nodes in `nodes`. */
 void hn_host_cpus_of(const HnHost *host, HnNodemask nodes, HnCpuset *ret_cpus);
 /* Checks the sense of it (1..64 nodes, diagonal 10, distances 10..254, some CPU, some memory …). */

@@ -2,7 +2,7 @@
 /*
  * homenode itself: every 2 s the simulated world becomes a snapshot such as the agent would
  * observe, the agent's own hn_decide() answers, and its actions are carried out at the agent's rate
- * cap, step by step. Nothing is decided here.
+ * caps, step by step. Nothing is decided here.
  *
  * Evidence as the agent has it: the touch matrix of a running guest is complete after EVIDENCE_S.
  */
@@ -217,6 +217,28 @@ static bool shares_mover(const PendingAction *before, const PendingAction *pendi
            before->action.to_nodes == pending->action.to_nodes;
 }
 
+/* The agent's two caps, `node-rate` of each destination and `host-rate` of all, at their defaults. */
+static void share_rate(const Agent *agent, HnSimWorld *world)
+{
+    double node_rate = (double)agent->policy.move_bytes_per_sec;
+    double host_rate = (double)hn_host_auto_move_bytes_per_sec(world->scenario->host);
+    uint32_t n_moving = 0, n_moving_to[HN_MAX_NODES] = {0};
+    for (guint i = 0; i < world->vms->len; i++) {
+        const HnSimVm *vm = world->vms->pdata[i];
+        if (vm->moves->len == 0)
+            continue;
+        n_moving++;
+        n_moving_to[g_array_index(vm->moves, HnSimMove, 0).to]++;
+    }
+    for (guint i = 0; i < world->vms->len; i++) {
+        HnSimVm *vm = world->vms->pdata[i];
+        if (vm->moves->len == 0)
+            continue;
+        HnSimMove *move = &g_array_index(vm->moves, HnSimMove, 0);
+        move->bytes_per_s = MIN(node_rate / n_moving_to[move->to], host_rate / n_moving);
+    }
+}
+
 /* Begins what may begin: an action waits for those of earlier steps of its own plan, a move for the
  * moves to its node that were queued before it. */
 static void run_pending(Agent *agent, HnSimWorld *world)
@@ -228,7 +250,6 @@ static void run_pending(Agent *agent, HnSimWorld *world)
             note_outcome(agent, world, pending);
     }
     g_array_set_size(world->finished_moves, 0);
-    uint32_t n_moving = 0;
     for (guint i = 0; i < agent->pending->len; i++) {
         PendingAction *pending = agent->pending->pdata[i];
         bool may_begin = !pending->is_begun;
@@ -240,14 +261,8 @@ static void run_pending(Agent *agent, HnSimWorld *world)
         }
         if (may_begin)
             begin_action(agent, world, pending, i);
-        n_moving += pending->n_open;
     }
-    for (guint i = 0; i < world->vms->len; i++) {
-        HnSimVm *vm = world->vms->pdata[i];
-        if (vm->moves->len)
-            g_array_index(vm->moves, HnSimMove, 0).bytes_per_s =
-                (double)agent->policy.move_bytes_per_sec / n_moving;
-    }
+    share_rate(agent, world);
 }
 
 static void adopt_plan(Agent *agent, HnSimWorld *world, const HnPlan *plan)
@@ -294,6 +309,6 @@ static void agent_tick(void *state, HnSimWorld *world)
 }
 
 const HnSimPolicy hn_sim_policy_homenode = {
-    "homenode", "the agent's own decisions, rounds of 2 s, moves at the default cap",
+    "homenode", "the agent's own decisions, rounds of 2 s, moves at the default caps",
     0,          agent_start,
     agent_tick, agent_stop};

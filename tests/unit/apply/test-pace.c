@@ -19,7 +19,7 @@ static void job_ended(HnMoveJob *job, void *user_data)
 
 /* Moves `bytes` from node 0 to node 1, the last cold_bytes of them in the slow lane. */
 static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, uint64_t cold_bytes, bool is_huge,
-                     uint32_t cap_mib_per_sec)
+                     uint32_t cap_mib_per_sec, uint64_t auto_bytes_per_sec)
 {
     const HnSyscalls *sys = virtual_host_syscalls(host);
     const HnRange range = {.start = VIRTUAL_BASE, .length_bytes = bytes - cold_bytes, .page_bytes = 4096,
@@ -36,6 +36,8 @@ static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, 
     HnMoveResult result;
     HnMoveJob *job;
 
+    if (auto_bytes_per_sec)
+        hn_movers_set_auto_rate(movers, auto_bytes_per_sec);
     domain->pid = PID;
     domain->wish.max_mib_per_sec = cap_mib_per_sec;
     hn_target_observe(target, domain, SEC, sys->now_ns(sys->user_data));
@@ -134,7 +136,7 @@ static void test_rate_and_call_times(gconstpointer data)
     limits.host_bytes_per_sec = cases[i].rate_mib * MIB;
     limits.is_backoff_enabled = false;
     virtual_host_add_process(host, PID, bytes, 0, cases[i].is_huge);
-    move_all(host, &limits, bytes, 0, cases[i].is_huge, cases[i].cap_mib);
+    move_all(host, &limits, bytes, 0, cases[i].is_huge, cases[i].cap_mib, 0);
     g_assert_cmpuint(virtual_host_bytes_on(host, PID, 1), ==, bytes);
     calls = virtual_host_calls(host);
     p99_ns = quantile_ns(calls, 990);
@@ -166,7 +168,7 @@ static void test_slow_lane(void)
     limits.cold_bytes_per_sec = 75 * MIB;
     limits.is_backoff_enabled = false;
     virtual_host_add_process(host, PID, warm_bytes + cold_bytes, 0, false);
-    move_all(host, &limits, warm_bytes + cold_bytes, cold_bytes, false, 0);
+    move_all(host, &limits, warm_bytes + cold_bytes, cold_bytes, false, 0, 0);
     calls = virtual_host_calls(host);
     for (guint i = 0; i < calls->len && turn_ns == 0; i++) {
         const VirtualCall *call = &g_array_index(calls, VirtualCall, i);
@@ -187,6 +189,35 @@ static void test_slow_lane(void)
     virtual_host_free(host);
 }
 
+/* host-rate = auto is the number for this host, 1 GiB/s until that is known; a node's own limit holds under it. */
+static void test_auto_rate(void)
+{
+    static const struct {
+        uint64_t auto_mib, node_mib, expected_mib;
+    } autos[] = {{0, 0, 1024}, {1536, 0, 1536}, {2048, 1024, 1024}, {2048, 256, 256}};
+    const VirtualCosts costs = {.fixed_ns = 50 * US, .ns_per_mib = 310 * US, .spread_permille = 300};
+
+    for (guint i = 0; i < G_N_ELEMENTS(autos); i++) {
+        const uint64_t bytes = autos[i].expected_mib * 12 * MIB;
+        VirtualHost *host = virtual_host_new(2 * bytes + 1024 * MIB, &costs, false);
+        HnLimits limits;
+        double share;
+
+        hn_limits_init(&limits);
+        g_assert_cmpuint(limits.host_bytes_per_sec, ==, HN_RATE_AUTO);
+        limits.node_bytes_per_sec = autos[i].node_mib * MIB;
+        limits.is_backoff_enabled = false;
+        virtual_host_add_process(host, PID, bytes, 0, false);
+        move_all(host, &limits, bytes, 0, false, 0, autos[i].auto_mib * MIB);
+        share = rate_between(virtual_host_calls(host), SEC, 11 * SEC) / (autos[i].expected_mib * MIB);
+        g_test_message("auto %" G_GUINT64_FORMAT ", node %" G_GUINT64_FORMAT ": %.4f of %" G_GUINT64_FORMAT " MiB/s",
+                       autos[i].auto_mib, autos[i].node_mib, share, autos[i].expected_mib);
+        g_assert_cmpfloat(share, >=, 0.95);
+        g_assert_cmpfloat(share, <=, 1.05);
+        virtual_host_free(host);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -196,5 +227,6 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, GUINT_TO_POINTER(i), test_rate_and_call_times);
     }
     g_test_add_func("/apply/pace/slow lane", test_slow_lane);
+    g_test_add_func("/apply/pace/auto", test_auto_rate);
     return g_test_run();
 }

@@ -32,6 +32,10 @@ static const struct {
     {"apply.host-rate", "1GiB/s", "1GiB/s"},
     {"apply.host-rate", "1536MiB/s", "1536MiB/s"},
     {"apply.host-rate", "0", "0"},
+    {"apply.host-rate", "auto", "auto"},
+    {"apply.host-rate", "autobahn", NULL},
+    {"apply.host-rate", "2TiB/s", NULL},
+    {"apply.node-rate", "auto", NULL},
     {"apply.host-rate", "1GB/s", NULL},
     {"apply.batch-floor", "4096", "4KiB"},
     {"apply.batch-floor", "1KiB", NULL},
@@ -106,6 +110,12 @@ static void test_good_file(void)
                      256 << 20); /* predictions follow the rate */
     g_autoptr(HnConfig) empty = hn_config_parse("", 0, "F", &error);
     g_assert_no_error(error);
+    g_assert_cmpuint(empty->limits.host_bytes_per_sec, ==, HN_RATE_AUTO);
+    g_assert_cmpuint(empty->policy.move_bytes_per_sec, ==, 1 << 30); /* that of one destination */
+    g_assert_true(hn_config_set(empty, "apply.node-rate", "128MiB/s", &error));
+    g_assert_cmpuint(empty->policy.move_bytes_per_sec, ==, 128 << 20);
+    g_assert_true(hn_config_set(empty, "apply.node-rate", "0", &error));
+    g_assert_cmpuint(empty->policy.move_bytes_per_sec, ==, 1 << 30); /* auto is at least that */
     g_assert_cmpuint(empty->round_interval_ns, ==, UINT64_C(2000000000));
 }
 

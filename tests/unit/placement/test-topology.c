@@ -50,6 +50,26 @@ static void test_odd_host(void)
     g_assert_cmpuint(hn_host_home_nodes(host), ==, 1);
 }
 
+static void test_auto_rate(void)
+{
+    static const struct {
+        const char *host;
+        uint64_t mib_per_s;
+    } cases[] = {
+        {"1n 4c 8G", 1024},           {"2n 4c 8G", 1024},
+        {"3n 6c 6G", 1536},           {"4n 16c 64G", 2048},
+        {"8n 16c 64G", 4096},         {"64n 64c 64G", 4096},
+        {"mem=4G,4G,4G,0 cpus=2,2,0,2", 1536}, /* a node without memory is no destination */
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(HnHost) host =
+            hn_topology_parse_host(cases[i].host, strlen(cases[i].host), &error);
+        g_assert_no_error(error);
+        g_assert_cmpuint(hn_host_auto_move_bytes_per_sec(host) >> 20, ==, cases[i].mib_per_s);
+    }
+}
+
 static void test_bad_hosts(void)
 {
     static const struct {
@@ -180,6 +200,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/topology/host", test_host);
     g_test_add_func("/topology/odd-host", test_odd_host);
+    g_test_add_func("/topology/auto-rate", test_auto_rate);
     g_test_add_func("/topology/bad-hosts", test_bad_hosts);
     g_test_add_func("/topology/fleet", test_fleet);
     g_test_add_func("/topology/bad-fleets", test_bad_fleets);
