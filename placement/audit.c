@@ -26,7 +26,9 @@ static void take_outcome(HnPastDomain *record, const HnOutcome *outcome, uint64_
     bool is_done =
         outcome->reason == HN_REASON_DONE || outcome->reason == HN_REASON_DONE_WITH_RESIDUE;
 
-    if (outcome->kind == HN_ACTION_MOVE_MEMORY && is_done) {
+    /* Memory that turned out to be pinned is the largest residue there is. */
+    if (outcome->kind == HN_ACTION_MOVE_MEMORY &&
+        (is_done || outcome->reason == HN_REASON_IMMOVABLE)) {
         record->residue_bytes = outcome->bytes_left;
         record->residue_ns = now_ns;
     }

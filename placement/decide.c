@@ -157,7 +157,6 @@ static void round_clear(HnRound *round)
 {
     for (uint32_t d = 0; d < round->n_domains; d++) {
         hn_split_clear(&round->splits[d]);
-        g_free(round->standings[d].note);
     }
     hn_assignment_free(round->before);
     hn_assignment_free(round->wished);

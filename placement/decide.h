@@ -18,6 +18,7 @@ typedef struct {
     bool is_advised; /* managed, but never acted upon */
     bool is_forced;
     int32_t forced_node; /* host index or HN_NODE_NONE */
+    int32_t refused_node; /* ordered to it, but most of its memory would not follow; HN_NODE_NONE */
     bool is_initial;     /* first home of a young domain: neither gain nor confirmation is asked */
     bool is_torn_by_admin; /* without a home because a pin of the admin holds some vCPUs elsewhere */
     bool is_frozen;      /* nothing may change; `reason` says why */
@@ -35,7 +36,6 @@ typedef struct {
     /* Filled by the verdict: memory alone keeps it out of a node that would bring that much. */
     int64_t kept_out_ns; /* 0: nothing is kept from it */
     uint32_t kept_out_node; /* canonical */
-    char *note; /* half a sentence for the freeze, or NULL */
 } HnStanding;
 
 typedef struct {
@@ -56,6 +56,14 @@ typedef struct {
 /* standing.c: who may be touched, and why not. */
 void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces,
                       const char *const *in_flight);
+/* Memory that would not follow the domain's first client to `node` (host index): what cannot move,
+ * what its admin keeps, what lately was found not to move. ret_bytes [n_nodes of the host]: where it
+ * lies. Returns how much of it lies elsewhere than on `node`. */
+uint64_t hn_standing_stays(const HnRound *round, const HnStanding *s, uint32_t node,
+                           uint64_t *ret_bytes);
+/* Nodes (host indices, of those its constraints leave) to which it may be ordered as far as its
+ * memory is concerned: if the larger part does not follow, only that which has most of it. */
+HnNodemask hn_standing_orderable(const HnRound *round, const HnStanding *s);
 /* Is the domain ordered to one node? */
 bool hn_standing_is_sent(const HnForce *forces, uint32_t n_forces, const char *uuid);
 

@@ -53,12 +53,24 @@ static void append_permille(GString *text, uint64_t permille)
     g_string_append(text, " %");
 }
 
+/* "node 2" or "nodes 0 and 1" of a mask of host indices. */
+static void append_nodes(const HnRound *round, GString *text, HnNodemask mask)
+{
+    const uint32_t count = (uint32_t)__builtin_popcountll(mask);
+
+    g_string_append(text, count == 1 ? "node " : "nodes ");
+    for (uint32_t listed = 0; mask; mask &= mask - 1, listed++) {
+        if (listed > 0)
+            g_string_append(text, listed + 1 == count ? " and " : ", ");
+        append_int(text, round->snapshot->host->nodes[__builtin_ctzll(mask)].id);
+    }
+}
+
 /* "node 2", "nodes 0 and 1", "no home" for today's or the wanted homes of all clients. */
 static void append_homes(const HnRound *round, GString *text, const HnVerdict *verdict,
                          bool is_wanted)
 {
     HnNodemask mask = 0;
-    uint32_t listed = 0;
 
     for (uint32_t c = 0; c < verdict->n_clients; c++) {
         int32_t home = is_wanted ? verdict->clients[c].home_wanted : verdict->clients[c].home_now;
@@ -69,13 +81,7 @@ static void append_homes(const HnRound *round, GString *text, const HnVerdict *v
         g_string_append(text, "no home");
         return;
     }
-    uint32_t count = (uint32_t)__builtin_popcountll(mask);
-    g_string_append(text, count == 1 ? "node " : "nodes ");
-    for (; mask; mask &= mask - 1, listed++) {
-        if (listed > 0)
-            g_string_append(text, listed + 1 == count ? " and " : ", ");
-        append_int(text, round->snapshot->host->nodes[__builtin_ctzll(mask)].id);
-    }
+    append_nodes(round, text, mask);
 }
 
 static void append_gain(GString *text, const HnStanding *s)
@@ -211,12 +217,70 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
     g_string_append_c(text, '.');
 }
 
+/* What holds the memory that an order would leave behind. */
+static const char *grip_of(const HnDomain *domain)
+{
+    HnMovability found = HN_MOVABLE;
+
+    if (domain->wish.memory == HN_MEMORY_KEEP)
+        return "stays where it is (memory='keep')";
+    for (uint32_t i = 0; i < domain->n_regions; i++)
+        if (domain->regions[i].movability > HN_MOVABLE_SHARED)
+            found = domain->regions[i].movability;
+    switch (found) {
+    case HN_IMMOVABLE_VFIO:
+        return "cannot move, because a passthrough device has it pinned";
+    case HN_IMMOVABLE_PRIVATE:
+        return "cannot move, because it is the private memory of a confidential guest";
+    case HN_IMMOVABLE_HUGETLB:
+        return "cannot move, because no other node has room for its huge pages";
+    default:
+        return "cannot move, or was lately found not to";
+    }
+}
+
+/* An order that would take its vCPUs away from its memory. */
+static void describe_refused_order(const HnRound *round, GString *text, const HnStanding *s)
+{
+    const HnHost *host = round->snapshot->host;
+    const HnNodemask allowed = hn_standing_orderable(round, s);
+    uint64_t bytes[HN_MAX_NODES];
+    uint64_t sum = hn_standing_stays(round, s, (uint32_t)s->refused_node, bytes);
+    bool is_first = true;
+
+    g_string_append_printf(text, "%s is not sent to node %d: ",
+                           s->domain->name ? s->domain->name : s->domain->uuid,
+                           host->nodes[s->refused_node].id);
+    append_bytes(text, sum);
+    g_string_append(text, " of its ");
+    append_bytes(text, s->split->clients[0].resident_bytes);
+    g_string_append_printf(text, " %s, and would be left behind (", grip_of(s->domain));
+    for (uint32_t n = 0; n < host->n_nodes; n++) {
+        if (bytes[n] == 0 || (int32_t)n == s->refused_node)
+            continue;
+        g_string_append(text, is_first ? "" : ", ");
+        append_bytes(text, bytes[n]);
+        g_string_append_printf(text, " on node %d", host->nodes[n].id);
+        is_first = false;
+    }
+    g_string_append(text, "). Allowed: ");
+    if (allowed)
+        append_nodes(round, text, allowed);
+    else
+        g_string_append(text, "no node");
+    g_string_append_c(text, '.');
+}
+
 /* Frozen by its own state or by its admin. */
 static bool describe_freeze(const HnRound *round, GString *text, const HnStanding *s,
                             const HnVerdict *v)
 {
     const HnDomain *domain = s->domain;
 
+    if (s->refused_node != HN_NODE_NONE && v->reason == s->reason) {
+        describe_refused_order(round, text, s);
+        return true;
+    }
     switch (v->reason) {
     case HN_REASON_SINGLE_NODE_HOST:
         g_string_append(text, "The host has one node: there is nothing to place.");

@@ -4,7 +4,8 @@
  *
  * Two degrees: frozen (nothing of it may change, but it counts) and home-frozen (its home stays,
  * memory may still come home). A forced rebalance lifts cooldown, thrash budget and thin evidence;
- * it never lifts what protects the guest or what the admin asked for.
+ * it never lifts what protects the guest or what the admin asked for, and it is refused where it
+ * would take the vCPUs away from memory that does not follow.
  */
 #include "decide.h"
 
@@ -110,6 +111,65 @@ static bool is_torn_by_admin(const HnSplit *split)
     return false;
 }
 
+uint64_t hn_standing_stays(const HnRound *round, const HnStanding *s, uint32_t node, uint64_t *ret_bytes)
+{
+    const HnClient *client = &s->split->clients[0];
+    const bool has_followers = hn_model_bytes_to_move(s->split, 0, node, round->policy) > 0;
+    uint64_t sum = 0;
+
+    for (uint32_t n = 0; n < round->snapshot->host->n_nodes; n++) {
+        ret_bytes[n] = client->immovable_bytes[n] + (has_followers ? 0 : client->movable_bytes[n]);
+        sum += n != node ? ret_bytes[n] : 0;
+    }
+    return sum;
+}
+
+HnNodemask hn_standing_orderable(const HnRound *round, const HnStanding *s)
+{
+    const HnNodemask homes = hn_host_home_nodes(round->snapshot->host);
+    const HnClient *client = &s->split->clients[0];
+    uint64_t bytes[HN_MAX_NODES];
+    HnNodemask nodes = 0;
+
+    for (HnNodemask rest = client->allowed; rest; rest &= rest - 1) {
+        const uint32_t node = (uint32_t)__builtin_ctzll(rest);
+        bool is_nearer = false;
+
+        if (hn_standing_stays(round, s, node, bytes) > client->resident_bytes / 2)
+            for (uint32_t n = 0; n < round->snapshot->host->n_nodes; n++)
+                is_nearer |= (homes >> n & 1) && bytes[n] > bytes[node];
+        nodes |= is_nearer ? 0 : UINT64_C(1) << node;
+    }
+    return nodes;
+}
+
+/* An order takes a domain's vCPUs along whatever its memory does. Where the larger part of that
+ * would be left behind, although another node has more of it, the order would only make the guest
+ * slower: it is refused. */
+static void read_order(const HnRound *round, HnStanding *s, int32_t node)
+{
+    const HnClient *client = &s->split->clients[0];
+
+    if (node == client->home_now || !(client->allowed >> node & 1) ||
+        (hn_standing_orderable(round, s) >> node & 1)) {
+        s->forced_node = node;
+        return;
+    }
+    s->refused_node = node;
+    freeze(s, s->domain->wish.memory == HN_MEMORY_KEEP ? HN_REASON_MEMORY_KEEP
+                                                       : HN_REASON_IMMOVABLE);
+}
+
+/* Its last move took the vCPUs along, and then most of its memory turned out not to follow. */
+static bool is_left_behind(const HnRound *round, const HnStanding *s)
+{
+    const int32_t home = s->split->clients[0].home_now;
+
+    return s->split->n_clients == 1 && home != HN_NODE_NONE &&
+           s->record->residue_ns >= s->record->last_rehome_ns && s->split->residue_bytes > 0 &&
+           !(hn_standing_orderable(round, s) >> home & 1);
+}
+
 static void read_pace(const HnRound *round, HnStanding *s)
 {
     const HnPolicy *policy = round->policy;
@@ -124,7 +184,8 @@ static void read_pace(const HnRound *round, HnStanding *s)
     if (record->n_samples == 0 || s->domain->resident_source == HN_SOURCE_NONE) {
         freeze(s, HN_REASON_EVIDENCE_THIN);
     } else if (record->last_rehome_ns &&
-               round->now_ns - record->last_rehome_ns < policy->cooldown_ns) {
+               round->now_ns - record->last_rehome_ns < policy->cooldown_ns &&
+               !is_left_behind(round, s)) {
         freeze_home(s, HN_REASON_COOLDOWN);
     } else if (hn_past_domain_moves_in_hour(record, round->now_ns) >=
                policy->thrash_moves_per_hour) {
@@ -140,7 +201,7 @@ static void read_one(const HnRound *round, HnStanding *s, const HnForce *force,
                      const char *const *in_flight)
 {
     s->reason = HN_REASON_CONVERGED;
-    s->forced_node = HN_NODE_NONE;
+    s->forced_node = s->refused_node = HN_NODE_NONE;
     s->is_in_flight = is_listed(in_flight, s->domain->uuid);
     s->is_torn_by_admin = is_torn_by_admin(s->split);
     if (is_off_limits(s))
@@ -159,7 +220,9 @@ static void read_one(const HnRound *round, HnStanding *s, const HnForce *force,
         }
         if (force->node >= 0 && (uint32_t)force->node < round->snapshot->host->n_nodes &&
             force->uuid[0])
-            s->forced_node = force->node;
+            read_order(round, s, force->node);
+        if (s->is_frozen)
+            return;
     }
     read_pace(round, s);
 }

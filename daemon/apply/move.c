@@ -210,6 +210,17 @@ HnNext hn_move_next(HnMove *move, const HnSyscalls *sys, const HnLimits *limits,
     return HN_NEXT_END;
 }
 
+/* What was tried and would not move; where enough was tried to know, all of it. */
+static uint64_t stayed_bytes(const HnMove *move)
+{
+    const uint64_t expected = MIN(move->spec.expected_bytes, move->spec.limit_bytes);
+    const uint64_t tried = left_bytes(move);
+
+    if (move->reason != HN_REASON_IMMOVABLE)
+        return tried;
+    return MAX(tried + move->pending_bytes, expected - MIN(expected, move->moved_bytes));
+}
+
 void hn_move_result(HnMove *move, HnMoveResult *ret_result)
 {
     busy_to_residue(move);
@@ -217,6 +228,6 @@ void hn_move_result(HnMove *move, HnMoveResult *ret_result)
         .reason = move->reason,
         .sentence = move->sentence ? move->sentence : "",
         .moved_bytes = move->moved_bytes,
-        .left_bytes = left_bytes(move),
+        .left_bytes = stayed_bytes(move),
     };
 }

@@ -107,7 +107,7 @@ typedef struct {
     HnReason reason;       /* DONE, DONE_WITH_RESIDUE, or why it ended; IN_PROGRESS before that */
     const char *sentence;  /* valid until the next call with this move */
     uint64_t moved_bytes;
-    uint64_t left_bytes;   /* tried, and would not move */
+    uint64_t left_bytes;   /* tried, and would not move; IMMOVABLE: all that has not */
 } HnMoveResult;
 
 void hn_move_result(HnMove *move, HnMoveResult *ret_result);

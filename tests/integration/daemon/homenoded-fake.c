@@ -6,8 +6,8 @@
  *
  * FILE has one group per domain, in the format of the captured machines' domains.ini
  * (tests/fixtures/hosts), of which the keys uuid, pid, kvm, machine, memory and vcpus are read, and
- * the keys placement (the element's text), job (none, migration, other) and state (running,
- * paused). A group [fake] with connected=false makes the hypervisor's daemon go away. On SIGUSR1
+ * the keys placement (the element's text), job (none, migration, other), state (running,
+ * paused) and confidential (its memory cannot move). A group [fake] with connected=false makes the hypervisor's daemon go away. On SIGUSR1
  * the file is read again and what differs is reported as libvirt would.
  */
 #include "backend/backend-fake.h"
@@ -63,6 +63,7 @@ static HnDomainInfo *info_of(GKeyFile *keys, const char *group)
     info->job = g_strcmp0(job, "migration") == 0 ? HN_JOB_MIGRATION
                 : g_strcmp0(job, "other") == 0   ? HN_JOB_OTHER
                                                  : HN_JOB_NONE;
+    info->has_launch_security = g_key_file_get_boolean(keys, group, "confidential", NULL);
     add_memory(info, keys, group);
     add_vcpus(info, keys, group);
     return info;

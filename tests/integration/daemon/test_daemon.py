@@ -675,6 +675,34 @@ class CapturedMachines(DaemonTest):
             for row in rows.values():
                 self.assertEqual(row["moves"], 0)
 
+    def test_order_away_from_memory(self):
+        """An order that would take the vCPUs of a confidential guest away from its memory is refused, and says why."""
+        capture = os.path.join(SOURCE, "tests/fixtures/hosts/two-nodes")
+        with open(os.path.join(capture, "domains.ini"), encoding="utf-8") as file:
+            guests = file.read().replace("[g3]\n", f"[g3]\nplacement={AUTO}\nconfidential=true\n")
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "guests.ini")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(guests)
+            up = self.daemon(FAKE, "--connect", f"fake:{path}", "--sysroot", os.path.join(capture, "root"),
+                             config="[daemon]\nround-interval = 100ms\n").start()
+            wait_for(lambda: up.call("query-host")["rounds"] >= 4, "some rounds")
+            row = next(row for row in up.call("query-domains")["domains"] if row["name"] == "g3")
+            there = max(row["bytes-per-node"], key=lambda node: node["bytes"])
+            self.assertGreater(there["bytes"], row["resident-bytes"] / 2)
+            for node in (0, 1):
+                with self.subTest(node):
+                    plan = up.call("rebalance", domains=["g3"], node=node, dry_run=True)
+                    verdict = next(verdict for verdict in plan["verdicts"] if verdict["name"] == "g3")
+                    self.assertNotIn("move-memory", [action["kind"] for action in plan["actions"]])
+                    if node == there["node"]:
+                        self.assertNotEqual(verdict["reason"], "immovable")
+                        continue
+                    self.assertEqual((verdict["reason"], plan["actions"]), ("immovable", []))
+                    self.assertRegex(verdict["sentence"],
+                                     rf"^g3 is not sent to node {node}: .* MiB of its .* MiB cannot move, because .* confidential "
+                                     rf".*left behind \(.* MiB on node {there['node']}\)\. Allowed: node {there['node']}\.$")
+
     def test_unreadable_machine(self):
         with tempfile.TemporaryDirectory() as empty:
             daemon = self.daemon(HOMENODED, "--connect", "test:///default", "--sysroot", empty).start()
