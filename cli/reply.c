@@ -4,7 +4,7 @@
  */
 #include "reply.h"
 
-#include <glib.h>
+#include "text.h"
 
 static json_object *member(json_object *object, const char *key, json_type type)
 {
@@ -48,6 +48,35 @@ json_object *hn_reply_at(json_object *object, const char *key, size_t index)
 {
     json_object *array = member(object, key, json_type_array);
     return array ? json_object_array_get_idx(array, index) : NULL;
+}
+
+static int compare_names(gconstpointer a, gconstpointer b)
+{
+    return hn_text_compare_names(hn_reply_string(*(json_object *const *)a, "name"),
+                                 hn_reply_string(*(json_object *const *)b, "name"));
+}
+
+GPtrArray *hn_reply_by_name(json_object *object, const char *key)
+{
+    GPtrArray *elements = g_ptr_array_new();
+    for (size_t i = 0; i < hn_reply_count(object, key); i++)
+        g_ptr_array_add(elements, hn_reply_at(object, key, i));
+    g_ptr_array_sort(elements, compare_names);
+    return elements;
+}
+
+char *hn_reply_memory_at(json_object *row)
+{
+    GString *text = g_string_new(NULL);
+    for (size_t i = 0; i < hn_reply_count(row, "bytes-per-node"); i++) {
+        json_object *entry = hn_reply_at(row, "bytes-per-node", i);
+        int64_t bytes = hn_reply_int(entry, "bytes", 0);
+        g_autofree char *amount = hn_text_bytes((uint64_t)MAX(bytes, 0));
+        if (bytes > 0)
+            g_string_append_printf(text, "%s%" G_GINT64_FORMAT ":%s", text->len ? " " : "",
+                                   hn_reply_int(entry, "node", -1), amount);
+    }
+    return g_string_free(text, FALSE);
 }
 
 char *hn_reply_int_list(json_object *object, const char *key)

@@ -140,9 +140,10 @@ static void fit(const HnTable *table, uint32_t *widths, uint32_t width)
 }
 
 static void append_cell(GString *line, const char *text, HnColour colour, uint32_t width,
-                        bool is_number, const HnStyle *style)
+                        const HnColumn *column, const HnStyle *style)
 {
-    g_autofree char *cut = hn_text_cut(text, width, style->is_utf8);
+    bool is_number = column->is_number;
+    g_autofree char *cut = (column->is_name ? hn_text_cut_middle : hn_text_cut)(text, width, style->is_utf8);
     g_autofree char *painted = hn_text_paint(cut, colour, style);
     int blanks = (int)(width - MIN(width, hn_text_columns(cut)));
     g_string_append_printf(line, "%*s%s%*s", is_number ? blanks : 0, "", painted,
@@ -179,7 +180,7 @@ char *hn_table_format(const HnTable *table, const HnStyle *style)
                         row == 0 ? HN_COLOUR_BOLD
                         : cell   ? cell->colour
                                  : HN_COLOUR_NONE,
-                        widths[i], table->columns[i].is_number, style);
+                        widths[i], &table->columns[i], style);
         }
         append_line(out, line);
     }

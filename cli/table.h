@@ -14,6 +14,7 @@ typedef struct {
     uint32_t
         min_columns; /* it may be cut down to this, below only as a last resort; 0: never cut */
     uint32_t rank;   /* if room is short the highest rank goes first; 0: stays always */
+    bool is_name;    /* cut in the middle: names differ at the end */
 } HnColumn;
 
 typedef struct HnTable HnTable;

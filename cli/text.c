@@ -114,6 +114,35 @@ char *hn_text_cut(const char *text, uint32_t columns, bool is_utf8)
     return g_strconcat(kept, is_utf8 ? "…" : "~", NULL);
 }
 
+char *hn_text_cut_middle(const char *text, uint32_t columns, bool is_utf8)
+{
+    if (hn_text_columns(text) <= columns)
+        return g_strdup(text);
+    if (columns < 3)
+        return hn_text_cut(text, columns, is_utf8);
+    uint32_t head_columns = columns / 2, tail_columns = columns - 1 - head_columns, used = 0;
+    const char *head_end = text, *tail = text + strlen(text);
+    while (used + columns_of(g_utf8_get_char(head_end)) <= head_columns) {
+        used += columns_of(g_utf8_get_char(head_end));
+        head_end = g_utf8_next_char(head_end);
+    }
+    used = 0;
+    for (const char *at = g_utf8_prev_char(tail);
+         used + columns_of(g_utf8_get_char(at)) <= tail_columns; at = g_utf8_prev_char(at)) {
+        used += columns_of(g_utf8_get_char(at));
+        tail = at;
+    }
+    g_autofree char *head = g_strndup(text, (gsize)(head_end - text));
+    return g_strconcat(head, is_utf8 ? "…" : "~", tail, NULL);
+}
+
+int hn_text_compare_names(const char *a, const char *b)
+{
+    if (!a || !b)
+        return (a != NULL) - (b != NULL);
+    return strverscmp(a, b);
+}
+
 char *hn_text_wrap(const char *text, uint32_t indent, uint32_t width)
 {
     g_auto(GStrv) words = g_strsplit_set(text, " \n\t", -1);

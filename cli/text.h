@@ -39,6 +39,10 @@ char *hn_text_clean(const char *text);
 uint32_t hn_text_columns(const char *text);
 /* At most `columns` wide, the cut marked by "…" (or "~" without UTF-8). */
 char *hn_text_cut(const char *text, uint32_t columns, bool is_utf8);
+/* The same, cut in the middle: names that differ at the end stay apart. */
+char *hn_text_cut_middle(const char *text, uint32_t columns, bool is_utf8);
+/* As people count: "vm2" before "vm10". NULL comes first. */
+int hn_text_compare_names(const char *a, const char *b);
 /* Broken at blanks into lines of at most `width` columns (0: one line), each begun with `indent`
  * blanks and ended with a newline. */
 char *hn_text_wrap(const char *text, uint32_t indent, uint32_t width);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Lines of `homenode top`: a head, a row with bars per node, the domains as a table, a foot with
- * keys. When the terminal is low the domains scroll; nodes give way only when nothing else is left.
+ * Lines of `homenode top`: a head of two lines, nodes with bars, the domains as a table, a foot. When the terminal
+ * is low the domains scroll; nodes take at most half of it. A wide terminal has more bar, more columns and, on hosts
+ * with many nodes, several nodes on a line; a narrow one has no bars.
  *
  * Must not read a key or write to a terminal.
  */
@@ -14,6 +15,9 @@
 
 #define FOOT_LINES 1
 #define PAGE_DEFAULT 10
+#define NODE_COLUMNS 80      /* that one node needs, with bars */
+#define NODE_COLUMNS_WIDE 98 /* with longer ones */
+#define MANY_NODES 4         /* more than so many may share lines */
 
 static const struct {
     int key;
@@ -24,12 +28,35 @@ static const struct {
     {'n', HN_TOP_BY_NAME, false, "name"},     {'h', HN_TOP_BY_HOME, false, "home"},
     {'l', HN_TOP_BY_LOCAL, false, "local"},   {'a', HN_TOP_BY_ACCESS, false, "access"},
     {'c', HN_TOP_BY_CPU, true, "CPU"},        {'m', HN_TOP_BY_MEMORY, true, "memory"},
+    {'o', HN_TOP_BY_MOVES, true, "moves"},    {'b', HN_TOP_BY_RATE, true, "rate"},
     {'s', HN_TOP_BY_STATUS, false, "status"},
+};
+
+static const char *const help[] = {
+    "Keys",
+    "  n NAME   h HOME   l LOCAL   a ACCESS   c CPU   m MEMORY   o MOVES   b RATE",
+    "  s STATUS: sort by it   r: reverse   u: only those that have opted in, or all",
+    "  arrows, page keys, Home: scroll   space: ask now   ?: this help   q: quit",
+    "Domains",
+    "  HOME     home node; 0>1: on its way to 1; 0,2: several, a wide domain",
+    "  LOCAL    share of its memory on the nodes its vCPUs run on (N%L)",
+    "  ACCESS   share of its sampled memory accesses that were local; -: not measured",
+    "  CPU      what its vCPUs want, smoothed, in CPUs",
+    "  MEMORY   resident; NODES: how much of it lies on which node",
+    "  MOVES    re-homes so far; RATE: bytes moved per second, now",
+    "  STATUS, REASON: 'homenode explain DOMAIN' says it in words",
+    "Nodes",
+    "  CPU      what guests at home there and all others want, of its CPUs; !: more",
+    "  mem      used, of what it has;  local: of the guests at home there",
 };
 
 HnTopVerdict hn_top_key(HnTopState *state, int key, uint32_t page)
 {
     page = page ? page : PAGE_DEFAULT;
+    if (state->is_help && key != 'q') {
+        state->is_help = false;
+        return HN_TOP_GO_ON;
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(sorts); i++) {
         if (key == sorts[i].key) {
             state->sort = sorts[i].sort;
@@ -44,6 +71,12 @@ HnTopVerdict hn_top_key(HnTopState *state, int key, uint32_t page)
         return HN_TOP_REFRESH;
     case 'r':
         state->is_reverse = !state->is_reverse;
+        break;
+    case 'u':
+        state->is_managed_only = !state->is_managed_only;
+        break;
+    case '?':
+        state->is_help = true;
         break;
     case HN_TOP_KEY_UP:
         state->scroll -= MIN(state->scroll, 1);
@@ -79,6 +112,12 @@ static int compare_texts(json_object *left, json_object *right, const char *key)
     return g_strcmp0(hn_reply_string(left, key), hn_reply_string(right, key));
 }
 
+/* What is being moved of it; 0 if nothing is. */
+static int64_t rate_of(json_object *row)
+{
+    return hn_reply_int(hn_reply_object(row, "progress"), "bytes-per-sec", 0);
+}
+
 static int compare_rows(gconstpointer a, gconstpointer b, gpointer user_data)
 {
     json_object *left = *(json_object *const *)a, *right = *(json_object *const *)b;
@@ -102,6 +141,12 @@ static int compare_rows(gconstpointer a, gconstpointer b, gpointer user_data)
     case HN_TOP_BY_MEMORY:
         order = compare_numbers(left, right, "resident-bytes");
         break;
+    case HN_TOP_BY_MOVES:
+        order = compare_numbers(left, right, "moves");
+        break;
+    case HN_TOP_BY_RATE:
+        order = (rate_of(left) > rate_of(right)) - (rate_of(left) < rate_of(right));
+        break;
     case HN_TOP_BY_STATUS:
         order = compare_texts(left, right, "status");
         break;
@@ -109,15 +154,19 @@ static int compare_rows(gconstpointer a, gconstpointer b, gpointer user_data)
     /* Equal ones by name, so that lines do not jump about. */
     bool is_name = order == 0;
     if (is_name)
-        order = compare_texts(left, right, "name");
+        order = hn_text_compare_names(hn_reply_string(left, "name"), hn_reply_string(right, "name"));
     return state->is_reverse && (!is_name || state->sort == HN_TOP_BY_NAME) ? -order : order;
 }
 
+/* The domains to be shown. */
 static GPtrArray *sorted_rows(json_object *domains, HnTopState *state)
 {
     GPtrArray *rows = g_ptr_array_new();
-    for (size_t i = 0; i < hn_reply_count(domains, "domains"); i++)
-        g_ptr_array_add(rows, hn_reply_at(domains, "domains", i));
+    for (size_t i = 0; i < hn_reply_count(domains, "domains"); i++) {
+        json_object *row = hn_reply_at(domains, "domains", i);
+        if (!state->is_managed_only || hn_reply_bool(row, "is-managed"))
+            g_ptr_array_add(rows, row);
+    }
     g_ptr_array_sort_with_data(rows, compare_rows, state);
     return rows;
 }
@@ -154,51 +203,81 @@ static void add_head(GPtrArray *lines, json_object *host, const char *error, con
         int64_t bytes_per_sec = MAX(hn_reply_int(host, "moving-bytes-per-sec", 0), 0);
         g_autofree char *rate = hn_text_bytes((uint64_t)bytes_per_sec);
         add_line(lines,
-                 g_strdup_printf("%s  score %" G_GINT64_FORMAT "%s%s  moving %s/s  %s",
-                                 name ? name : "", hn_reply_int(host, "score-now", 0),
+                 g_strdup_printf("%s  score %" G_GINT64_FORMAT "  moving %s/s%s%s%s", name ? name : "",
+                                 hn_reply_int(host, "score-now", 0), rate,
                                  hn_reply_bool(host, "is-connected") ? "" : "  NOT CONNECTED",
-                                 hn_reply_bool(host, "is-paused") ? "  PAUSED" : "", rate,
-                                 summary ? summary : ""),
+                                 hn_reply_bool(host, "is-paused") ? "  PAUSED" : "",
+                                 hn_reply_bool(host, "is-dry-run") ? "  DRY RUN" : ""),
                  HN_COLOUR_BOLD, false, style);
     }
-    add_line(lines, g_strdup(""), HN_COLOUR_NONE, false, style);
+    add_line(lines, g_strdup(summary && !error ? summary : ""), HN_COLOUR_NONE, false, style);
 }
 
-/* "node 0  CPU ███░░░ 3.98/2  mem ██░░ 1.0G/2G  local 99.8%  2 guests" */
-static void add_node(GPtrArray *lines, json_object *node, const HnStyle *style)
+/* "node 0  CPU ███░░░ 3.98/2!  mem ██░░ 1.0G/2G  local 99.8%  2 at home", in so many columns. Caller frees. */
+static char *format_node(json_object *node, uint32_t columns, bool is_utf8, bool *ret_is_overcommitted)
 {
-    uint32_t cells = style->width >= 100 ? 16 : 8;
+    uint32_t cells = columns >= NODE_COLUMNS_WIDE ? 16 : columns >= NODE_COLUMNS ? 8 : 0;
     int64_t n_cpus = hn_reply_int(node, "n-cpus", 0),
             total = hn_reply_int(node, "mem-total-bytes", 0);
     int64_t busy_mcpu =
         hn_reply_int(node, "demand-mcpu", 0) + hn_reply_int(node, "other-load-mcpu", 0);
     int64_t used = MAX(total - hn_reply_int(node, "mem-free-bytes", 0), 0);
-    int64_t local = hn_reply_int(node, "bytes-local-permille", -1);
-    bool is_overcommitted = busy_mcpu > n_cpus * 1000;
     g_autofree char *cpu_bar =
-        hn_text_bar(n_cpus > 0 ? (uint32_t)(MAX(busy_mcpu, 0) / n_cpus) : 0, cells, style->is_utf8);
-    g_autofree char *mem_bar = hn_text_bar(
-        total > 0 ? (uint32_t)((double)used / (double)total * 1000) : 0, cells, style->is_utf8);
+        hn_text_bar(n_cpus > 0 ? (uint32_t)(MAX(busy_mcpu, 0) / n_cpus) : 0, cells, is_utf8);
+    g_autofree char *mem_bar =
+        hn_text_bar(total > 0 ? (uint32_t)((double)used / (double)total * 1000) : 0, cells, is_utf8);
     g_autofree char *busy = hn_text_mcpu((uint64_t)MAX(busy_mcpu, 0));
     g_autofree char *used_text = hn_text_bytes((uint64_t)used),
                     *total_text = hn_text_bytes((uint64_t)MAX(total, 0));
-    g_autofree char *share = hn_text_permille(local);
-    add_line(lines,
-             g_strdup_printf("node %-2" G_GINT64_FORMAT " CPU %s %5s/%-3" G_GINT64_FORMAT
-                             " mem %s %4s/%-4s local %5s"
-                             "  %" G_GINT64_FORMAT " at home",
-                             hn_reply_int(node, "id", -1), cpu_bar, busy, n_cpus, mem_bar,
-                             used_text, total_text, share, hn_reply_int(node, "homed-domains", 0)),
-             is_overcommitted ? HN_COLOUR_BUSY : HN_COLOUR_NONE, false, style);
+    g_autofree char *share = hn_text_permille(hn_reply_int(node, "bytes-local-permille", -1));
+    const char *gap = cells > 0 ? " " : "";
+    *ret_is_overcommitted = busy_mcpu > n_cpus * 1000;
+    g_autofree char *limit =
+        g_strdup_printf("%" G_GINT64_FORMAT "%s", n_cpus, *ret_is_overcommitted ? "!" : "");
+    return g_strdup_printf("node %-2" G_GINT64_FORMAT " CPU %s%s%6s/%-4s mem %s%s%5s/%-4s local %5s"
+                           " %3" G_GINT64_FORMAT " at home",
+                           hn_reply_int(node, "id", -1), cpu_bar, gap, busy, limit, mem_bar, gap, used_text,
+                           total_text, share, hn_reply_int(node, "homed-domains", 0));
+}
+
+/* In at most `room` lines; what does not fit is counted. */
+static void add_nodes(GPtrArray *lines, json_object *host, uint32_t room, const HnStyle *style)
+{
+    size_t n_nodes = hn_reply_count(host, "nodes");
+    uint32_t per_line = n_nodes > MANY_NODES ? MAX(style->width / NODE_COLUMNS, 1) : 1;
+    uint32_t columns = style->width / per_line;
+    for (size_t i = 0; i < n_nodes; i += per_line) {
+        bool is_last_line = room == 1, is_any_overcommitted = false;
+        if (is_last_line && i + per_line < n_nodes) {
+            add_line(lines, g_strdup_printf("%zu more nodes: 'homenode host'", n_nodes - i), HN_COLOUR_DIM, false,
+                     style);
+            return;
+        }
+        GString *line = g_string_new(NULL);
+        for (size_t n = i; n < MIN(n_nodes, i + per_line); n++) {
+            bool is_overcommitted;
+            g_autofree char *text = format_node(hn_reply_at(host, "nodes", n), columns, style->is_utf8,
+                                                &is_overcommitted);
+            uint32_t used = hn_text_columns(text);
+            bool is_end = n + 1 == MIN(n_nodes, i + per_line);
+            g_string_append_printf(line, "%s%*s", text, is_end ? 0 : (int)(columns - MIN(used, columns)), "");
+            is_any_overcommitted = is_any_overcommitted || is_overcommitted;
+        }
+        add_line(lines, g_string_free(line, FALSE),
+                 is_any_overcommitted && per_line == 1 ? HN_COLOUR_BUSY : HN_COLOUR_NONE, false, style);
+        room--;
+    }
+    if (n_nodes > 0)
+        add_line(lines, g_strdup(""), HN_COLOUR_NONE, false, style);
 }
 
 static HnTable *domain_table(const GPtrArray *rows)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 14, 0},   {"HOME", false, 4, 0}, {"LOCAL", true, 0, 0},
-        {"ACCESS", true, 0, 2},   {"CPU", true, 0, 3},   {"MEMORY", true, 0, 5},
-        {"MOVES", true, 0, 6},    {"RATE", true, 0, 4},  {"STATUS", false, 0, 0},
-        {"REASON", false, 16, 1},
+        {"NAME", false, 14, 0, true}, {"HOME", false, 4, 0},  {"LOCAL", true, 0, 0},
+        {"ACCESS", true, 0, 2},       {"CPU", true, 0, 3},    {"MEMORY", true, 0, 5},
+        {"NODES", false, 10, 7},      {"MOVES", true, 0, 6},  {"RATE", true, 0, 4},
+        {"STATUS", false, 0, 0},      {"REASON", false, 16, 1},
     };
     HnTable *table = hn_table_new(columns, G_N_ELEMENTS(columns));
     for (guint i = 0; i < rows->len; i++) {
@@ -220,6 +299,7 @@ static HnTable *domain_table(const GPtrArray *rows)
         hn_table_take(table,
                       hn_text_bytes((uint64_t)MAX(hn_reply_int(row, "resident-bytes", 0), 0)),
                       HN_COLOUR_NONE);
+        hn_table_take(table, hn_reply_memory_at(row), HN_COLOUR_NONE);
         hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "moves", 0)),
                       HN_COLOUR_NONE);
         hn_table_take(
@@ -233,12 +313,9 @@ static HnTable *domain_table(const GPtrArray *rows)
     return table;
 }
 
-static void add_domains(GPtrArray *lines, json_object *domains, HnTopState *state, uint32_t room,
+static void add_domains(GPtrArray *lines, const GPtrArray *rows, HnTopState *state, uint32_t shown,
                         const HnStyle *style)
 {
-    g_autoptr(GPtrArray) rows = sorted_rows(domains, state);
-    uint32_t shown = room > 1 ? room - 1 : 0; /* the heading */
-    state->scroll = rows->len > shown ? MIN(state->scroll, rows->len - shown) : 0;
     g_autoptr(HnTable) table = domain_table(rows);
     HnStyle plain = *style;
     plain.has_colour = false;
@@ -252,17 +329,28 @@ static void add_domains(GPtrArray *lines, json_object *domains, HnTopState *stat
     }
 }
 
-static void add_foot(GPtrArray *lines, json_object *domains, const HnTopState *state,
+static void add_help(GPtrArray *lines, uint32_t room, const HnStyle *style)
+{
+    for (uint32_t i = 0; i < G_N_ELEMENTS(help) && i < room; i++)
+        add_line(lines, g_strdup(help[i]), *help[i] == ' ' ? HN_COLOUR_NONE : HN_COLOUR_BOLD, false, style);
+}
+
+/* "3-18 of 30 managed by CPU, reversed | …" */
+static void add_foot(GPtrArray *lines, uint32_t n_rows, uint32_t shown, const HnTopState *state,
                      const HnStyle *style)
 {
     const char *name = "";
     for (size_t i = 0; i < G_N_ELEMENTS(sorts); i++)
         if (sorts[i].sort == state->sort)
             name = sorts[i].name;
+    g_autofree char *range =
+        shown < n_rows ? g_strdup_printf("%u-%u of ", state->scroll + 1, state->scroll + shown) : g_strdup("");
+    g_autofree char *count =
+        g_strdup_printf("%s%u %s by %s%s", shown > 0 ? range : "", n_rows,
+                        state->is_managed_only ? "managed" : "domains", name, state->is_reverse ? ", reversed" : "");
     add_line(lines,
-             g_strdup_printf(
-                 "%zu domains by %s%s | sort: n h l a c m s, r reverse | space refresh | q quit",
-                 hn_reply_count(domains, "domains"), name, state->is_reverse ? ", reversed" : ""),
+             state->is_help ? g_strdup("any key: back | q quit")
+                            : g_strdup_printf("%s | ? help | sort: nhlacmobs | r reverse | q quit", count),
              HN_COLOUR_DIM, false, style);
 }
 
@@ -270,18 +358,23 @@ GPtrArray *hn_top_render(json_object *host, json_object *domains, const char *er
                          HnTopState *state, uint32_t height, const HnStyle *style)
 {
     GPtrArray *lines = g_ptr_array_new_with_free_func(line_free);
+    g_autoptr(GPtrArray) rows = sorted_rows(domains, state);
+    uint32_t shown = 0;
     add_head(lines, host, error, style);
-    for (size_t i = 0; i < hn_reply_count(host, "nodes"); i++)
-        add_node(lines, hn_reply_at(host, "nodes", i), style);
-    if (hn_reply_count(host, "nodes") > 0)
-        add_line(lines, g_strdup(""), HN_COLOUR_NONE, false, style);
-    if (lines->len + FOOT_LINES < height)
-        add_domains(lines, domains, state, height - lines->len - FOOT_LINES, style);
+    if (state->is_help)
+        add_help(lines, height, style);
+    else
+        add_nodes(lines, host, MAX(height / 2, 1), style);
+    if (!state->is_help && lines->len + FOOT_LINES < height) {
+        shown = height - lines->len - FOOT_LINES - 1; /* the heading */
+        state->scroll = rows->len > shown ? MIN(state->scroll, rows->len - shown) : 0;
+        add_domains(lines, rows, state, shown, style);
+    }
     while (lines->len + FOOT_LINES < height)
         add_line(lines, g_strdup(""), HN_COLOUR_NONE, false, style);
     if (lines->len > 0 && lines->len + FOOT_LINES > height)
         g_ptr_array_set_size(lines, (int)(height > FOOT_LINES ? height - FOOT_LINES : 0));
     if (height > 0)
-        add_foot(lines, domains, state, style);
+        add_foot(lines, rows->len, shown, state, style);
     return lines;
 }

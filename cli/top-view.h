@@ -16,12 +16,16 @@ typedef enum {
     HN_TOP_BY_ACCESS,
     HN_TOP_BY_CPU,
     HN_TOP_BY_MEMORY,
+    HN_TOP_BY_MOVES,
+    HN_TOP_BY_RATE,
     HN_TOP_BY_STATUS,
 } HnTopSort;
 
 typedef struct {
     HnTopSort sort;
     bool is_reverse;
+    bool is_managed_only; /* those that have not opted in are left out */
+    bool is_help;         /* the meaning of keys and columns instead of domains; ends with the next key */
     uint32_t scroll; /* first domain shown; kept within what there is by hn_top_render() */
 } HnTopState;
 
@@ -33,7 +37,7 @@ typedef struct {
 
 typedef enum { HN_TOP_GO_ON, HN_TOP_REFRESH, HN_TOP_QUIT } HnTopVerdict;
 
-/* What a key does: 'q', sort keys, 'r', ' ', and HN_TOP_KEY_*. page: domains shown at once. */
+/* What a key does: 'q', sort keys, 'r', 'u', '?', ' ', and HN_TOP_KEY_*. page: domains shown at once. */
 enum {
     HN_TOP_KEY_UP = 0x1000,
     HN_TOP_KEY_DOWN,

@@ -37,6 +37,21 @@ static void print_check(const HnCli *cli, json_object *check)
     }
 }
 
+/* "13 checks: 9 ok, 3 note, 1 warn, 0 fail." */
+static void print_count(json_object *reply)
+{
+    guint n_notes = 0, n_warnings = 0, n_failed = 0;
+    size_t n_checks = hn_reply_count(reply, "checks");
+    for (size_t i = 0; i < n_checks; i++) {
+        const char *state = hn_reply_string(hn_reply_at(reply, "checks", i), "state");
+        n_notes += g_strcmp0(state, "note") == 0;
+        n_warnings += g_strcmp0(state, "warn") == 0;
+        n_failed += g_strcmp0(state, "fail") == 0;
+    }
+    g_print("\n%zu checks: %zu ok, %u note, %u warn, %u fail.\n", n_checks,
+            n_checks - n_notes - n_warnings - n_failed, n_notes, n_warnings, n_failed);
+}
+
 HnExit hn_verb_doctor(HnCli *cli, int argc, char **argv)
 {
     HnExit code;
@@ -54,6 +69,8 @@ HnExit hn_verb_doctor(HnCli *cli, int argc, char **argv)
         if (g_strcmp0(hn_reply_string(check, "state"), "fail") == 0)
             code = HN_EXIT_FAILED;
     }
+    if (!hn_cli_is_json(cli))
+        print_count(reply);
     json_object_put(reply);
     return code;
 }

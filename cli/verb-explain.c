@@ -4,13 +4,26 @@
  */
 #include "cli.h"
 
+static void print_heading(const HnCli *cli, const char *title)
+{
+    g_autofree char *heading = hn_text_paint(title, HN_COLOUR_BOLD, hn_cli_style(cli));
+    g_print("%s\n", heading);
+}
+
 static void print_section(const HnCli *cli, const char *title, const char *text)
 {
     if (!text || !*text)
         return;
-    g_autofree char *heading = hn_text_paint(title, HN_COLOUR_BOLD, hn_cli_style(cli));
-    g_print("%s\n", heading);
+    print_heading(cli, title);
     hn_cli_print_wrapped(cli, 2, text);
+}
+
+/* "  - TEXT", wrapped under itself. */
+static void print_item(const HnCli *cli, const char *text)
+{
+    g_autofree char *clean = hn_text_clean(text);
+    g_autofree char *wrapped = hn_text_wrap(clean, 4, hn_cli_style(cli)->width);
+    g_print("  - %s", wrapped + 4);
 }
 
 static void print_alternatives(const HnCli *cli, json_object *reply)
@@ -82,19 +95,16 @@ static void print_evidence(const HnCli *cli, json_object *reply, json_object *ro
     print_section(cli, "What is known", hn_reply_string(evidence, "sentence"));
     g_autofree char *bytes = format_number(evidence, "bytes-local");
     g_autofree char *accesses = format_number(evidence, "accesses-local");
-    g_autofree char *numbers =
-        g_strdup_printf("- bytes local %s; accesses local %s", bytes, accesses);
-    hn_cli_print_wrapped(cli, 2, numbers);
+    g_autofree char *numbers = g_strdup_printf("bytes local %s; accesses local %s", bytes, accesses);
+    print_item(cli, numbers);
     if (dirty) {
         g_autofree char *rate = hn_text_bytes((uint64_t)hn_reply_int(dirty, "bytes-per-sec", 0));
         g_autofree char *age = hn_text_duration_ms((uint64_t)hn_reply_int(dirty, "age-ms", 0));
-        g_autofree char *text = g_strdup_printf("- it writes %s/s (%s old)", rate, age);
-        hn_cli_print_wrapped(cli, 2, text);
+        g_autofree char *text = g_strdup_printf("it writes %s/s (%s old)", rate, age);
+        print_item(cli, text);
     }
-    if (hinting) {
-        g_autofree char *text = g_strdup_printf("- %s", hinting);
-        hn_cli_print_wrapped(cli, 2, text);
-    }
+    if (hinting)
+        print_item(cli, hinting);
 }
 
 static void print_explanation(const HnCli *cli, json_object *reply)
@@ -111,18 +121,15 @@ static void print_explanation(const HnCli *cli, json_object *reply)
     print_section(cli, "Why here", hn_reply_string(reply, "why-here"));
     print_section(cli, "Why not elsewhere", hn_reply_string(reply, "why-not-moved"));
     for (size_t i = 0; i < hn_reply_count(reply, "what-would-change"); i++) {
-        json_object *sentence = hn_reply_at(reply, "what-would-change", i);
-        g_autofree char *item = g_strdup_printf("- %s", json_object_get_string(sentence));
         if (i == 0)
-            print_section(cli, "What would change that", item);
-        else
-            hn_cli_print_wrapped(cli, 2, item);
+            print_heading(cli, "What would change that");
+        print_item(cli, json_object_get_string(hn_reply_at(reply, "what-would-change", i)));
     }
     print_evidence(cli, reply, row);
-    print_alternatives(cli, reply);
+    if (hn_reply_bool(row, "is-managed")) /* nobody asks where the others could be */
+        print_alternatives(cli, reply);
     if (hn_reply_count(reply, "history") > 0) {
-        g_autofree char *title = hn_text_paint("Lately", HN_COLOUR_BOLD, hn_cli_style(cli));
-        g_print("%s\n", title);
+        print_heading(cli, "Lately");
         hn_cli_print_history(cli, reply, "history");
     }
 }

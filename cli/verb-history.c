@@ -4,15 +4,19 @@
  */
 #include "cli.h"
 
+#define ROOM_FOR_SENTENCES 120 /* columns from which they stand in the table, not below their lines */
+
 void hn_cli_print_history(const HnCli *cli, json_object *reply, const char *key)
 {
     static const HnColumn columns[] = {
-        {"TIME", false, 0, 0},  {"KIND", false, 0, 1}, {"NAME", false, 12, 0},
-        {"HOME", false, 0, 0},  {"BYTES", true, 0, 3}, {"REASON", false, 0, 2},
+        {"TIME", false, 0, 0},  {"KIND", false, 0, 3},   {"NAME", false, 12, 0, true},
+        {"HOME", false, 0, 0},  {"BYTES", true, 0, 4},   {"REASON", false, 0, 2},
         {"WHAT", false, 34, 0},
     };
+    uint32_t width = hn_cli_style(cli)->width;
+    bool is_wide = width == 0 || width >= ROOM_FOR_SENTENCES;
     const HnStyle *style = hn_cli_style(cli);
-    g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
+    g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns) - (is_wide ? 0 : 1));
     for (size_t i = 0; i < hn_reply_count(reply, key); i++) {
         json_object *entry = hn_reply_at(reply, key, i);
         int64_t bytes = hn_reply_int(entry, "bytes", 0);
@@ -25,9 +29,22 @@ void hn_cli_print_history(const HnCli *cli, json_object *reply, const char *key)
             HN_COLOUR_NONE);
         hn_table_take(table, bytes > 0 ? hn_text_bytes((uint64_t)bytes) : NULL, HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(entry, "reason"), HN_COLOUR_NONE);
-        hn_table_add(table, hn_reply_string(entry, "sentence"), HN_COLOUR_NONE);
+        if (is_wide)
+            hn_table_add(table, hn_reply_string(entry, "sentence"), HN_COLOUR_NONE);
     }
-    hn_cli_print_table(cli, table);
+    if (is_wide) {
+        hn_cli_print_table(cli, table);
+        return;
+    }
+    g_autofree char *text = hn_table_format(table, style);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_print("%s\n", lines[0]);
+    for (size_t i = 0; i < hn_reply_count(reply, key); i++) {
+        const char *sentence = hn_reply_string(hn_reply_at(reply, key, i), "sentence");
+        g_print("%s\n", lines[i + 1]);
+        if (sentence && *sentence)
+            hn_cli_print_wrapped(cli, 4, sentence);
+    }
 }
 
 HnExit hn_verb_history(HnCli *cli, int argc, char **argv)

@@ -7,12 +7,16 @@
 static void print_nodes(const HnCli *cli, json_object *reply)
 {
     static const HnColumn columns[] = {
-        {"NODE", true, 0, 0},   {"CPUS", false, 6, 0},     {"CORES", true, 0, 8},
+        {"NODE", true, 0, 0},   {"CPUS", false, 15, 0},    {"CORES", true, 0, 8},
         {"GUESTS", true, 0, 0}, {"DEMAND", true, 0, 0},    {"OTHER", true, 0, 6},
         {"MEMORY", true, 0, 0}, {"FREE", true, 0, 0},      {"GUEST", true, 0, 4},
-        {"LOCAL", true, 0, 3},  {"DISTANCE", false, 6, 5}, {"ROLE", false, 0, 2},
+        {"LOCAL", true, 0, 3},  {"DISTANCE", false, 0, 5}, {"ROLE", false, 0, 2},
     };
-    g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
+    bool has_roles = false; /* else all can be homes, which need not be said */
+    for (size_t i = 0; i < hn_reply_count(reply, "nodes"); i++)
+        has_roles = has_roles || !hn_reply_bool(hn_reply_at(reply, "nodes", i), "is-home-candidate");
+    uint32_t n_columns = G_N_ELEMENTS(columns) - (has_roles ? 0 : 1);
+    g_autoptr(HnTable) table = hn_table_new(columns, n_columns);
     for (size_t i = 0; i < hn_reply_count(reply, "nodes"); i++) {
         json_object *node = hn_reply_at(reply, "nodes", i);
         int64_t local = hn_reply_int(node, "bytes-local-permille", -1);
@@ -39,11 +43,12 @@ static void print_nodes(const HnCli *cli, json_object *reply)
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_text_permille(local), hn_colour_of_share(local));
         hn_table_take(table, hn_reply_int_list(node, "distance"), HN_COLOUR_NONE);
-        hn_table_add(table,
-                     hn_reply_bool(node, "is-home-candidate") ? "home"
-                     : n_cpus == 0                            ? "memory only"
-                                                              : "CPUs only",
-                     HN_COLOUR_DIM);
+        if (has_roles)
+            hn_table_add(table,
+                         hn_reply_bool(node, "is-home-candidate") ? "home"
+                         : n_cpus == 0                            ? "memory only"
+                                                                  : "CPUs only",
+                         HN_COLOUR_DIM);
     }
     hn_cli_print_table(cli, table);
 }

@@ -7,14 +7,16 @@
 HnTable *hn_cli_domain_table(json_object *reply)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 16, 0}, {"MODE", false, 0, 6},   {"HOME", false, 4, 0},
-        {"LOCAL", true, 0, 0},  {"ACCESS", true, 0, 2},  {"VCPUS", true, 0, 7},
-        {"CPU", true, 0, 3},    {"MEMORY", true, 0, 5},  {"SCORE", true, 0, 8},
-        {"MOVES", true, 0, 9},  {"STATUS", false, 0, 0}, {"REASON", false, 18, 4},
+        {"NAME", false, 16, 0, true}, {"MODE", false, 0, 6},   {"HOME", false, 4, 0},
+        {"LOCAL", true, 0, 0},        {"ACCESS", true, 0, 2},  {"VCPUS", true, 0, 7},
+        {"CPU", true, 0, 3},          {"MEMORY", true, 0, 5},  {"NODES", false, 10, 10},
+        {"SCORE", true, 0, 8},        {"MOVES", true, 0, 9},   {"STATUS", false, 0, 0},
+        {"REASON", false, 18, 4},     {"WHY", false, 30, 11},
     };
     HnTable *table = hn_table_new(columns, G_N_ELEMENTS(columns));
-    for (size_t i = 0; i < hn_reply_count(reply, "domains"); i++) {
-        json_object *row = hn_reply_at(reply, "domains", i);
+    g_autoptr(GPtrArray) rows = hn_reply_by_name(reply, "domains");
+    for (guint i = 0; i < rows->len; i++) {
+        json_object *row = g_ptr_array_index(rows, i);
         int64_t local = hn_reply_int(row, "bytes-local-permille", -1);
         int64_t accesses = hn_reply_int(row, "accesses-local-permille", -1);
         const char *status = hn_reply_string(row, "status");
@@ -29,6 +31,7 @@ HnTable *hn_cli_domain_table(json_object *reply)
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_text_bytes((uint64_t)hn_reply_int(row, "resident-bytes", 0)),
                       HN_COLOUR_NONE);
+        hn_table_take(table, hn_reply_memory_at(row), HN_COLOUR_NONE);
         hn_table_take(table,
                       g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "score-now", 0)),
                       HN_COLOUR_NONE);
@@ -36,6 +39,7 @@ HnTable *hn_cli_domain_table(json_object *reply)
                       HN_COLOUR_NONE);
         hn_table_add(table, status, hn_colour_of_status(status));
         hn_table_add(table, hn_reply_string(row, "reason"), HN_COLOUR_NONE);
+        hn_table_add(table, hn_reply_string(row, "sentence"), HN_COLOUR_DIM);
     }
     return table;
 }
@@ -74,8 +78,9 @@ HnExit hn_verb_list(HnCli *cli, int argc, char **argv)
     if (!hn_cli_call(cli, "query-domains", arguments, &reply, &code))
         return code;
     if (is_names) {
-        for (size_t i = 0; i < hn_reply_count(reply, "domains"); i++) {
-            const char *name = hn_reply_string(hn_reply_at(reply, "domains", i), "name");
+        g_autoptr(GPtrArray) rows = hn_reply_by_name(reply, "domains");
+        for (guint i = 0; i < rows->len; i++) {
+            const char *name = hn_reply_string(g_ptr_array_index(rows, i), "name");
             g_autofree char *clean = hn_text_clean(name ? name : "");
             g_print("%s\n", clean);
         }

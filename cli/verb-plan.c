@@ -38,15 +38,21 @@ char *hn_cli_format_payback(json_object *move)
 static void print_verdicts(const HnCli *cli, json_object *plan)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 16, 0},  {"HOME", false, 0, 0},    {"SCORE", false, 0, 0},
-        {"LOCAL", true, 0, 4},   {"MOVE", true, 0, 0},     {"TIME", true, 0, 3},
-        {"PAYBACK", true, 0, 5}, {"REASON", false, 18, 0},
+        {"NAME", false, 16, 0, true}, {"HOME", false, 0, 0},    {"SCORE", false, 0, 0},
+        {"LOCAL", true, 0, 4},        {"MOVE", true, 0, 0},     {"TIME", true, 0, 3},
+        {"PAYBACK", true, 0, 5},      {"REASON", false, 18, 0}, {"WHY", false, 30, 6},
     };
     const HnStyle *style = hn_cli_style(cli);
     g_autoptr(HnTable) table = hn_table_new(columns, G_N_ELEMENTS(columns));
-    for (size_t i = 0; i < hn_reply_count(plan, "verdicts"); i++) {
-        json_object *verdict = hn_reply_at(plan, "verdicts", i);
+    g_autoptr(GPtrArray) verdicts = hn_reply_by_name(plan, "verdicts");
+    guint n_unmanaged = 0;
+    for (guint i = 0; i < verdicts->len; i++) {
+        json_object *verdict = g_ptr_array_index(verdicts, i);
         bool will_act = hn_reply_bool(verdict, "will-act");
+        if (g_strcmp0(hn_reply_string(verdict, "reason"), "not-opted-in") == 0) {
+            n_unmanaged++;
+            continue;
+        }
         int64_t local = hn_reply_int(verdict, "bytes-local-permille", -1);
         g_autofree char *now = format_homes(verdict, "home-now");
         g_autofree char *wanted = format_homes(verdict, "home-wanted");
@@ -68,14 +74,18 @@ static void print_verdicts(const HnCli *cli, json_object *plan)
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_cli_format_payback(verdict), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(verdict, "reason"), HN_COLOUR_NONE);
+        hn_table_add(table, hn_reply_string(verdict, "sentence"), HN_COLOUR_DIM);
     }
-    hn_cli_print_table(cli, table);
+    if (hn_table_rows(table) > 0)
+        hn_cli_print_table(cli, table);
+    if (n_unmanaged > 0)
+        g_print("Not opted in: %u.\n", n_unmanaged);
 }
 
 static void print_actions(const HnCli *cli, json_object *plan)
 {
     static const HnColumn columns[] = {
-        {"STEP", true, 0, 0},     {"ACTION", false, 0, 0}, {"NAME", false, 8, 0},
+        {"STEP", true, 0, 0},     {"ACTION", false, 0, 0}, {"NAME", false, 8, 0, true},
         {"FROM", false, 0, 0},    {"TO", false, 0, 0},     {"BYTES", true, 0, 0},
         {"REASON", false, 12, 0},
     };

@@ -35,7 +35,7 @@ static void show_progress(const HnCli *cli, json_object *job)
 static void print_job(const HnCli *cli, json_object *job)
 {
     static const HnColumn columns[] = {
-        {"NAME", false, 12, 0},  {"STATE", false, 0, 0}, {"MOVED", true, 0, 1},
+        {"NAME", false, 12, 0, true},  {"STATE", false, 0, 0}, {"MOVED", true, 0, 1},
         {"REASON", false, 0, 2}, {"WHAT", false, 34, 0},
     };
     const char *summary = hn_reply_string(job, "summary");

@@ -37,7 +37,7 @@ static char *format_per_node(json_object *row, const char *list, const char *key
     return g_string_free(text, FALSE);
 }
 
-/* "97.5%, ±0.4, 12 s old": a share with what it can be trusted for. */
+/* "97.5% ±0.4 (12 s old)": a share with what it can be trusted for. */
 static void print_number(const HnCli *cli, const char *title, json_object *row, const char *key,
                          const char *trust_key)
 {
@@ -46,7 +46,7 @@ static void print_number(const HnCli *cli, const char *title, json_object *row, 
     int64_t error = hn_reply_int(trust, "error-permille", 0);
     g_autofree char *age = hn_text_duration_ms((uint64_t)hn_reply_int(trust, "age-ms", 0));
     if (trust)
-        take_field(cli, title, g_strdup_printf("%s, ±%d.%d, %s old", share, (int)(error / 10),
+        take_field(cli, title, g_strdup_printf("%s ±%d.%d (%s old)", share, (int)(error / 10),
                                                (int)(error % 10), age));
     else
         print_field(cli, title, share);
@@ -77,7 +77,7 @@ static void print_last_decision(const HnCli *cli, json_object *row)
     take_field(cli, "Last decision",
                g_strdup_printf("%s %s", time, hn_reply_string(decision, "reason")));
     if (sentence)
-        hn_cli_print_wrapped(cli, 4, sentence);
+        hn_cli_print_wrapped(cli, FIELD_COLUMNS, sentence);
 }
 
 static void print_domain(const HnCli *cli, json_object *row)
@@ -120,11 +120,11 @@ static void print_domain(const HnCli *cli, json_object *row)
     take_field(cli, "Memory", g_strdup_printf("%s resident of %s", resident, configured));
     take_field(cli, "Memory at", format_per_node(row, "bytes-per-node", "bytes", true));
     take_field(cli, "Moves",
-               g_strdup_printf("%" G_GINT64_FORMAT ", %s", hn_reply_int(row, "moves", 0), moved));
+               g_strdup_printf("%" G_GINT64_FORMAT ", %s moved", hn_reply_int(row, "moves", 0), moved));
     print_progress(cli, row);
     print_field(cli, "Reason", hn_reply_string(row, "reason"));
     if (sentence)
-        hn_cli_print_wrapped(cli, 4, sentence);
+        hn_cli_print_wrapped(cli, FIELD_COLUMNS, sentence);
     print_last_decision(cli, row);
     if (unobservable)
         print_field(cli, "Not observable", unobservable);
@@ -154,8 +154,15 @@ static HnExit show_domains(HnCli *cli, int argc, char **argv)
         }
         json_object_put(reply);
     }
-    if (hn_cli_is_json(cli) && json_object_array_length(all) > 0)
-        hn_cli_print_json(argc == 2 ? json_object_array_get_idx(all, 0) : all);
+    if (hn_cli_is_json(cli) && argc == 2 && json_object_array_length(all) > 0) {
+        hn_cli_print_json(json_object_array_get_idx(all, 0));
+    } else if (hn_cli_is_json(cli) && json_object_array_length(all) > 0) {
+        json_object *document = json_object_new_object();
+        json_object_object_add(document, "schema", json_object_new_int(1));
+        json_object_object_add(document, "domains", json_object_get(all));
+        hn_cli_print_json(document);
+        json_object_put(document);
+    }
     json_object_put(all);
     return result;
 }

@@ -9,8 +9,9 @@ const HnVerb hn_verbs[] = {
     {"status", "[DOMAIN…]", "The host and its domains, or everything about single domains", NULL,
      false, hn_verb_status},
     {"top", "", "Nodes and domains, live",
-     "Keys: h n l a c m s sort by home, name, local, accesses, CPU, memory, status; r reverses;\n"
-     "space refreshes; arrows scroll; q quits.",
+     "Keys: n h l a c m o b s sort by name, home, local, accesses, CPU, memory, moves, rate, status;\n"
+     "r reverses; u leaves out domains that have not opted in; space refreshes; arrows scroll;\n"
+     "? explains keys and columns; q quits.",
      false, hn_verb_top},
     {"host", "", "NUMA nodes: CPUs, memory, load, distances", NULL, false, hn_verb_host},
     {"plan", "[DOMAIN…]", "What would be done now, and what it would cost; changes nothing",

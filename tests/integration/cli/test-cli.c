@@ -34,7 +34,7 @@ static void test_verbs(void)
         {"list --names",
          0,
          "query-domains {}\n",
-         {"web\ndatabase-with-a-rather-long-name\nbatch\nlegacy\ntypo\n"}},
+         {"batch\ndatabase-with-a-rather-long-name\nlegacy\ntypo\nweb\n"}},
         {"status",
          0,
          "query-host {}\nquery-domains {}\n",

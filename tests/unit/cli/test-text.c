@@ -61,6 +61,42 @@ static void test_quantities(void)
     }
 }
 
+static void test_cut_middle(void)
+{
+    static const struct {
+        const char *text;
+        uint32_t columns;
+        const char *cut;
+    } cases[] = {
+        {"build-runner-1a7", 16, "build-runner-1a7"},
+        {"build-runner-1a7", 9, "buil…-1a7"},
+        {"build-runner-1a7", 8, "buil…1a7"},
+        {"build-runner-1a7", 3, "b…7"},
+        {"build-runner-1a7", 2, "b…"},
+        {"build-runner-1a7", 0, ""},
+        {"日本日本日本", 7, "日…本"}, /* two columns each */
+        {"日本日本日本", 3, "…"},
+        {"", 3, ""},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *cut = hn_text_cut_middle(cases[i].text, cases[i].columns, true);
+        g_assert_cmpstr(cut, ==, cases[i].cut);
+        g_assert_cmpuint(hn_text_columns(cut), <=, cases[i].columns);
+    }
+    g_autofree char *ascii = hn_text_cut_middle("build-runner-1a7", 8, false);
+    g_assert_cmpstr(ascii, ==, "buil~1a7");
+}
+
+static void test_compare_names(void)
+{
+    static const char *const names[] = {NULL, "", "vm", "vm1", "vm2", "vm10", "vm10a", "web"};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        for (size_t j = 0; j < G_N_ELEMENTS(names); j++) {
+            int order = hn_text_compare_names(names[i], names[j]);
+            g_assert_cmpint((order > 0) - (order < 0), ==, (i > j) - (i < j));
+        }
+}
+
 static void test_cut(void)
 {
     static const struct {
@@ -147,6 +183,8 @@ int main(int argc, char **argv)
     g_test_add_func("/text/bytes", test_bytes);
     g_test_add_func("/text/quantities", test_quantities);
     g_test_add_func("/text/cut", test_cut);
+    g_test_add_func("/text/cut-middle", test_cut_middle);
+    g_test_add_func("/text/compare-names", test_compare_names);
     g_test_add_func("/text/wrap", test_wrap);
     g_test_add_func("/text/bar", test_bar);
     g_test_add_func("/text/clean", test_clean);

@@ -76,8 +76,14 @@ static void test_sorting(Fixture *fixture, gconstpointer data)
         {"s", "batch web typo database-with-a-rather-long-name legacy"},
         {"h", "batch legacy typo database-with-a-rather-long-name web"},
         {"c", "batch database-with-a-rather-long-name legacy typo web"}, /* all alike: by name */
-        {"x?",
-         "batch database-with-a-rather-long-name legacy typo web"}, /* unknown keys do nothing */
+        {"o", "batch database-with-a-rather-long-name legacy typo web"}, /* all alike */
+        {"b", "database-with-a-rather-long-name batch legacy typo web"}, /* the only one that moves */
+        {"u", "batch database-with-a-rather-long-name web"},
+        {"uu", "batch database-with-a-rather-long-name legacy typo web"},
+        {"?", ""},
+        {"?x", "batch database-with-a-rather-long-name legacy typo web"}, /* any key ends the help and does no more */
+        {"?r", "batch database-with-a-rather-long-name legacy typo web"},
+        {"x!", "batch database-with-a-rather-long-name legacy typo web"}, /* unknown keys do nothing */
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         HnStyle style = {.width = 200};
@@ -118,6 +124,51 @@ static void test_scrolling(Fixture *fixture, gconstpointer data)
     g_assert_cmpint(hn_top_key(&state, 'q', 4), ==, HN_TOP_QUIT);
 }
 
+/* Hosts of many nodes: at most half of a low terminal is theirs, and a wide one has several on a line. */
+static void test_many_nodes(Fixture *fixture, gconstpointer data)
+{
+    static const struct {
+        uint32_t width, height, n_lines;
+        bool is_cut;
+    } cases[] = {{80, 24, 12, true}, {80, 60, 16, false}, {200, 24, 8, false}, {260, 24, 6, false}, {50, 9, 4, true}};
+    json_object *nodes = json_object_object_get(fixture->host, "nodes");
+    while (json_object_array_length(nodes) < 16)
+        json_object_array_add(nodes, json_object_get(json_object_array_get_idx(nodes, 0)));
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        HnStyle style = {.width = cases[i].width, .is_utf8 = true};
+        HnTopState state = {0};
+        uint32_t n_lines = 0;
+        bool is_cut = false;
+        g_autoptr(GPtrArray) lines =
+            hn_top_render(fixture->host, fixture->domains, NULL, &state, cases[i].height, &style);
+        for (guint k = 2; k < lines->len; k++) {
+            const HnTopLine *line = g_ptr_array_index(lines, k);
+            if (line->is_heading || !*line->text)
+                break;
+            n_lines++;
+            is_cut = is_cut || strstr(line->text, "more nodes: 'homenode host'");
+        }
+        g_test_message("%ux%u", cases[i].width, cases[i].height);
+        g_assert_cmpuint(n_lines, ==, cases[i].n_lines);
+        g_assert_cmpint(is_cut, ==, cases[i].is_cut);
+    }
+}
+
+/* Help takes no more than the usual terminal, uncut. */
+static void test_help(Fixture *fixture, gconstpointer data)
+{
+    HnStyle style = {.width = 80, .is_utf8 = true};
+    HnTopState state = {.is_help = true};
+    g_autoptr(GPtrArray) lines = hn_top_render(fixture->host, fixture->domains, NULL, &state, 24, &style);
+    GString *all = g_string_new(NULL);
+    for (guint i = 2; i < lines->len; i++)
+        g_string_append_printf(all, "%s\n", ((HnTopLine *)g_ptr_array_index(lines, i))->text);
+    g_assert_null(strstr(all->str, "…"));
+    g_assert_nonnull(strstr(all->str, "ACCESS   share of its sampled memory accesses"));
+    g_assert_nonnull(strstr(all->str, "any key: back"));
+    g_string_free(all, TRUE);
+}
+
 /* The last good answer stays visible under the error; before the first there is only the error. */
 static void test_error(Fixture *fixture, gconstpointer data)
 {
@@ -142,6 +193,8 @@ int main(int argc, char **argv)
     g_test_add("/top/sizes", Fixture, NULL, set_up, test_sizes, tear_down);
     g_test_add("/top/sorting", Fixture, NULL, set_up, test_sorting, tear_down);
     g_test_add("/top/scrolling", Fixture, NULL, set_up, test_scrolling, tear_down);
+    g_test_add("/top/many-nodes", Fixture, NULL, set_up, test_many_nodes, tear_down);
+    g_test_add("/top/help", Fixture, NULL, set_up, test_help, tear_down);
     g_test_add("/top/error", Fixture, NULL, set_up, test_error, tear_down);
     return g_test_run();
 }
