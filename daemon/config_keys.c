@@ -150,7 +150,7 @@ const HnKey hn_config_keys[] = {
     {"apply", "call-target", HN_KEY_DURATION, AT(limits.call_target_ns), MS_NS / 10, SECOND_NS,
      NULL, NO, "Batches grow and shrink so that one call of move_pages takes about this long."},
     {"apply", "batch-floor", HN_KEY_BYTES, AT(limits.batch_floor_bytes), 4 * KIB, GIB, NULL, NO,
-     "Smallest batch."},
+     "Smallest batch, as long as calls of that size stay below twice the call target."},
     {"apply", "batch-ceiling", HN_KEY_BYTES, AT(limits.batch_ceiling_bytes), 4 * KIB, GIB, NULL, NO,
      "Largest batch."},
     {"apply", "headroom", HN_KEY_BYTES, AT(limits.headroom_bytes), 0, TIB, NULL, NO,

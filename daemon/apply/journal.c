@@ -505,13 +505,3 @@ bool hn_journal_admin_pin(HnJournal *journal, const char *uuid, HnPieceKind kind
     *ret_cpus = piece.original;
     return true;
 }
-
-bool hn_journal_fence(HnJournal *journal, const char *uuid, HnCpuset *ret_node_ids)
-{
-    HnPiece piece;
-
-    if (!hn_journal_lookup(journal, uuid, HN_PIECE_NODESET, 0, &piece) || piece.is_yielded || !piece.has_set)
-        return false;
-    *ret_node_ids = piece.set;
-    return true;
-}

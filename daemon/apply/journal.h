@@ -134,8 +134,6 @@ bool hn_journal_owns_nodeset(HnJournal *journal, const char *uuid, const HnCpuse
  * if he had none, if we never touched the piece, or if it is yielded (then what is in force is his). */
 bool hn_journal_admin_pin(HnJournal *journal, const char *uuid, HnPieceKind kind, uint32_t id,
                           HnCpuset *ret_cpus);
-/* Nodes (kernel ids) of our restrictive nodeset in force; false if there is none. */
-bool hn_journal_fence(HnJournal *journal, const char *uuid, HnCpuset *ret_node_ids);
 /* Parses libvirt's key of a TUNABLE event. */
 bool hn_journal_parse_key(const char *key, HnPieceKind *ret_kind, uint32_t *ret_id);
 

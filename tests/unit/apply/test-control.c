@@ -315,14 +315,14 @@ static void test_fence(void)
 {
     World *world = world_new();
     const HnIdentity identity = {.uuid = WORLD_UUID, .pid = WORLD_PID, .start_ticks = WORLD_START};
-    HnCpuset fence;
+    const HnCpuset fence = world_set("1");
 
     assert_end(fence_to(world, "1", 900, 100), HN_REASON_EVIDENCE_THIN, "100.0 of 1000.0 MiB");
     assert_pins(world, UNPINNED);
     assert_end(hn_unfence(&world->control, &identity), HN_REASON_DONE, "no fence");
     assert_end(fence_to(world, "1", 1000, 2), HN_REASON_DONE, "1");
     assert_pins(world, "0:- 1:- 2:- 3:- emulator:- io1:- nodeset:1");
-    g_assert_true(hn_journal_fence(world->journal, WORLD_UUID, &fence));
+    g_assert_true(hn_journal_owns_nodeset(world->journal, WORLD_UUID, &fence));
     assert_end(fence_to(world, "1", 1000, 2), HN_REASON_DONE, "already");
     assert_end(hn_unfence(&world->control, &identity), HN_REASON_DONE, "0-3");
     assert_pins(world, "0:- 1:- 2:- 3:- emulator:- io1:- nodeset:0-3");
