@@ -143,6 +143,7 @@ void hn_split_keep_undivided(HnSplit *split, uint32_t n_nodes)
 void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes)
 {
     split->n_clients = n_clients;
+    split->n_vcpu_words = G_N_ELEMENTS(((HnCpuset *)NULL)->words);
     split->clients = g_new0(HnClient, n_clients);
     split->client_bytes = g_new0(uint64_t, (size_t)n_clients * n_nodes * 2);
     for (uint32_t c = 0; c < n_clients; c++) {
@@ -178,9 +179,14 @@ static void split_as_one(HnSplit *split, uint32_t n_nodes)
 {
     const HnDomain *domain = split->domain;
 
+    uint32_t end = 0;
+
     hn_split_allocate(split, 1, n_nodes);
-    for (uint32_t i = 0; i < domain->n_vcpus; i++)
+    for (uint32_t i = 0; i < domain->n_vcpus; i++) {
         hn_cpuset_add(&split->clients[0].vcpus, domain->vcpus[i].id);
+        end = MAX(end, domain->vcpus[i].id + 1);
+    }
+    split->n_vcpu_words = MIN((end + 63) / 64, split->n_vcpu_words);
     hn_split_keep_undivided(split, n_nodes);
 }
 

@@ -43,6 +43,7 @@ typedef struct {
                                with their siblings give */
     bool is_split_by_cores; /* and is cut for that: then is_wide, too */
     uint32_t n_clients;
+    uint32_t n_vcpu_words; /* of the clients' sets of vCPUs, what is not empty in any */
     HnClient *clients;
     uint64_t *client_bytes;   /* what the clients' arrays are in */
     uint64_t huge_page_bytes; /* its RAM comes from this hugepage pool; 0: ordinary pages */

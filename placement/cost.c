@@ -14,11 +14,21 @@
 #define MOVE_NS_PER_KIB_BIG 95
 /* A passthrough device on a node at distance 20 costs a tenth of the demand. */
 #define DEVICE_PERMILLE_PER_HOP 100
-#define MAX_MCPU (INT64_C(1) << 36)
+#define MAX_MOVED_BYTES (UINT64_C(1) << 48)
 
 static int64_t cap(__int128 value, int64_t ceiling)
 {
     return value > ceiling ? ceiling : (int64_t)value;
+}
+
+/* cost * own / all, own <= all; 128 bits only where the product needs them. */
+static int64_t part_of(int64_t cost, int64_t own, int64_t all)
+{
+    int64_t product;
+
+    if (!__builtin_mul_overflow(cost, own, &product))
+        return product / all;
+    return (int64_t)((__int128)cost * own / all);
 }
 
 void hn_spread_add(HnSpread *spread, uint32_t node, int64_t bytes, int64_t all_bytes)
@@ -53,29 +63,53 @@ int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t
 static inline int64_t stretched(int64_t mass, int64_t eighths, int64_t factor)
 {
     unsigned __int128 product =
-        (unsigned __int128)(uint64_t)MIN(mass, MAX_MCPU) * (uint64_t)MIN(eighths, MAX_MCPU);
-    /* One multiplication less on any host that exists: this is the innermost of all loops. */
-    unsigned __int128 cost = product >> 64
-                                 ? product * (uint64_t)factor >> 27
-                                 : (unsigned __int128)(uint64_t)product * (uint64_t)factor >> 27;
+        (unsigned __int128)(uint64_t)MIN(mass, HN_MAX_MCPU) * (uint64_t)MIN(eighths, HN_MAX_MCPU);
+    unsigned __int128 cost = product * (uint64_t)factor >> 27;
 
     return cost > (unsigned __int128)HN_MAX_NODE_COST ? HN_MAX_NODE_COST : (int64_t)cost;
 }
 
-static inline int64_t contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu)
+/* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part. In
+ * eighths. */
+static inline int64_t waiting(const HnModelNode *node, int64_t load_mcpu)
 {
     int64_t excess = load_mcpu > node->capacity_mcpu ? load_mcpu - node->capacity_mcpu : 0;
 
-    /* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part.
-     */
-    return MIN(stretched(weighted_mcpu, 8 * excess + load_mcpu * 8 / HN_SOFT_DIVISOR,
-                         node->contention_factor),
-               HN_MAX_NODE_COST / 2);
+    return 8 * excess + load_mcpu * 8 / HN_SOFT_DIVISOR;
 }
 
 int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu)
 {
-    return contention(node, load_mcpu, weighted_mcpu);
+    return MIN(stretched(weighted_mcpu, waiting(node, load_mcpu), node->contention_factor),
+               HN_MAX_NODE_COST / 2);
+}
+
+/* The same where nothing can reach a ceiling: this is the innermost of all loops. */
+static inline int64_t tame_contention(const HnModelNode *node, int64_t load_mcpu,
+                                      int64_t weighted_mcpu)
+{
+    uint64_t product = (uint64_t)weighted_mcpu * (uint64_t)waiting(node, load_mcpu);
+
+    return (int64_t)((unsigned __int128)product * (uint64_t)node->contention_factor >> 27);
+}
+
+void hn_cost_tame(HnModel *model)
+{
+    __int128 load = 0, weighted = 0;
+    int64_t product = 0;
+
+    for (uint32_t i = 0; i < model->n_items; i++) {
+        load += model->items[i].demand_mcpu;
+        weighted += model->items[i].weighted_mcpu;
+    }
+    /* All of it on one node, and twice: a price may be asked for what is there already. */
+    bool is_small = load <= HN_MAX_MCPU / 32 && weighted <= HN_MAX_MCPU / 2 &&
+                    !__builtin_mul_overflow((int64_t)weighted * 2,
+                                            (int64_t)load * 2 * (8 + 8 / HN_SOFT_DIVISOR), &product);
+    for (uint32_t n = 0; n < model->n_nodes; n++)
+        model->nodes[n].is_tame =
+            is_small &&
+            (__int128)product * model->nodes[n].contention_factor >> 27 <= HN_MAX_NODE_COST / 2;
 }
 
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu)
@@ -99,15 +133,14 @@ int64_t hn_cost_moving(uint64_t bytes, bool has_big_pages, int64_t remote_ns,
     if (bytes == 0)
         return 0;
     uint64_t rate = has_big_pages ? MOVE_NS_PER_KIB_BIG : MOVE_NS_PER_KIB_SMALL;
-    unsigned __int128 copy_ns = (unsigned __int128)(bytes >> 10) * rate;
     uint64_t horizon_ms = policy->payback_horizon_ns / 1000000;
-    unsigned __int128 copy_ns_per_sec = copy_ns * 1000 / horizon_ms;
+    /* 2^48 bytes, more than any node has, leave room for both products. */
+    bytes = MIN(bytes, MAX_MOVED_BYTES);
+    uint64_t copy_ns_per_sec = (bytes >> 10) * rate * 1000 / horizon_ms;
     /* While it moves, half of it is still remote on average. */
-    unsigned __int128 transit_ms = (unsigned __int128)bytes * 500 / policy->move_bytes_per_sec;
-    if (transit_ms > horizon_ms)
-        transit_ms = horizon_ms;
+    uint64_t transit_ms = MIN(bytes * 500 / policy->move_bytes_per_sec, horizon_ms);
     return cap((__int128)copy_ns_per_sec +
-                   (__int128)remote_ns * (int64_t)transit_ms / (int64_t)horizon_ms,
+                   part_of(remote_ns, (int64_t)transit_ms, (int64_t)horizon_ms),
                HN_MAX_ITEM_COST);
 }
 
@@ -121,7 +154,8 @@ static inline int64_t node_cost(const HnAssignment *a, uint32_t n, int64_t load,
                                 int64_t bound, int64_t draw)
 {
     const HnModelNode *node = &a->model->nodes[n];
-    int64_t cost = contention(node, load, weighted);
+    int64_t cost = node->is_tame ? tame_contention(node, load, weighted)
+                                     : hn_cost_contention(node, load, weighted);
 
     if (node->bandwidth_mib)
         cost += hn_cost_bandwidth(node, draw, bound);
@@ -310,15 +344,12 @@ static int64_t others_there(const HnAssignment *a, uint32_t group, uint32_t item
     return (int64_t)a->group_count[(size_t)group * m->n_nodes + position] - is_counted;
 }
 
-/* Pairs of the item with members of its groups if it were in `state`. */
-static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state)
+static int64_t company_of(const HnAssignment *a, uint32_t item, uint32_t state)
 {
     const HnModel *m = a->model;
     const HnItem *it = &m->items[item];
     int64_t cost = 0;
 
-    if (!hn_item_has_company(it))
-        return 0;
     /* Members elsewhere cost; counted as "minus those here", the constant cancels in differences.
      */
     if (it->group >= 0)
@@ -328,6 +359,24 @@ static int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state
     if (it->kin_count > 1)
         cost += kin_cost(a, item, state, HN_CLASH_NS_PER_SEC);
     return cost;
+}
+
+/* Pairs of the item with members of its groups if it were in `state`. */
+static inline int64_t company_cost(const HnAssignment *a, uint32_t item, uint32_t state)
+{
+    return hn_item_has_company(&a->model->items[item]) ? company_of(a, item, state) : 0;
+}
+
+/* Cost of a node if so many permille of the item's load were added to what is on it. */
+static inline int64_t cost_with(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille)
+{
+    const HnItem *it = &a->model->items[item];
+    bool has_bandwidth = a->model->has_bandwidth;
+
+    return node_cost(a, n, a->load_mcpu[n] + it->demand_mcpu * permille / 1000,
+                     a->weighted_mcpu[n] + it->weighted_mcpu * permille / 1000,
+                     has_bandwidth ? a->bound_mcpu[n] + it->bound_mcpu * permille / 1000 : 0,
+                     has_bandwidth ? a->draw_mib[n] + it->draw_mib * permille / 1000 : 0);
 }
 
 int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
@@ -342,12 +391,8 @@ int64_t hn_assignment_leave(const HnAssignment *a, uint32_t item)
     if (state == m->n_nodes && it->is_floating) {
         for (uint32_t n = 0; n < m->n_nodes; n++) {
             int64_t s = hn_model_share(m, item, n);
-            if (s > 0)
-                delta += node_cost(a, n, a->load_mcpu[n] - it->demand_mcpu * s / 1000,
-                                   a->weighted_mcpu[n] - it->weighted_mcpu * s / 1000,
-                                   a->bound_mcpu[n] - it->bound_mcpu * s / 1000,
-                                   a->draw_mib[n] - it->draw_mib * s / 1000) -
-                         a->node_cost[n];
+            if (s > 0) /* x * -s / 1000 is -(x * s / 1000) */
+                delta += cost_with(a, item, n, -s) - a->node_cost[n];
         }
         return delta;
     }
@@ -370,18 +415,6 @@ static inline int64_t added_whole(const HnAssignment *a, uint32_t item, uint32_t
            a->node_cost[n];
 }
 
-/* What a share of it adds. */
-static int64_t added_share(const HnAssignment *a, uint32_t item, uint32_t n, int64_t permille)
-{
-    const HnItem *it = &a->model->items[item];
-
-    return node_cost(a, n, a->load_mcpu[n] + it->demand_mcpu * permille / 1000,
-                     a->weighted_mcpu[n] + it->weighted_mcpu * permille / 1000,
-                     a->bound_mcpu[n] + it->bound_mcpu * permille / 1000,
-                     a->draw_mib[n] + it->draw_mib * permille / 1000) -
-           a->node_cost[n];
-}
-
 int64_t hn_assignment_node_cost(const HnAssignment *a, uint32_t n, int64_t load_mcpu,
                                 int64_t weighted_mcpu, int64_t bound_mcpu, int64_t draw_mib)
 {
@@ -398,7 +431,7 @@ int64_t hn_assignment_enter_bare(const HnAssignment *a, uint32_t item, uint32_t 
         return delta + added_whole(a, item, hn_model_position(m, item, state));
     for (uint32_t n = 0; n < m->n_nodes; n++)
         if (hn_model_share(m, item, n) > 0)
-            delta += added_share(a, item, n, hn_model_share(m, item, n));
+            delta += cost_with(a, item, n, hn_model_share(m, item, n)) - a->node_cost[n];
     return delta;
 }
 
@@ -434,8 +467,11 @@ int64_t hn_assignment_enter(const HnAssignment *a, uint32_t item, uint32_t state
         return delta + hn_assignment_enter_bare(a, item, state);
     int64_t load = a->load_mcpu[state] - it->demand_mcpu * present / 1000;
     int64_t weighted = a->weighted_mcpu[state] - it->weighted_mcpu * present / 1000;
-    int64_t bound = a->bound_mcpu[state] - it->bound_mcpu * present / 1000;
-    int64_t draw = a->draw_mib[state] - it->draw_mib * present / 1000;
+    int64_t bound = 0, draw = 0;
+    if (m->has_bandwidth) {
+        bound = a->bound_mcpu[state] - it->bound_mcpu * present / 1000;
+        draw = a->draw_mib[state] - it->draw_mib * present / 1000;
+    }
     return delta + hn_model_unary(m, item, state) +
            node_cost(a, state, load + it->demand_mcpu, weighted + it->weighted_mcpu,
                      bound + it->bound_mcpu, draw + it->draw_mib) -
@@ -455,8 +491,17 @@ int64_t hn_assignment_enter_best(const HnAssignment *a, uint32_t item, HnNodemas
 
     for (; nodes; nodes &= nodes - 1) {
         uint32_t n = (uint32_t)__builtin_ctzll(nodes);
-        int64_t price = is_plain && n != own ? unary[n] + added_whole(a, item, n)
-                                             : hn_assignment_enter(a, item, n);
+        int64_t price;
+        if (!is_plain || n == own)
+            price = hn_assignment_enter(a, item, n);
+        else if (unary[n] >= below)
+            continue; /* more load never makes a node cheaper: its own terms are the least it costs */
+        else if (m->nodes[n].is_tame && !m->has_bandwidth)
+            price = unary[n] - a->node_cost[n] +
+                    tame_contention(&m->nodes[n], a->load_mcpu[n] + it->demand_mcpu,
+                                    a->weighted_mcpu[n] + it->weighted_mcpu);
+        else
+            price = unary[n] + added_whole(a, item, n);
         if (price < below && (!must_fit || hn_assignment_fits(a, item, n))) {
             below = price;
             *ret_state = n;
@@ -547,16 +592,6 @@ int64_t hn_assignment_total(const HnAssignment *a)
             sum += (__int128)together * HN_ANTI_NS_PER_SEC;
     }
     return clamp_cost(sum);
-}
-
-/* cost * own / all, own <= all; 128 bits only where the product needs them. */
-static int64_t part_of(int64_t cost, int64_t own, int64_t all)
-{
-    int64_t product;
-
-    if (!__builtin_mul_overflow(cost, own, &product))
-        return product / all;
-    return (int64_t)((__int128)cost * own / all);
 }
 
 /* An item's part of the stall on one node: in proportion to what it puts there. */

@@ -38,6 +38,8 @@ int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t
                        uint32_t kappa_permille);
 /* CPU: load and weighted load of a node against its capacity. */
 int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu);
+/* Finds the nodes whose contention may be computed without its ceilings, wherever the model's items go. */
+void hn_cost_tame(HnModel *model);
 /* Roaming: what contention on a node would differ, if unpinned demand were there as a whole or not
  * at all by chance, from it being there in part for certain; to be weighed with p (1 - p). */
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu);

@@ -54,7 +54,7 @@ void hn_assignment_take_back(HnAssignment *a, uint32_t item, const HnSaved *save
 }
 
 /* Permille of the item's load on node n in a state. */
-static int64_t permille_on(const HnModel *m, uint32_t item, uint32_t state, uint32_t n)
+static inline int64_t permille_on(const HnModel *m, uint32_t item, uint32_t state, uint32_t n)
 {
     if (state == hn_model_out(m))
         return 0;
@@ -74,11 +74,15 @@ int64_t hn_assignment_price(const HnAssignment *a, uint32_t item, uint32_t state
         int64_t gone = permille_on(m, item, old, n), come = permille_on(m, item, state, n);
         if (gone == come)
             continue;
+        int64_t bound = 0, draw = 0;
+        if (m->has_bandwidth) {
+            bound = it->bound_mcpu * come / 1000 - it->bound_mcpu * gone / 1000;
+            draw = it->draw_mib * come / 1000 - it->draw_mib * gone / 1000;
+        }
         delta += hn_assignment_node_cost(
                      a, n, it->demand_mcpu * come / 1000 - it->demand_mcpu * gone / 1000,
-                     it->weighted_mcpu * come / 1000 - it->weighted_mcpu * gone / 1000,
-                     it->bound_mcpu * come / 1000 - it->bound_mcpu * gone / 1000,
-                     it->draw_mib * come / 1000 - it->draw_mib * gone / 1000) -
+                     it->weighted_mcpu * come / 1000 - it->weighted_mcpu * gone / 1000, bound,
+                     draw) -
                  a->node_cost[n];
     }
     return delta;

@@ -60,6 +60,7 @@ static void read_domains(HnRound *round, const HnForce *forces, uint32_t n_force
         hn_split_init(s->split, round->snapshot->host, node_rank, s->domain, s->record,
                       round->policy, hn_standing_is_sent(forces, n_forces, s->domain->uuid),
                       round->now_ns, round->elapsed_ns);
+        hn_doubt_look(round->snapshot->host, s->split, &s->look);
     }
 }
 

@@ -7,12 +7,23 @@
 #pragma once
 
 #include "cost.h"
+#include "evidence.h"
+
+/* What of a domain has to be compared between rounds, and its locality: read while the domain is at
+ * hand, because going through all vCPUs of a large host once more costs as much as deciding. */
+typedef struct {
+    HnLocality locality;
+    uint64_t shape, wish; /* hashes */
+    uint64_t touch_mark;  /* differs when there are new touches */
+    uint64_t scan_seq;    /* of the latest hinting faults */
+} HnLook;
 
 /* One domain in this round. Parallel to the snapshot's domains and to the splits. */
 typedef struct {
     HnSplit *split;
     const HnDomain *domain;
     HnPastDomain *record;
+    HnLook look;
     uint32_t first_item; /* index of its first client's item; the others follow */
     bool is_managed;
     bool is_advised; /* managed, but never acted upon */
@@ -86,6 +97,8 @@ void hn_verdicts(const HnRound *round, HnPlan *plan);
 /* doubt_round.c: facts of the round into every domain's doubt, its answer and the trust in the two
  * numbers into the verdicts. */
 void hn_doubts(HnRound *round, HnPlan *plan);
+/* The domain as it is now; to be read when it has been split. */
+void hn_doubt_look(const HnHost *host, const HnSplit *split, HnLook *ret_look);
 
 /* audit.c: outcomes into the past; predictions against measurements. */
 void hn_audit_outcomes(HnRound *round, const HnOutcome *outcomes, uint32_t n_outcomes);

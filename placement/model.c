@@ -402,6 +402,7 @@ HnModel *hn_model_new(const HnHost *host, const HnPolicy *policy, HnSplit *split
         fill_node(model, r, other_mcpu ? other_mcpu[model->node_index[r]] : 0);
     for (uint32_t r = 0; r < host->n_nodes; r++)
         model->has_bandwidth |= model->nodes[r].bandwidth_mib > 0;
+    hn_cost_tame(model);
     for (uint32_t i = 0; i < model->n_items; i++) {
         fill_memory(model, i, &splits[model->items[i].split].clients[model->items[i].client]);
         fill_unary(model, i);

@@ -27,6 +27,7 @@ typedef struct {
     int64_t room_bytes[HN_MAX_KINDS];     /* free now, beyond the reserve */
     int64_t usable_bytes[HN_MAX_KINDS];   /* of an empty node */
     uint32_t n_cpus;
+    bool is_tame; /* its contention cannot reach a ceiling or leave 64 bits, whatever comes to it */
 } HnModelNode;
 
 typedef struct {
@@ -97,6 +98,9 @@ typedef struct {
     HnNodemask forbidden; /* host indices it may not go to (marked worse) */
     bool has_hysteresis;  /* a change of home must bring the policy's minimum gain */
 } HnEntry;
+
+/* Ceiling of the factors of a node's contention: demand in mcpu, and weighted. */
+#define HN_MAX_MCPU (INT64_C(1) << 36)
 
 /* Builds the model; `entries` has one element per split. `other_mcpu` [n_nodes, host order] is load
  * that belongs to no domain. */

@@ -54,7 +54,7 @@ static void add_action(const HnRound *round, HnPlan *plan, const HnStanding *s, 
         .reason = s->reason,
     };
 
-    g_strlcpy(action.uuid, s->domain->uuid, sizeof(action.uuid));
+    memcpy(action.uuid, s->domain->uuid, sizeof(action.uuid));
     g_array_append_val(plan->actions, action);
 }
 

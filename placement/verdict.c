@@ -7,7 +7,6 @@
  */
 #include "decide.h"
 
-#include "evidence.h"
 #include "sentence.h"
 
 #include <string.h>
@@ -298,7 +297,9 @@ static void fill_clients(const HnRound *round, const HnStanding *s, HnVerdict *v
     for (uint32_t c = 0; c < v->n_clients; c++) {
         const HnClient *client = &s->split->clients[c];
         bool is_target = s->is_changed && s->is_confirmed;
-        v->clients[c].vcpus = client->vcpus;
+        /* A set has room for thousands of CPUs; copying all of them took longer than any decision. */
+        memcpy(v->clients[c].vcpus.words, client->vcpus.words,
+               sizeof(uint64_t) * s->split->n_vcpu_words);
         v->clients[c].guest_cell = client->guest_cell;
         v->clients[c].home_now = client->home_now;
         v->clients[c].demand_mcpu = client->smoothed_mcpu;
@@ -342,16 +343,16 @@ static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, const HnNode
                                int64_t fair_now_per_mcpu, int64_t fair_after_per_mcpu)
 {
     HnVerdict *v = g_new0(HnVerdict, 1);
-    HnLocality locality = hn_evidence_locality(round->snapshot->host, s->split);
+    const HnLocality *locality = &s->look.locality;
     int64_t demand = weighted_demand(round, s);
 
-    g_strlcpy(v->uuid, s->domain->uuid, sizeof(v->uuid));
+    memcpy(v->uuid, s->domain->uuid, sizeof(v->uuid));
     v->name = g_strdup(s->domain->name);
     v->is_managed = s->is_managed;
     v->is_wide = s->split->is_wide;
-    v->bytes_local_permille = locality.bytes_local_permille;
-    v->has_accesses_local = locality.has_accesses_local;
-    v->accesses_local_permille = locality.accesses_local_permille;
+    v->bytes_local_permille = locality->bytes_local_permille;
+    v->has_accesses_local = locality->has_accesses_local;
+    v->accesses_local_permille = locality->accesses_local_permille;
     costs_of(round, round->before, s, &v->cost_now);
     costs_of(round, round->target, s, &v->cost_after);
     fill_clients(round, s, v);
@@ -366,7 +367,7 @@ static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, const HnNode
     v->payback_ms = spent_ns == 0       ? 0
                     : gain_per_sec <= 0 ? UINT64_MAX
                                         : (uint64_t)(spent_ns * 1000 / (uint64_t)gain_per_sec);
-    fill_reason(round, s, goes_to, v, &locality);
+    fill_reason(round, s, goes_to, v, locality);
     if (s->split->n_chunk_maps > 0) {
         v->n_chunk_maps = s->split->n_chunk_maps;
         v->chunk_maps = g_steal_pointer(&s->split->chunk_maps);

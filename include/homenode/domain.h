@@ -48,19 +48,20 @@ typedef struct {
     uint64_t *shared_pages;  /* [n_nodes] */
 } HnHintFaults;
 
+/* What every round reads of each vCPU stands together, before the sets: they are a KiB each. */
 typedef struct {
     uint32_t id; /* libvirt's and QEMU's vCPU number */
     int32_t tid;
     uint64_t start_ticks; /* /proc/…/stat field 22, tells a reused tid */
-    int32_t guest_cell;   /* -1: the guest has no cells */
     uint64_t exec_ns;
     uint64_t run_delay_ns;
+    int32_t guest_cell;   /* -1: the guest has no cells */
     int32_t last_cpu;
-    HnCpuset affinity;   /* in force now */
     bool is_admin_pinned; /* the admin restricts it: admin_cpus is a hard constraint */
-    HnCpuset admin_cpus;
+    uint64_t *touches;    /* [n_nodes] sampled touches of pages that lay there, half-life 30 s */
     HnHintFaults faults;
-    uint64_t *touches; /* [n_nodes] sampled touches of pages that lay there, half-life 30 s */
+    HnCpuset affinity;    /* in force now */
+    HnCpuset admin_cpus;
 } HnVcpu;
 
 typedef enum { HN_WORKER_EMULATOR, HN_WORKER_IOTHREAD, HN_WORKER_VHOST } HnWorkerKind;

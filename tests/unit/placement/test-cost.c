@@ -182,6 +182,82 @@ static void test_increments(void)
     }
 }
 
+/* The short ways through the cost function give what the long ones give: contention without ceilings, and
+ * the cheapest of many nodes. */
+static void test_short_ways(void)
+{
+    uint64_t seed = 11;
+    uint32_t n_tame = 0, n_found = 0;
+
+    for (uint32_t k = 0; k < 200; k++) {
+        WorldMix mix = {.min_nodes = 2,
+                        .max_nodes = 6,
+                        .n_domains = 12,
+                        .cpu_load_permille = 300 + k % 4 * 900,
+                        .memory_fill_permille = 700,
+                        .pinned_permille = k % 3 * 500,
+                        .is_odd = k % 2,
+                        .has_wishes = k % 4 > 1};
+        g_autoptr(World) world = world_new_random(&mix, &seed);
+        g_autoptr(WorldModel) wm = world_model_new(world);
+        HnModel *m = wm->model;
+        g_autoptr(HnAssignment) a = hn_assignment_new(m);
+        for (uint32_t n = 0; n < m->n_nodes; n++) {
+            n_tame += m->nodes[n].is_tame;
+            /* Only one without CPUs is too small for all the load there is. */
+            g_assert_true(m->nodes[n].is_tame || m->nodes[n].n_cpus == 0);
+        }
+        for (uint32_t step = 0; step < 20; step++) {
+            uint32_t item = (uint32_t)(world_random(&seed) % m->n_items), best = 99, found = 99;
+            HnNodemask nodes = world_random(&seed) & ((UINT64_C(1) << m->n_nodes) - 1);
+            bool must_fit = step % 2;
+            int64_t below = step % 3 ? INT64_MAX : -hn_assignment_leave(a, item), least = below;
+            for (uint32_t n = 0; n < m->n_nodes; n++) {
+                bool is_tame = m->nodes[n].is_tame;
+                m->nodes[n].is_tame = false;
+                int64_t price = hn_assignment_enter(a, item, n);
+                m->nodes[n].is_tame = is_tame;
+                g_assert_cmpint(hn_assignment_enter(a, item, n), ==, price);
+                if (!(nodes >> n & 1) || price >= least ||
+                    (must_fit && !hn_assignment_fits(a, item, n)))
+                    continue;
+                least = price;
+                best = n;
+            }
+            g_assert_cmpint(hn_assignment_enter_best(a, item, nodes, below, must_fit, &found), ==,
+                            least);
+            g_assert_cmpuint(found, ==, best);
+            n_found += best != 99;
+            hn_assignment_move(a, item, (uint32_t)(world_random(&seed) % m->n_nodes));
+        }
+    }
+    g_assert_cmpuint(n_tame, >, 400);
+    g_assert_cmpuint(n_found, >, 1000);
+}
+
+/* Where ceilings can be reached, the short way is not taken. */
+static void test_tame(void)
+{
+    static const struct {
+        int64_t demand_mcpu, weight_percent, capacity_mcpu;
+        bool is_tame;
+    } cases[] = {
+        {16000, 100, 16000, true},
+        {4096000, 100, 64000, true},
+        {INT64_C(1) << 30, 100, 1, false},
+        {4096000, 100000, 1, false}, /* 4,096 vCPUs of the greatest weight on a node all taken */
+        {HN_MAX_MCPU, 100, 64000, false},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        HnItem item = {.demand_mcpu = cases[i].demand_mcpu,
+                       .weighted_mcpu = cases[i].demand_mcpu * cases[i].weight_percent / 100};
+        HnModel model = {.n_items = 1, .items = &item, .n_nodes = 1};
+        model.nodes[0] = node_with(cases[i].capacity_mcpu, 0);
+        hn_cost_tame(&model);
+        g_assert_cmpint(model.nodes[0].is_tame, ==, cases[i].is_tame);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -191,5 +267,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cost/moving", test_moving);
     g_test_add_func("/cost/device", test_device);
     g_test_add_func("/cost/increments", test_increments);
+    g_test_add_func("/cost/short-ways", test_short_ways);
+    g_test_add_func("/cost/tame", test_tame);
     return g_test_run();
 }
