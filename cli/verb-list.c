@@ -52,8 +52,8 @@ static HnExit print_none(HnCli *cli, const char *sentence)
     if (!hn_cli_call(cli, "query-host", NULL, &host, &code))
         return code;
     const char *summary = hn_reply_string(host, "summary");
-    bool is_connected = hn_reply_bool(host, "is-connected");
-    hn_cli_print_wrapped(cli, 0, is_connected || !summary ? sentence : summary);
+    bool is_known = hn_reply_bool(host, "is-connected") && hn_reply_int(host, "rounds", 1) > 0;
+    hn_cli_print_wrapped(cli, 0, is_known || !summary ? sentence : summary);
     json_object_put(host);
     return HN_EXIT_OK;
 }

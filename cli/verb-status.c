@@ -191,12 +191,12 @@ HnExit hn_verb_status(HnCli *cli, int argc, char **argv)
         json_object_put(both);
     } else {
         hn_cli_print_host(cli, host);
-        g_print("\n");
         g_autoptr(HnTable) table = hn_cli_domain_table(domains);
-        if (hn_table_rows(table) > 0)
+        if (hn_table_rows(table) > 0) {
+            g_print("\n");
             hn_cli_print_table(cli, table);
-        else
-            g_print("No domain is running.\n");
+        } else if (hn_reply_bool(host, "is-connected") && hn_reply_int(host, "rounds", 1) > 0)
+            g_print("\nNo domain is running.\n"); /* else the summary says why there is none */
     }
     json_object_put(host);
     json_object_put(domains);

@@ -112,13 +112,21 @@ static void append_move(const HnRound *round, GString *text, const HnStanding *s
     append_homes(round, text, verdict, false);
     g_string_append(text, " to ");
     append_homes(round, text, verdict, true);
-    g_string_append(text, ", moving ");
-    append_bytes(text, verdict->bytes_to_move);
-    g_string_append(text, " in about ");
-    append_int(text, (int64_t)(verdict->move_ms / 1000));
-    g_string_append_c(text, '.');
-    append_int(text, (int64_t)(verdict->move_ms % 1000 / 100));
-    g_string_append(text, " s: ");
+    if (verdict->bytes_to_move > 0) {
+        g_string_append(text, ", moving ");
+        append_bytes(text, verdict->bytes_to_move);
+        g_string_append(text, " in about ");
+        if (verdict->move_ms < 1000) {
+            append_int(text, (int64_t)verdict->move_ms);
+            g_string_append(text, " ms");
+        } else {
+            append_int(text, (int64_t)(verdict->move_ms / 1000));
+            g_string_append_c(text, '.');
+            append_int(text, (int64_t)(verdict->move_ms % 1000 / 100));
+            g_string_append(text, " s");
+        }
+    }
+    g_string_append(text, ": ");
 }
 
 /* How a wide domain was cut, and by what evidence. */
