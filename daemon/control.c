@@ -177,7 +177,7 @@ HnControlServer *hn_control_server_new(HnManager *manager, const char *runtime_d
     server->manager = manager;
     server->releases = g_ptr_array_new_with_free_func(hn_pending_release_free);
     server->early = g_ptr_array_new_with_free_func(hn_early_order_free);
-    server->promises = g_array_new(FALSE, TRUE, sizeof(HnPromise));
+    server->promises = hn_control_load_promises(manager);
     server->server = hn_qmp_server_new("homenode", HN_VERSION, commands, events, &options, server);
     hn_qmp_server_set_audit(server->server, audit);
     if (!group_id(group, &gid, error) ||

@@ -5,14 +5,21 @@
  *
  * Answered at once from the last round, never from a fresh look: who asks is libvirt in the middle of
  * starting a domain, holding that domain's lock, and to list domains now would wait for that very lock.
- * While no round has ended, the nodes themselves are read, which takes no libvirt.
+ * While no round has ended, the nodes themselves are read, which takes no libvirt. That runs in the main
+ * thread: 85 ms at most were measured, for 1,000 guests on 16 full nodes; 4 to 8 ms where there is room.
+ *
+ * The ledger is in RUNTIME_DIR/promises as well, written before the answer: guests that start while the
+ * daemon is restarted spread all the same.
  */
 #include "control_private.h"
 #include "log.h"
+#include "promises_text.h"
 #include "report/fields.h"
 #include "report/plan_json.h"
 
 #include "observe/host-read.h"
+
+#include <string.h>
 
 /* The last snapshot, or (owned by the caller, *ret_fresh) one of the nodes alone. */
 static const HnSnapshot *look(HnControlServer *server, HnSnapshot **ret_fresh, GError **error)
@@ -41,16 +48,47 @@ static HnNodemask place(HnControlServer *server, const HnSnapshot *snapshot,
                              error);
 }
 
-/* Node ids in the kernel's list format; caller frees. */
-static char *nodeset_of(const HnHost *host, HnNodemask nodes)
+/* ---- The ledger beyond a restart. ---- */
+
+static char *ledger_file(const HnManager *manager)
 {
-    HnCpuset ids;
-    hn_cpuset_zero(&ids);
-    for (uint32_t n = 0; n < host->n_nodes; n++)
-        if (nodes >> n & 1)
-            hn_cpuset_add(&ids, (uint32_t)host->nodes[n].id);
-    return hn_cpuset_format(&ids);
+    return g_build_filename(manager->runtime_dir, "promises", NULL);
 }
+
+static void save_ledger(HnControlServer *server)
+{
+    const HnManager *manager = server->manager;
+    g_autofree char *file = ledger_file(manager);
+    g_autofree char *text = hn_promises_format(server->promises, manager->boot_id ? manager->boot_id : "");
+    g_autoptr(GError) error = NULL;
+    if (!g_file_set_contents_full(file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &error))
+        hn_log(LOG_WARNING, NULL, "where guests are to begin would not survive a restart: %s", error->message);
+}
+
+GArray *hn_control_load_promises(HnManager *manager)
+{
+    g_autofree char *file = ledger_file(manager);
+    g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+    gsize len;
+    GArray *promises = NULL;
+    uint64_t now_ns = hn_manager_now_ns();
+
+    if (g_file_get_contents(file, &text, &len, &error))
+        promises = hn_promises_parse(text, len, file, manager->boot_id ? manager->boot_id : "", &error);
+    if (!promises) {
+        if (!g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+            hn_log(LOG_WARNING, NULL, "%s; guests that are starting now are not counted", error->message);
+        return g_array_new(FALSE, TRUE, sizeof(HnPromise));
+    }
+    for (guint i = promises->len; i-- > 0;)
+        if (g_array_index(promises, HnPromise, i).promised_ns > now_ns)
+            g_array_remove_index(promises, i);
+    hn_promises_settle(promises, NULL, now_ns);
+    return promises;
+}
+
+/* ---- The verbs. ---- */
 
 static guint n_open(const GArray *promises)
 {
@@ -84,7 +122,7 @@ static void answer(HnControlServer *server, HnQmpRequest *request, json_object *
         hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC, "No advice: %s", error->message);
         return;
     }
-    g_autofree char *nodeset = nodeset_of(snapshot->host, nodes);
+    g_autofree char *nodeset = hn_host_format_nodes(snapshot->host, nodes);
     json_object *object = hn_document_new();
     hn_put_string(object, "nodeset", nodeset);
     hn_put_string(object, "reason", hn_reason_name(reason));
@@ -92,6 +130,7 @@ static void answer(HnControlServer *server, HnQmpRequest *request, json_object *
     hn_put_bool(object, "is-observed", snapshot == server->manager->snapshot);
     if (is_reserved) {
         hn_promises_add(server->promises, &guest, nodes, now_ns);
+        save_ledger(server);
         hn_log(LOG_INFO, NULL,
                "a guest of %u vCPUs and %" G_GINT64_FORMAT " MiB is to begin on node %s (%s)",
                guest.n_vcpus, mib, nodeset, hn_reason_name(reason));

@@ -28,6 +28,9 @@ struct HnControlServer {
     GArray *promises; /* HnPromise: what guests about to start were told (control_newcomers.c) */
 };
 
+/* The ledger that the daemon before left, without what has expired; empty if there is none. Caller unrefs. */
+GArray *hn_control_load_promises(HnManager *manager);
+
 /* True: no round has ended yet, and the request is kept; `handler` will be called with it again. */
 bool hn_control_is_early(HnControlServer *server, HnQmpRequest *request, json_object *args,
                          HnQmpHandler handler);

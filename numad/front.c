@@ -155,16 +155,6 @@ static char *ask_daemon(const HnNumadRequest *request, char **ret_source, GError
 
 /* ---- without it ---- */
 
-static char *nodeset_of(const HnHost *host, HnNodemask nodes)
-{
-    HnCpuset ids;
-    hn_cpuset_zero(&ids);
-    for (uint32_t n = 0; n < host->n_nodes; n++)
-        if (nodes >> n & 1)
-            hn_cpuset_add(&ids, (uint32_t)host->nodes[n].id);
-    return hn_cpuset_format(&ids);
-}
-
 /* The nodes, with all that runs on them as load that is not ours. */
 static HnSnapshot *read_nodes(const HnRoot *root, GError **error)
 {
@@ -199,7 +189,7 @@ static char *compute(const HnRoot *root, const HnNumadRequest *request, GError *
     hn_policy_init(&policy);
     HnNodemask nodes =
         hn_newcomer_place(snapshot, &policy, NULL, NULL, &guest, NULL, &reason, error);
-    return nodes ? nodeset_of(snapshot->host, nodes) : NULL;
+    return nodes ? hn_host_format_nodes(snapshot->host, nodes) : NULL;
 }
 
 /* Every node that is online; node 0 where not even that can be read (a kernel without NUMA). */

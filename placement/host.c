@@ -94,6 +94,17 @@ void hn_host_cpus_of(const HnHost *host, HnNodemask nodes, HnCpuset *ret_cpus)
     *ret_cpus = cpus;
 }
 
+char *hn_host_format_nodes(const HnHost *host, HnNodemask nodes)
+{
+    HnCpuset ids;
+
+    hn_cpuset_zero(&ids);
+    for (uint32_t i = 0; i < host->n_nodes; i++)
+        if (nodes >> i & 1)
+            hn_cpuset_add(&ids, (uint32_t)host->nodes[i].id);
+    return hn_cpuset_format(&ids);
+}
+
 static bool fail(GError **error, HnModelError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
 static bool fail(GError **error, HnModelError code, const char *format, ...)

@@ -36,15 +36,6 @@ static char *parse_mode(const char *value, const HnHost *host, HnWish *wish)
     return g_strdup("auto, advise or off");
 }
 
-static char *format_node_ids(const HnHost *host)
-{
-    HnCpuset ids;
-    hn_cpuset_zero(&ids);
-    for (uint32_t i = 0; i < host->n_nodes; i++)
-        hn_cpuset_add(&ids, (uint32_t)host->nodes[i].id);
-    return hn_cpuset_format(&ids);
-}
-
 static char *parse_nodeset(const char *value, const HnHost *host, HnWish *wish)
 {
     HnCpuset ids;
@@ -59,7 +50,7 @@ static char *parse_nodeset(const char *value, const HnHost *host, HnWish *wish)
             mask |= UINT64_C(1) << index;
     }
     if (!is_good) {
-        g_autofree char *nodes = format_node_ids(host);
+        g_autofree char *nodes = hn_host_format_nodes(host, ~UINT64_C(0));
         return g_strdup_printf("a list of nodes this host has (%s)", nodes);
     }
     wish->has_nodeset = true;

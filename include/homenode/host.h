@@ -59,5 +59,7 @@ HnNodemask hn_host_home_nodes(const HnHost *host);
 uint64_t hn_host_auto_move_bytes_per_sec(const HnHost *host);
 /* All CPUs of the nodes in `nodes`. */
 void hn_host_cpus_of(const HnHost *host, HnNodemask nodes, HnCpuset *ret_cpus);
+/* The kernel's ids of the nodes in `nodes`, in its list format: "0", "0-1,3"; "" for none. Caller frees. */
+char *hn_host_format_nodes(const HnHost *host, HnNodemask nodes);
 /* Checks the sense of it (1..64 nodes, diagonal 10, distances 10..254, some CPU, some memory …). */
 bool hn_host_validate(const HnHost *host, GError **error);

@@ -58,6 +58,26 @@ class Numad(unittest.TestCase):
         self.assertEqual(daemon.call("query-placement", vcpus=1, mib=40)["reserved-guests"], 10)
         self.assertRegex(daemon.log(), r"a guest of 1 vCPUs and 40 MiB is to begin on node [01] \(initial-placement\)")
 
+    def test_a_restart_forgets_nobody(self):
+        """Three were told to begin on one node, and have not come when the daemon ends, this way or that."""
+        for end in (Daemon.stop, Daemon.kill):
+            daemon = self.daemon("")
+            runtime_dir = daemon.runtime_dir
+            wait_for(lambda: daemon.call("query-host")["rounds"] > 0, "a round")
+            before = [self.ask("1:40", runtime_dir)[0] for _ in range(3)]
+            end(daemon)
+            daemon.start()
+            self.assertEqual(daemon.call("query-placement", vcpus=1, mib=40)["reserved-guests"], 3)
+            answers = before + [self.ask("1:40", runtime_dir)[0] for _ in range(3)]
+            self.assertEqual((answers.count("0"), answers.count("1")), (3, 3), answers)
+            # What is damaged is said and passed over.
+            daemon.stop()
+            with open(os.path.join(runtime_dir, "promises"), "w", encoding="utf-8") as file:
+                file.write("version 1\nnonsense\nend\n")
+            daemon.start()
+            self.assertEqual(daemon.call("query-placement", vcpus=1, mib=40)["reserved-guests"], 0)
+            self.assertIn("not understood", daemon.log())
+
     def test_before_any_round(self):
         """libvirtd starts its guests, and the daemon cannot list them yet."""
         daemon = self.daemon("[fake]\nconnected=false\n")
