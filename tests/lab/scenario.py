@@ -36,12 +36,24 @@ class TestTimeout(Exception):
     """A test took longer than its scenario allows."""
 
 
+def chain_of(error):
+    """@error, what was being handled when it was raised, and so on."""
+    while error:
+        yield error
+        error = error.__context__
+
+
 def has_failed_before(error):
     """Whether an assertion had failed when @error was raised."""
-    while error := error.__context__:
-        if isinstance(error, AssertionError):
-            return True
-    return False
+    return any(isinstance(earlier, AssertionError) for earlier in chain_of(error.__context__))
+
+
+def death_behind(error):
+    """The first death of the host among what led to @error, or None.
+
+    Tidying up after a dead host fails too, and what it says must not hide why.
+    """
+    return next((earlier for earlier in reversed(list(chain_of(error))) if isinstance(earlier, LabDied)), None)
 
 
 @dataclass
@@ -188,6 +200,7 @@ class Runner:
             raise TestTimeout(f"not finished after {limit_s:g} s (TIMEOUT_S of the scenario)")
 
         before = signal.signal(signal.SIGALRM, expired)
+        died = None
         try:
             self.ensure_host(test)
             self.lab.cleanup()
@@ -196,23 +209,25 @@ class Runner:
             return None, None
         except Skip as skip:
             return None, str(skip) or "the test gives no reason"
-        except LabDied:
-            raise
-        except (CommandFailed, AssertionError) as error:
+        except Exception as error:  # pylint: disable=broad-except
             signal.setitimer(signal.ITIMER_REAL, 0)
-            place = traceback.extract_tb(error.__traceback__)
-            where = next((f"{os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}"
-                          for frame in reversed(place) if frame.filename.startswith(FOLDER)), "")
-            return f"{where}\n{type(error).__name__}: {error}\n{self.lab.diagnostics()}", None
-        except Exception:  # pylint: disable=broad-except
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            text = traceback.format_exc()
-            if self.lab and self.lab.host.pid():
-                text += self.lab.diagnostics()
-            return text, None
+            died = death_behind(error)
+            if not died:
+                return self.told(error), None
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+        raise died  # out here, where it does not become a consequence of the tidying up
+
+    def told(self, error):
+        """What is reported of a test that failed on a living host, or without one."""
+        if isinstance(error, (CommandFailed, AssertionError)):
+            place = traceback.extract_tb(error.__traceback__)
+            where = next((f"{os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}"
+                          for frame in reversed(place) if frame.filename.startswith(FOLDER)), "")
+            return f"{where}\n{type(error).__name__}: {error}\n{self.lab.diagnostics()}"
+        text = "".join(traceback.format_exception(error))
+        return text + (self.lab.diagnostics() if self.lab and self.lab.host.pid() else "")
 
     def run_test(self, test):
         """Runs one test, a second time only after a known hiccup of the emulator."""

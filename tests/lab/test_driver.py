@@ -352,6 +352,23 @@ class ScenarioRunner(unittest.TestCase):
         is_ok, _, runner = run_scenario(test_a=fails_and_dies)
         self.assertEqual((is_ok, len(calls), runner.retried), (False, 1, 0))
 
+    def test_hiccup_is_not_hidden_by_tidying_up(self):
+        for complaint in (LabError("lab is not up"), AssertionError("left behind")):
+            calls = []
+
+            def dies_in_the_middle(_lab, calls=calls, complaint=complaint):
+                calls.append(1)
+                try:
+                    if len(calls) == 1:
+                        raise LabDied("hangs", is_hiccup=True)
+                finally:
+                    if len(calls) == 1:
+                        raise complaint
+
+            is_ok, text, runner = run_scenario(test_a=dies_in_the_middle)
+            self.assertEqual((is_ok, len(calls), runner.retried), (True, 2, 1), text)
+            self.assertIn("once more after: hangs", text)
+
     def test_other_death_is_final(self):
         calls = []
 
