@@ -217,8 +217,10 @@ static void by_mover(Bench *bench, int to, bool is_adaptive, Measure *ret)
     limits.host_bytes_per_sec = limits.node_bytes_per_sec = 0;
     limits.headroom_bytes = 0;
     limits.is_backoff_enabled = false;
-    if (!is_adaptive)
+    if (!is_adaptive) {
         limits.batch_floor_bytes = limits.batch_ceiling_bytes = bench->options->batch_mib * MIB;
+        limits.call_target_ns = 1000000000; /* or the floor would be cut */
+    }
     hn_movers_set_limits(bench->movers, &limits);
     hn_target_begin(target, bench->bytes);
     run_job(bench, target, to);

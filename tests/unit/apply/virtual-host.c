@@ -15,7 +15,7 @@ typedef struct {
     int64_t pid;
     uint64_t n_pages;
     uint8_t *nodes; /* [n_pages] */
-    bool is_huge;
+    bool is_huge, is_pinned;
 } Process;
 
 struct VirtualHost {
@@ -114,6 +114,8 @@ static long virtual_move_pages(void *user_data, int64_t pid, size_t n, void **pa
     call.start_ns = host->now_ns;
     process = find(host, pid);
     g_assert_nonnull(process);
+    if (nodes && process->is_pinned)
+        result = (long)n; /* and no status is written, as the kernel has it */
     for (size_t i = 0; i < n && result == 0; i++) {
         const uint64_t index = (GPOINTER_TO_SIZE(pages[i]) - VIRTUAL_BASE) / PAGE;
 
@@ -275,6 +277,18 @@ void virtual_host_add_process(VirtualHost *host, int64_t pid, uint64_t bytes, in
     host->free_bytes[node] -= bytes;
     tell_room(host);
     write_file(host, path, text);
+}
+
+void virtual_host_add_free(VirtualHost *host, int node, uint64_t bytes)
+{
+    host->free_bytes[node] += bytes;
+}
+
+void virtual_host_set_pinned(VirtualHost *host, int64_t pid, bool is_pinned)
+{
+    g_mutex_lock(&host->lock);
+    find(host, pid)->is_pinned = is_pinned;
+    g_mutex_unlock(&host->lock);
 }
 
 const HnSyscalls *virtual_host_syscalls(VirtualHost *host)

@@ -35,6 +35,11 @@ void virtual_host_free(VirtualHost *host);
 /* bytes of memory on one node, of huge pages or small ones; taken from what is free there. */
 void virtual_host_add_process(VirtualHost *host, int64_t pid, uint64_t bytes, int node, bool is_huge);
 
+/* The node has so much more; before anything moves. */
+void virtual_host_add_free(VirtualHost *host, int node, uint64_t bytes);
+/* None of its pages can move, as with long-term pins. */
+void virtual_host_set_pinned(VirtualHost *host, int64_t pid, bool is_pinned);
+
 const HnSyscalls *virtual_host_syscalls(VirtualHost *host);
 HnRoot *virtual_host_root(VirtualHost *host);
 const char *virtual_host_dir(VirtualHost *host);
