@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the movers promise of pace, shown on the movers as they are, with made-up time: the rate within 5 % over 10 s,
- * and the 99th percentile of the calls' times at most twice the target, whatever calls cost and however they spread.
+ * and the 99th percentile of the calls' times at most twice the target, whatever calls cost and however they spread;
+ * under pressure slower, then nothing, then full speed again.
  */
 #include "apply/mover.h"
 #include "virtual-host.h"
@@ -17,9 +18,9 @@ static void job_ended(HnMoveJob *job, void *user_data)
     g_async_queue_push(user_data, job);
 }
 
-/* Moves `bytes` from node 0 to node 1, the last cold_bytes of them in the slow lane. */
-static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, uint64_t cold_bytes, bool is_huge,
-                     uint32_t cap_mib_per_sec, uint64_t auto_bytes_per_sec)
+/* Moves `bytes` from node 0 to node 1, the last cold_bytes of them in the slow lane. How it ended. */
+static HnReason run_move(VirtualHost *host, const HnLimits *limits, uint64_t bytes, uint64_t cold_bytes, bool is_huge,
+                         uint32_t cap_mib_per_sec, uint64_t auto_bytes_per_sec)
 {
     const HnSyscalls *sys = virtual_host_syscalls(host);
     const HnRange range = {.start = VIRTUAL_BASE, .length_bytes = bytes - cold_bytes, .page_bytes = 4096,
@@ -50,16 +51,28 @@ static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, 
     hn_movers_push(movers, job);
     g_assert_true(g_async_queue_pop(ended) == job);
     hn_move_result(job->move, &result);
-    g_assert_cmpstr(hn_reason_name(result.reason), ==, "done");
-    g_assert_cmpuint(result.moved_bytes, ==, bytes);
+    g_test_message("%s: %s", hn_reason_name(result.reason), result.sentence);
     g_assert_true(hn_target_progress(target, &progress));
-    g_assert_cmpuint(progress.cold_bytes_done, ==, cold_bytes);
-    g_assert_true(progress.is_cold == (cold_bytes > 0));
+    g_assert_cmpuint(progress.bytes_done, ==, result.moved_bytes);
+    if (result.reason == HN_REASON_DONE) {
+        g_assert_cmpuint(result.moved_bytes, ==, bytes);
+        g_assert_cmpuint(progress.cold_bytes_done, ==, cold_bytes);
+        g_assert_true(progress.is_cold == (cold_bytes > 0));
+    }
     hn_move_job_free(job, sys);
     hn_movers_free(movers);
     hn_target_unref(target);
     hn_domain_free(domain);
     g_async_queue_unref(ended);
+    return result.reason;
+}
+
+static void move_all(VirtualHost *host, const HnLimits *limits, uint64_t bytes, uint64_t cold_bytes, bool is_huge,
+                     uint32_t cap_mib_per_sec, uint64_t auto_bytes_per_sec)
+{
+    const HnReason reason = run_move(host, limits, bytes, cold_bytes, is_huge, cap_mib_per_sec, auto_bytes_per_sec);
+
+    g_assert_cmpstr(hn_reason_name(reason), ==, "done");
 }
 
 static gint compare_u64(gconstpointer a, gconstpointer b)
@@ -222,6 +235,54 @@ static void test_auto_rate(void)
     }
 }
 
+/* Memory pressure from the third second on: slower at 10 %, nothing at all at 30 %, full speed again soon after it has
+ * ended; and given up where it does not end. */
+static void test_pressure(gconstpointer data)
+{
+    static const struct {
+        uint32_t percent;
+        uint64_t until_s;
+        double least, most; /* share of the limit under pressure, once it has been noticed */
+        HnReason reason;
+    } pressures[] = {
+        {4, 7, 0.95, 1.05, HN_REASON_DONE},
+        {10, 7, 0.05, 0.08, HN_REASON_DONE}, /* a sixteenth */
+        {30, 7, 0, 0, HN_REASON_DONE},
+        {30, 1000, 0, 0, HN_REASON_BACKED_OFF},
+    };
+    const guint i = GPOINTER_TO_UINT(data);
+    const VirtualCosts costs = {.fixed_ns = 50 * US, .ns_per_mib = 310 * US, .spread_permille = 300,
+                                .pressed_from_ns = 3 * SEC, .pressed_until_ns = pressures[i].until_s * SEC,
+                                .psi_percent = pressures[i].percent};
+    const uint64_t limit = 256 * MIB, bytes = 14 * limit;
+    VirtualHost *host = virtual_host_new(2 * bytes, &costs, false);
+    const GArray *calls;
+    HnLimits limits;
+    double under, after;
+
+    hn_limits_init(&limits);
+    limits.host_bytes_per_sec = limit;
+    virtual_host_add_process(host, PID, bytes, 0, false);
+    g_assert_cmpstr(hn_reason_name(run_move(host, &limits, bytes, 0, false, 0, 0)), ==,
+                    hn_reason_name(pressures[i].reason));
+    calls = virtual_host_calls(host);
+    g_assert_cmpfloat(rate_between(calls, 1 * SEC + SEC / 10, 3 * SEC), >=, 0.95 * (double)limit);
+    under = rate_between(calls, 5 * SEC, 7 * SEC) / (double)limit;
+    after = rate_between(calls, 12 * SEC, 14 * SEC) / (double)limit;
+    g_test_message("%u %%: %.3f of the limit under pressure, %.3f five seconds after it", pressures[i].percent, under, after);
+    g_assert_cmpfloat(under, >=, pressures[i].least);
+    g_assert_cmpfloat(under, <=, pressures[i].most);
+    if (pressures[i].reason == HN_REASON_DONE) {
+        g_assert_cmpfloat(after, >=, 0.95);
+        g_assert_cmpfloat(after, <=, 1.05);
+    } else {
+        const VirtualCall *last = &g_array_index(calls, VirtualCall, calls->len - 1);
+
+        g_assert_cmpuint(last->start_ns, <, 4 * SEC);
+    }
+    virtual_host_free(host);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -232,5 +293,10 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/apply/pace/slow lane", test_slow_lane);
     g_test_add_func("/apply/pace/auto", test_auto_rate);
+    for (guint i = 0; i < 4; i++) {
+        g_autofree char *path = g_strdup_printf("/apply/pace/pressure %u", i);
+
+        g_test_add_data_func(path, GUINT_TO_POINTER(i), test_pressure);
+    }
     return g_test_run();
 }

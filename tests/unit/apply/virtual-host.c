@@ -29,6 +29,7 @@ struct VirtualHost {
     GPtrArray *processes; /* Process * */
     GArray *calls;
     guint splats;
+    bool is_pressed; /* as told */
     char *dir;
     HnRoot *root;
 };
@@ -71,6 +72,26 @@ static void tell_room(VirtualHost *host)
 
         write_file(host, path, text);
     }
+}
+
+static void tell_pressure(VirtualHost *host)
+{
+    g_autofree char *text = g_strdup_printf("some avg10=%u.00 avg60=0.00 avg300=0.00 total=0\n",
+                                            host->is_pressed ? host->costs.psi_percent : 0);
+
+    write_file(host, "proc/pressure/memory", text);
+}
+
+static void pass_time(VirtualHost *host, uint64_t ns)
+{
+    bool is_pressed;
+
+    host->now_ns += ns;
+    is_pressed = host->now_ns >= host->costs.pressed_from_ns && host->now_ns < host->costs.pressed_until_ns;
+    if (is_pressed == host->is_pressed)
+        return;
+    host->is_pressed = is_pressed;
+    tell_pressure(host);
 }
 
 static uint64_t cost_ns(VirtualHost *host, uint64_t bytes)
@@ -127,7 +148,7 @@ static long virtual_move_pages(void *user_data, int64_t pid, size_t n, void **pa
         status[i] = process->nodes[index];
     }
     call.call_ns = nodes ? cost_ns(host, call.moved_bytes) : n * QUERY_NS_PER_ADDRESS;
-    host->now_ns += call.call_ns;
+    pass_time(host, call.call_ns);
     if (nodes)
         g_array_append_val(host->calls, call);
     if (nodes && host->is_room_told)
@@ -189,7 +210,7 @@ static void virtual_wait(void *user_data, GCond *cond, GMutex *lock, uint64_t wa
         return;
     }
     g_mutex_lock(&host->lock);
-    host->now_ns += wait_ns + host->costs.oversleep_ns;
+    pass_time(host, wait_ns + host->costs.oversleep_ns);
     g_mutex_unlock(&host->lock);
 }
 
@@ -209,6 +230,7 @@ VirtualHost *virtual_host_new(uint64_t free_bytes, const VirtualCosts *costs, bo
     for (int node = 0; node < NODES; node++)
         host->free_bytes[node] = free_bytes;
     tell_room(host);
+    tell_pressure(host);
     write_file(host, "sys/devices/system/node/has_memory", "0-1\n");
     write_file(host, "sys/devices/system/cpu/online", "0-3\n");
     host->root = hn_root_open(host->dir, NULL);

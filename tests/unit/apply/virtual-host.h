@@ -20,6 +20,8 @@ typedef struct {
     uint64_t dear_from_ns, dear_until_ns; /* of virtual time: calls cost dear_factor as much */
     uint32_t dear_factor;
     uint64_t oversleep_ns;           /* by which a wait takes longer */
+    uint64_t pressed_from_ns, pressed_until_ns; /* memory pressure, PSI "some avg10", is psi_percent; else 0 */
+    uint32_t psi_percent;
 } VirtualCosts;
 
 /* One call that was to move something. */
