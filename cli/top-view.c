@@ -17,6 +17,7 @@
 #define PAGE_DEFAULT 10
 #define NODE_COLUMNS 80      /* that one node needs, with bars */
 #define NODE_COLUMNS_WIDE 98 /* with longer ones */
+#define NODE_COLUMNS_FULL 115 /* with one for the local share as well */
 #define MANY_NODES 4         /* more than so many may share lines */
 
 static const struct {
@@ -229,15 +230,19 @@ static char *format_node(json_object *node, uint32_t columns, bool is_utf8, bool
     g_autofree char *busy = hn_text_mcpu((uint64_t)MAX(busy_mcpu, 0));
     g_autofree char *used_text = hn_text_bytes((uint64_t)used),
                     *total_text = hn_text_bytes((uint64_t)MAX(total, 0));
-    g_autofree char *share = hn_text_permille(hn_reply_int(node, "bytes-local-permille", -1));
+    int64_t local = hn_reply_int(node, "bytes-local-permille", -1);
+    g_autofree char *share = hn_text_permille(local);
+    uint32_t local_cells = columns >= NODE_COLUMNS_FULL ? 16 : 0;
+    g_autofree char *local_bar = local < 0 ? g_strnfill(local_cells, ' ')
+                                           : hn_text_bar((uint32_t)local, local_cells, is_utf8);
     const char *gap = cells > 0 ? " " : "";
     *ret_is_overcommitted = busy_mcpu > n_cpus * 1000;
     g_autofree char *limit =
         g_strdup_printf("%" G_GINT64_FORMAT "%s", n_cpus, *ret_is_overcommitted ? "!" : "");
-    return g_strdup_printf("node %-2" G_GINT64_FORMAT " CPU %s%s%6s/%-4s mem %s%s%5s/%-4s local %5s"
+    return g_strdup_printf("node %-2" G_GINT64_FORMAT " CPU %s%s%6s/%-4s mem %s%s%5s/%-4s local %s%s%5s"
                            " %3" G_GINT64_FORMAT " at home",
                            hn_reply_int(node, "id", -1), cpu_bar, gap, busy, limit, mem_bar, gap, used_text,
-                           total_text, share, hn_reply_int(node, "homed-domains", 0));
+                           total_text, local_bar, local_cells > 0 ? " " : "", share, hn_reply_int(node, "homed-domains", 0));
 }
 
 /* In at most `room` lines; what does not fit is counted. */

@@ -185,6 +185,26 @@ static HnDomainInfo *unobservable_info(virDomainPtr domain, const GError *reason
     return info;
 }
 
+/* placement='auto': the XML does not tell which nodes numad's answer was, libvirt does when asked. It takes no lock on
+ * the domain that a job could hold. Left empty if libvirt cannot tell. */
+static void observe_auto_nodeset(virDomainPtr domain, HnDomainInfo *info)
+{
+    enum { MAX_PARAMS = 8 }; /* there are two: mode and nodeset */
+    virTypedParameter params[MAX_PARAMS] = {0};
+    int n_params = MAX_PARAMS;
+    const char *nodeset = NULL;
+
+    if (info->numatune_mode == HN_NUMATUNE_NONE || !hn_cpuset_is_empty(&info->numatune_nodes))
+        return;
+    if (virDomainGetNumaParameters(domain, params, &n_params, VIR_DOMAIN_AFFECT_LIVE) < 0) {
+        virResetLastError(); /* not supported by the driver, or gone meanwhile */
+        return;
+    }
+    if (virTypedParamsGetString(params, n_params, VIR_DOMAIN_NUMA_NODESET, &nodeset) == 1 && nodeset)
+        hn_cpuset_parse(nodeset, strlen(nodeset), &info->numatune_nodes, NULL);
+    virTypedParamsClear(params, n_params);
+}
+
 static HnDomainInfo *observe_domain(HnLibvirt *self, const Borrowed *borrowed, GError **error)
 {
     virDomainPtr domain = borrowed->domain;
@@ -198,6 +218,7 @@ static HnDomainInfo *observe_domain(HnLibvirt *self, const Borrowed *borrowed, G
     if (!hn_libvirt_domain_xml_parse(xml, strlen(xml), &info, &parse_error))
         info = unobservable_info(domain, parse_error);
     free(xml);
+    observe_auto_nodeset(domain, info);
     if (!observe_state(self, domain, info)) {
         fail(borrowed, error, "reading its state");
         return NULL;

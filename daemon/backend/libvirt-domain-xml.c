@@ -326,7 +326,7 @@ static bool parse_numatune_mode(const xmlNode *node, HnNumatuneMode *ret_mode, G
 }
 
 /* <memory mode= nodeset=/>, else the union of the cells' <memnode>: either way the nodes its memory
- * is bound to. placement='auto' has no nodeset in the XML: mode is set, nodes are empty. */
+ * is bound to. placement='auto' has no nodeset in the XML: mode is set, nodes are empty (backend-libvirt.c asks). */
 static bool parse_numatune(const xmlNode *domain, HnDomainInfo *info, GError **error)
 {
     const xmlNode *numatune = child_of(domain, "numatune");

@@ -613,6 +613,10 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(argc, ==, 2);
+    if (!g_file_test("/sys/devices/system/cpu/online", G_FILE_TEST_EXISTS)) { /* a chroot that packages are built in */
+        g_print("1..0 # SKIP machine: /sys is not mounted\n");
+        return 0;
+    }
     program = argv[1];
     for (size_t i = 0; i < G_N_ELEMENTS(machines); i++) {
         g_autofree char *path = g_strdup_printf("/observe/captured/%s", machines[i]);

@@ -288,6 +288,10 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(argc, ==, 2);
+    if (!g_file_test("/sys/devices/system/cpu/online", G_FILE_TEST_EXISTS)) { /* a chroot that packages are built in */
+        g_print("1..0 # SKIP machine: /sys is not mounted\n");
+        return 0;
+    }
     program = argv[1];
     g_test_add("/touch-watch/on-and-off", Fixture, NULL, set_up, test_on_and_off, tear_down);
     g_test_add("/touch-watch/tcg", Fixture, NULL, set_up, test_tcg, tear_down);
