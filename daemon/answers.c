@@ -307,7 +307,7 @@ static json_object *alternatives_json(const HnRound *round, const HnVerdict *ver
 static json_object *advice_json(const HnVerdict *verdict, const HnDomain *domain)
 {
     json_object *array = json_object_new_array();
-    const char *advice = hn_advice_for(verdict->reason);
+    const char *advice = verdict->will_act ? NULL : hn_advice_for(verdict->reason);
     if (advice) {
         g_auto(GStrv) parts = g_strsplit(advice, "%s", 2);
         g_autofree char *text = g_strjoinv(verdict->name, parts);

@@ -330,6 +330,25 @@ int32_t hn_split_confining_node(const HnHost *host, const HnCpuset *affinity, in
     return guess;
 }
 
+bool hn_split_is_outside(const HnSplit *split, uint32_t client)
+{
+    const HnDomain *domain = split->domain;
+    const HnClient *c = &split->clients[client];
+
+    if (c->home_now == HN_NODE_NONE || c->allowed == 0)
+        return false;
+    return (domain->wish.has_nodeset && !(domain->wish.nodeset >> c->home_now & 1)) ||
+           (domain->is_numatune_admin && !(domain->admin_nodeset >> c->home_now & 1));
+}
+
+bool hn_split_has_outsider(const HnSplit *split)
+{
+    for (uint32_t c = 0; c < split->n_clients; c++)
+        if (hn_split_is_outside(split, c))
+            return true;
+    return false;
+}
+
 /* Home and pin constraints of one client from its vCPUs' affinities. */
 static void read_pins(const HnHost *host, const HnDomain *domain, HnClient *client)
 {

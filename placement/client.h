@@ -66,6 +66,10 @@ void hn_split_init(HnSplit *split, const HnHost *host, const uint32_t *node_rank
                    const HnDomain *domain, HnPastDomain *record, const HnPolicy *policy,
                    bool is_sent, uint64_t now_ns, uint64_t elapsed_ns);
 void hn_split_clear(HnSplit *split);
+/* Is the client at home on a node that its admin's nodesets exclude, though they leave others? */
+bool hn_split_is_outside(const HnSplit *split, uint32_t client);
+/* Some client of it. */
+bool hn_split_has_outsider(const HnSplit *split);
 /* The node a set of CPUs lies within, HN_NODE_NONE if there is none; `guess` is looked at first. */
 int32_t hn_split_confining_node(const HnHost *host, const HnCpuset *affinity, int32_t guess);
 /* Gives the split that many empty clients; for the functions that fill them. */

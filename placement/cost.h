@@ -21,6 +21,8 @@
 
 /* Two parts of a wide domain on a node that cannot hold both: more than any locality is worth. */
 #define HN_CLASH_NS_PER_SEC (INT64_C(1) << 42)
+/* A home outside of the admin's nodeset: likewise. */
+#define HN_OUTSIDE_NS_PER_SEC HN_CLASH_NS_PER_SEC
 
 /* Where memory lies, as shares in 2^-20 (more digits than any measurement of residency has) of the
  * nodes that hold any. */

@@ -202,6 +202,8 @@ static void fill_unary(HnModel *model, uint32_t item)
             (__int128)terms.remote_ns + terms.moving_ns + terms.device_ns + terms.roaming_ns;
         if (state < model->n_nodes && (int32_t)state != it->home_now)
             sum += it->change_ns;
+        if (state == model->n_nodes)
+            sum += it->outside_ns;
         model->unary[(size_t)item * (model->n_nodes + 1) + state] =
             sum > HN_MAX_ITEM_COST ? HN_MAX_ITEM_COST : (int64_t)sum;
     }
@@ -290,6 +292,16 @@ static void fill_demand(HnModel *model, uint32_t item, const HnSplit *split, con
                          model->policy->kappa_permille / split->n_clients;
 }
 
+/* The admin's nodeset is a rule, not a wish; but vCPUs are not sent where their memory cannot follow. */
+static int64_t outside_cost(const HnSplit *split, uint32_t client)
+{
+    const HnClient *c = &split->clients[client];
+
+    return hn_split_is_outside(split, client) && c->all_movable_bytes >= c->resident_bytes / 2
+               ? HN_OUTSIDE_NS_PER_SEC
+               : 0;
+}
+
 static uint8_t initial_state(const HnModel *model, const HnEntry *entry, uint32_t client)
 {
     if (entry->wanted && entry->wanted[client].wanted != HN_NODE_NONE)
@@ -353,6 +365,7 @@ static void fill_item(HnModel *model, uint32_t item, const HnEntry *entry, GHash
     it->anti = number_of(antis, split->domain->wish.anti_group);
     fill_share(model, item, client);
     fill_demand(model, item, split, client);
+    it->outside_ns = outside_cost(split, it->client);
     it->change_ns =
         entry->has_hysteresis ? hn_model_threshold(it->weighted_mcpu, model->policy) : 0;
 }

@@ -47,6 +47,7 @@ typedef struct {
     int64_t bound_mcpu;            /* of the weighted demand: waits for memory */
     int64_t draw_mib;              /* per second from the memory controllers of its node */
     int64_t change_ns;             /* hysteresis: added to every home other than today's */
+    int64_t outside_ns;            /* added while it stays where its admin's nodesets do not want it */
     int64_t need_bytes;            /* at its home: movable memory and growth */
     int32_t group, anti;           /* index of its (anti-)affinity group, -1 */
     uint32_t kin_first, kin_count; /* items of the same domain, itself among them */

@@ -86,6 +86,14 @@ static void append_homes(const HnRound *round, GString *text, const HnVerdict *v
 
 static void append_gain(GString *text, const HnStanding *s)
 {
+    if (hn_split_has_outsider(s->split)) {
+        g_string_append(text, "the administrator's nodeset excludes where it is");
+        return;
+    }
+    if (s->gain_ns >= HN_OUTSIDE_NS_PER_SEC / 2) {
+        g_string_append(text, "a rule that another domain is bound by cannot be kept without it");
+        return;
+    }
     g_string_append(text, "gain ");
     append_int(text, s->gain_ns / 1000000);
     g_string_append(text, " ms of stall per second, ");
@@ -192,6 +200,10 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
                           ? "being with or apart from its group brings cost from"
                           : "distance to its device brings cost from",
                       now->company_ns_per_sec, after->company_ns_per_sec);
+        break;
+    case HN_REASON_NODESET_BY_ADMIN:
+        g_string_append(text, "the administrator's nodeset excludes ");
+        append_homes(round, text, v, false);
         break;
     case HN_REASON_MAKE_ROOM:
         g_string_append(text, "it makes room for others, who gain more than it loses");
@@ -392,11 +404,25 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
                                    id);
             return true;
         }
+        if (hn_split_has_outsider(s->split)) {
+            g_string_append(text, "It is on ");
+            append_homes(round, text, v, false);
+            g_string_append_printf(text,
+                                   ", which the administrator's nodeset excludes; node %d, which it "
+                                   "allows, has no room for its memory.",
+                                   better_id);
+            return true;
+        }
         g_string_append_printf(text, "Node %d would be better but has no room for its memory.",
                                better_id);
         return true;
     case HN_REASON_NODESET_BY_ADMIN:
-        if (better >= 0)
+        if (hn_split_has_outsider(s->split)) {
+            g_string_append(text, "It is on ");
+            append_homes(round, text, v, false);
+            g_string_append(text, ", not all of which the administrator's nodeset allows; on what it "
+                                  "allows no place can be had now.");
+        } else if (better >= 0)
             g_string_append_printf(
                 text, "Node %d would be better, but the administrator's nodeset excludes it.",
                 better_id);
@@ -433,6 +459,14 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
 static void describe_rest(const HnRound *round, GString *text, const HnStanding *s,
                           const HnVerdict *v)
 {
+    if ((v->reason == HN_REASON_IMMOVABLE || v->reason == HN_REASON_MEMORY_KEEP) &&
+        hn_split_has_outsider(s->split)) {
+        g_string_append(text, "The administrator's nodeset excludes ");
+        append_homes(round, text, v, false);
+        g_string_append_printf(text, ", its home, but its memory %s, and its vCPUs are not sent away from it.",
+                               grip_of(s->domain));
+        return;
+    }
     switch (v->reason) {
     case HN_REASON_CONVERGED:
         g_string_append(text, "At home on ");
@@ -490,10 +524,10 @@ char *hn_sentence_verdict(const HnRound *round, const HnStanding *s, const HnVer
 {
     GString *text = g_string_sized_new(TYPICAL_LENGTH);
 
-    if (describe_freeze(round, text, s, v) || describe_hold(round, text, s, v, better))
-        return g_string_free(text, FALSE);
     if (v->will_act)
         describe_move(round, text, s, v, v->reason);
+    else if (describe_freeze(round, text, s, v) || describe_hold(round, text, s, v, better))
+        return g_string_free(text, FALSE);
     else if (v->reason == HN_REASON_ADVISE_ONLY)
         describe_move(round, text, s, v, s->reason);
     else

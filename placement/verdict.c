@@ -122,6 +122,8 @@ static HnReason reason_of_change(const HnRound *round, const HnStanding *s,
         return HN_REASON_FORCED;
     if (s->is_initial)
         return HN_REASON_INITIAL_PLACEMENT;
+    if (hn_split_has_outsider(s->split))
+        return HN_REASON_NODESET_BY_ADMIN;
     if (s->split->n_clients > 1)
         return HN_REASON_SPLIT_WIDE;
     if (is_swap(round, s, goes_to))
@@ -244,6 +246,39 @@ static HnReason reason_of_refusal(const HnRound *round, const HnStanding *s, int
     return wall == HN_REASON_GAIN_BELOW_THRESHOLD ? HN_REASON_NODE_FULL : wall;
 }
 
+/* At home where its admin's nodeset does not want it, and left there: what stands before the best of the
+ * nodes that it may have. */
+static HnReason reason_of_outsider(const HnRound *round, HnStanding *s, int32_t *ret_better)
+{
+    const HnModel *m = round->model;
+    int64_t best = INT64_MAX;
+    uint32_t state = 0;
+
+    if (s->is_home_frozen)
+        return s->reason;
+    if (s->split->n_clients > 1)
+        return HN_REASON_NODESET_BY_ADMIN;
+    if (m->items[s->first_item].outside_ns == 0)
+        return s->domain->wish.memory == HN_MEMORY_KEEP ? HN_REASON_MEMORY_KEEP
+                                                        : HN_REASON_IMMOVABLE;
+    for (HnNodemask rest = m->items[s->first_item].allowed; rest; rest &= rest - 1) {
+        uint32_t r = (uint32_t)__builtin_ctzll(rest);
+        int64_t price = hn_assignment_enter(round->target, s->first_item, r);
+        if (price < best) {
+            best = price;
+            state = r;
+        }
+    }
+    if (best == INT64_MAX)
+        return HN_REASON_NODESET_BY_ADMIN; /* all of them are marked */
+    *ret_better = (int32_t)m->node_index[state];
+    if (hn_assignment_fits(round->target, s->first_item, state))
+        return HN_REASON_NODESET_BY_ADMIN;
+    s->kept_out_ns = s->threshold_ns;
+    s->kept_out_node = state;
+    return HN_REASON_NODE_FULL;
+}
+
 static HnReason reason_of_rest(const HnRound *round, HnStanding *s, const HnLocality *locality,
                                int32_t *ret_better)
 {
@@ -256,6 +291,8 @@ static HnReason reason_of_rest(const HnRound *round, HnStanding *s, const HnLoca
     /* Asked for the home it has: done, whatever would be better. */
     if (s->is_forced && s->forced_node != HN_NODE_NONE && is_converged_now)
         return HN_REASON_CONVERGED;
+    if (hn_split_has_outsider(s->split))
+        return reason_of_outsider(round, s, ret_better);
     if (s->split->n_clients > 1)
         return is_converged_now              ? HN_REASON_CONVERGED
                : s->split->is_split_by_cores ? HN_REASON_SMT_CONTENTION

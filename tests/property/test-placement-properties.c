@@ -110,6 +110,17 @@ static HnPlan *decide_informed(World *world, const HnPolicy *policy, HnPast *pas
     return decide(world, policy, past);
 }
 
+/* At rest means: also where the admin's nodesets want it. */
+static void assert_rests_where_allowed(const HnDomain *domain, const HnVerdict *v)
+{
+    for (uint32_t c = 0; c < v->n_clients && v->reason == HN_REASON_CONVERGED; c++) {
+        g_assert_true(!domain->wish.has_nodeset ||
+                      (domain->wish.nodeset >> v->clients[c].home_now & 1));
+        g_assert_true(!domain->is_numatune_admin ||
+                      (domain->admin_nodeset >> v->clients[c].home_now & 1));
+    }
+}
+
 static void check_action(const World *world, const HnPlan *plan, const HnAction *action)
 {
     const HnDomain *domain = hn_snapshot_find(world->snapshot, action->uuid);
@@ -166,6 +177,7 @@ static void test_plans(void)
                 g_assert_cmpuint(strlen(v->sentence), >, 10);
                 g_assert_cmpuint(v->score_now, <=, 100);
                 g_assert_cmpuint(v->score_after, <=, 100);
+                assert_rests_where_allowed(g_ptr_array_index(world->snapshot->domains, i), v);
             }
             for (guint i = 0; i < plan->actions->len; i++) {
                 const HnAction *action = &g_array_index(plan->actions, HnAction, i);
@@ -209,7 +221,7 @@ static void test_threshold(void)
         policy.min_gain_permille = 20 + (uint32_t)(world_random(&seed) % 300);
         g_autoptr(HnPlan) plan = decide_informed(world, &policy, past);
         __int128 asked = 0;
-        bool has_wide = false;
+        bool has_rule = false;
         for (guint i = 0; i < plan->verdicts->len; i++) {
             const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
             const HnDomain *domain = g_ptr_array_index(world->snapshot->domains, i);
@@ -219,9 +231,12 @@ static void test_threshold(void)
                     asked += (__int128)(v->clients[c].demand_mcpu * domain->wish.weight / 100) *
                              policy.min_gain_permille * 1000;
         }
-        for (guint i = 0; i < plan->verdicts->len; i++)
-            has_wide |= ((HnVerdict *)g_ptr_array_index(plan->verdicts, i))->is_wide;
-        if (has_wide) /* they may have to part at a loss: what cannot be on one node must not */
+        /* Rules are kept at a loss: what cannot be on one node must not, and an admin's nodeset is one. */
+        for (guint i = 0; i < plan->verdicts->len; i++) {
+            const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
+            has_rule |= v->is_wide || (v->will_act && v->reason == HN_REASON_NODESET_BY_ADMIN);
+        }
+        if (has_rule)
             continue;
         n_asked++;
         /* Item costs are rounded: a microsecond per second and domain. */

@@ -174,6 +174,8 @@ static void test_increments(void)
             hn_cost_add(&sum, &part);
             if (a->state[i] < wm->model->n_nodes && (int32_t)a->state[i] != item->home_now)
                 hysteresis += item->change_ns;
+            if (a->state[i] == wm->model->n_nodes)
+                hysteresis += item->outside_ns; /* a rule, too */
         }
         if (wm->model->n_items == wm->n_splits) /* no parts of wide domains */
             /* Loads of roaming items are whole mcpu on each node. */

@@ -441,6 +441,57 @@ static void test_swap_full_nodes(void)
     g_assert_cmpuint(world_local_permille(scene->world, b), ==, 1000);
 }
 
+/* A nodeset that excludes the home a guest has is a rule: it moves although nothing else is gained; two whose nodes
+ * are full change places; where none can, that is said, and so is memory that cannot follow. */
+static void test_outside_of_nodeset(void)
+{
+    enum { ROOM, SWAP, SWAP_WITH_ANY, FULL, IMMOVABLE, KEPT, N_CASES };
+    static const struct {
+        HnReason before_last, last;
+        const char *sentence;
+    } wanted[N_CASES] = {
+        [ROOM] = {HN_REASON_NODESET_BY_ADMIN, HN_REASON_CONVERGED, "nodeset excludes node 0"},
+        [SWAP] = {HN_REASON_NODESET_BY_ADMIN, HN_REASON_CONVERGED, "nodeset excludes node 0"},
+        [SWAP_WITH_ANY] = {HN_REASON_NODESET_BY_ADMIN, HN_REASON_CONVERGED, "nodeset excludes node 0"},
+        [FULL] = {HN_REASON_NODE_FULL, HN_REASON_NODE_FULL, "node 1, which it allows, has no room"},
+        [IMMOVABLE] = {HN_REASON_IMMOVABLE, HN_REASON_IMMOVABLE, "excludes node 0, its home, but its memory cannot move"},
+        [KEPT] = {HN_REASON_MEMORY_KEEP, HN_REASON_MEMORY_KEEP, "its memory stays where it is (memory='keep')"},
+    };
+
+    for (int k = 0; k < N_CASES; k++) {
+        g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 8 * GIB));
+        World *world = scene->world;
+        HnDomain *a = world_add(world, 2, 7 * GIB, 2000, 0), *b = NULL;
+        world_pin(world, a, 0);
+        a->wish.has_nodeset = true;
+        a->wish.nodeset = 2;
+        if (k == IMMOVABLE)
+            a->immovable_bytes[0] = a->resident_bytes[0];
+        if (k == KEPT)
+            a->wish.memory = HN_MEMORY_KEEP;
+        if (k == SWAP || k == SWAP_WITH_ANY || k == FULL) {
+            b = world_add(world, 2, 7 * GIB, 2000, 1);
+            world_pin(world, b, 1);
+            b->wish.has_nodeset = k != SWAP_WITH_ANY;
+            b->wish.nodeset = k == SWAP ? 1 : 2;
+        }
+        g_autoptr(HnPlan) plan = scene_after(scene, 3);
+        g_assert_cmpstr(hn_reason_name(verdict_of(plan, a)->reason), ==,
+                        hn_reason_name(wanted[k].before_last));
+        g_assert_nonnull(strstr(verdict_of(plan, a)->sentence, wanted[k].sentence));
+        g_assert_true(world_apply(world, plan));
+        world_step(world, 2 * SECOND_NS, 0, &(uint64_t){1});
+        g_autoptr(HnPlan) next = scene_plain(scene);
+        g_assert_cmpuint(next->actions->len, ==, 0);
+        g_assert_cmpstr(hn_reason_name(verdict_of(next, a)->reason), ==,
+                        hn_reason_name(wanted[k].last));
+        g_assert_cmpint(world_home(world, a), ==, wanted[k].last == HN_REASON_CONVERGED);
+        if (k == SWAP || k == SWAP_WITH_ANY)
+            g_assert_cmpint(world_home(world, b), ==, 0);
+        g_assert_cmpuint(next->is_overfull, ==, k == FULL);
+    }
+}
+
 /* T1: ten guests start at once, empty yet: spread by configured size at first sight. */
 static void test_start_burst(void)
 {
@@ -836,6 +887,7 @@ int main(int argc, char **argv)
     g_test_add_func("/decide/torn-by-admin", test_torn_by_admin);
     g_test_add_func("/decide/forced", test_forced);
     g_test_add_func("/decide/swap-full-nodes", test_swap_full_nodes);
+    g_test_add_func("/decide/outside-of-nodeset", test_outside_of_nodeset);
     g_test_add_func("/decide/start-burst", test_start_burst);
     g_test_add_func("/decide/light-load", test_light_load);
     g_test_add_func("/decide/siblings", test_siblings);
