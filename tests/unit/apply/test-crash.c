@@ -84,6 +84,7 @@ static HnActuator *start_actuator(Record *record)
     hn_limits_init(&limits);
     limits.host_bytes_per_sec = limits.node_bytes_per_sec = 0;
     limits.batch_ceiling_bytes = 2 * MIB;
+    limits.call_target_ns = 1000000000; /* calls of one size, however slow this machine is just now */
     limits.is_backoff_enabled = false;
     return hn_actuator_new_full(world->backend, world->control.root, world->journal, &limits, on_outcome, record,
                                 world->control.sys);
