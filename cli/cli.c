@@ -114,7 +114,8 @@ static void print_verb_help(const HnVerb *verb, GOptionContext *context)
     g_autofree char *options = g_option_context_get_help(context, FALSE, NULL);
     /* GLib's first paragraph names the program, not the verb. */
     const char *rest = strstr(options, "\n\n");
-    g_print("Usage: homenode %s [OPTION…] %s\n\n%s\n", verb->name, verb->arguments, verb->summary);
+    g_print("Usage: homenode %s [OPTION…]%s%s\n\n%s\n", verb->name, *verb->arguments ? " " : "", verb->arguments,
+            verb->summary);
     if (verb->details)
         g_print("\n%s\n", verb->details);
     g_print("%s", rest ? rest + 1 : options);

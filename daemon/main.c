@@ -7,6 +7,7 @@
 #include "backend/backend-qmp.h"
 #include "daemon.h"
 
+#include <locale.h>
 #include <string.h>
 
 static HnBackend *make_backend(const HnBackendNeeds *needs, GError **error)
@@ -32,6 +33,7 @@ static HnBackend *make_backend(const HnBackendNeeds *needs, GError **error)
 int main(int argc, char **argv)
 {
     HnDaemonOptions options;
+    setlocale(LC_CTYPE, ""); /* what --help and messages hold beyond ASCII is not to end as '?' */
     int status = hn_daemon_parse(&argc, &argv, &options);
     if (status < 0)
         status = hn_daemon_run(&options, make_backend);

@@ -126,7 +126,7 @@ class Manuals(unittest.TestCase):
             subprocess.run(["groff", "--version"], capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             self.skipTest("machine: no groff")
-        for name in ("homenode-control.7", "homenode-metadata.7"):
+        for name in sorted(os.listdir(os.path.join(SOURCE, "docs/man"))):
             ended = subprocess.run(["groff", "-man", "-Tutf8", "-ww", os.path.join(SOURCE, "docs/man", name)],
                                    capture_output=True, text=True, check=False)
             self.assertEqual((ended.returncode, ended.stderr), (0, ""))
