@@ -122,9 +122,17 @@ static void run(HnCli *cli, View *view, gint64 interval_us)
     }
 }
 
-static void open_screen(const HnStyle *style)
+/* NULL: a terminal that curses does not know, or cannot draw on. */
+static SCREEN *open_screen(const HnStyle *style)
 {
-    initscr();
+    SCREEN *screen = newterm(NULL, stdout, stdin); /* initscr() would exit */
+    if (!screen)
+        return NULL;
+    if (!tigetstr("cup")) {
+        endwin();
+        delscreen(screen);
+        return NULL;
+    }
     cbreak();
     noecho();
     curs_set(0);
@@ -136,6 +144,7 @@ static void open_screen(const HnStyle *style)
         init_pair(2, COLOR_YELLOW, -1);
         init_pair(3, COLOR_RED, -1);
     }
+    return screen;
 }
 
 HnExit hn_verb_top(HnCli *cli, int argc, char **argv)
@@ -165,11 +174,18 @@ HnExit hn_verb_top(HnCli *cli, int argc, char **argv)
         return code;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    open_screen(hn_cli_style(cli));
-    run(cli, &view, (gint64)(interval_s * G_USEC_PER_SEC));
-    endwin();
+    SCREEN *screen = open_screen(hn_cli_style(cli));
+    if (screen) {
+        run(cli, &view, (gint64)(interval_s * G_USEC_PER_SEC));
+        endwin();
+        delscreen(screen);
+    } else {
+        const char *terminal = g_getenv("TERM");
+        code = hn_cli_fail(cli, "it cannot draw on a terminal of type '%s': set TERM to what it is, or use 'homenode status'",
+                           terminal ? terminal : "");
+    }
     json_object_put(view.host);
     json_object_put(view.domains);
     g_free(view.error);
-    return HN_EXIT_OK;
+    return code;
 }

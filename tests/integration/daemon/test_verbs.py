@@ -192,10 +192,10 @@ class Machine(WithDaemon):
 class Top(WithDaemon):
     """`top` on a pseudo-terminal, whose size changes under it."""
 
-    def start(self, rows, columns):
+    def start(self, rows, columns, term="xterm"):
         pid, terminal = pty.fork()
         if pid == 0:
-            os.environ.update(TERM="xterm", LC_ALL="C.UTF-8")
+            os.environ.update(TERM=term, LC_ALL="C.UTF-8")
             os.environ.pop("COLUMNS", None)
             os.environ.pop("LINES", None)
             # The size is the terminal's before the program looks.
@@ -256,6 +256,14 @@ class Top(WithDaemon):
         os.write(self.terminal, b"\x03")  # interrupt
         _, status = os.waitpid(self.pid, 0)
         self.assertIn(os.waitstatus_to_exitcode(status), (0, -2))
+
+    def test_terminals_that_cannot_be_drawn_on(self):
+        for term in ("no-such-terminal", "dumb"):
+            self.start(24, 80, term)
+            said = self.read_until(rb"use 'homenode status'\r\n")
+            self.assertIn(b"homenode: it cannot draw on a terminal of type '%s'" % term.encode(), said)
+            _, status = os.waitpid(self.pid, 0)
+            self.assertEqual(os.waitstatus_to_exitcode(status), 1)
 
     def test_not_a_terminal(self):
         ended = self.run_homenode("top")
