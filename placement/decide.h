@@ -73,7 +73,8 @@ void hn_standing_read(HnRound *round, const HnForce *forces, uint32_t n_forces,
 uint64_t hn_standing_stays(const HnRound *round, const HnStanding *s, uint32_t node,
                            uint64_t *ret_bytes);
 /* Nodes (host indices, of those its constraints leave) to which it may be ordered as far as its
- * memory is concerned: if the larger part does not follow, only that which has most of it. */
+ * memory is concerned: if the larger part does not follow, only that which has most of it. Not empty if
+ * those are not. */
 HnNodemask hn_standing_orderable(const HnRound *round, const HnStanding *s);
 /* Is the domain ordered to one node? */
 bool hn_standing_is_sent(const HnForce *forces, uint32_t n_forces, const char *uuid);

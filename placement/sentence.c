@@ -284,10 +284,7 @@ static void describe_refused_order(const HnRound *round, GString *text, const Hn
         is_first = false;
     }
     g_string_append(text, "). Allowed: ");
-    if (allowed)
-        append_nodes(round, text, allowed);
-    else
-        g_string_append(text, "no node");
+    append_nodes(round, text, allowed);
     g_string_append_c(text, '.');
 }
 

@@ -126,7 +126,6 @@ uint64_t hn_standing_stays(const HnRound *round, const HnStanding *s, uint32_t n
 
 HnNodemask hn_standing_orderable(const HnRound *round, const HnStanding *s)
 {
-    const HnNodemask homes = hn_host_home_nodes(round->snapshot->host);
     const HnClient *client = &s->split->clients[0];
     uint64_t bytes[HN_MAX_NODES];
     HnNodemask nodes = 0;
@@ -137,15 +136,15 @@ HnNodemask hn_standing_orderable(const HnRound *round, const HnStanding *s)
 
         if (hn_standing_stays(round, s, node, bytes) > client->resident_bytes / 2)
             for (uint32_t n = 0; n < round->snapshot->host->n_nodes; n++)
-                is_nearer |= (homes >> n & 1) && bytes[n] > bytes[node];
+                is_nearer |= (client->allowed >> n & 1) && bytes[n] > bytes[node];
         nodes |= is_nearer ? 0 : UINT64_C(1) << node;
     }
     return nodes;
 }
 
 /* An order takes a domain's vCPUs along whatever its memory does. Where the larger part of that
- * would be left behind, although another node has more of it, the order would only make the guest
- * slower: it is refused. */
+ * would be left behind, although another node that it may live on has more of it, the order would
+ * only make the guest slower: it is refused. */
 static void read_order(const HnRound *round, HnStanding *s, int32_t node)
 {
     const HnClient *client = &s->split->clients[0];

@@ -23,11 +23,12 @@ CONF = "/etc/homenode/homenode.conf"
 JOURNAL = "/run/homenode/journal"
 
 
-def define(lab, name, *words, mib=64, vcpus=2, options=()):
+def define(lab, name, *words, mib=64, vcpus=2, iothreads=0, options=()):
     """A demo guest that touches all of its memory and is idle most of the time."""
     argv = [GUEST_TOOL, "xml", name, "--kernel", KERNEL, "--vcpus", str(vcpus), "--mem", str(mib), "--mode", "auto",
             "--serial", f"/var/log/{name}.serial", *options, "pattern=private", "duty=20", "touch=all", *words]
-    return lab.define(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    xml = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return lab.define(xml.replace("<os>", f"<iothreads>{iothreads}</iothreads>\n  <os>", 1) if iothreads else xml)
 
 
 def settled(lab, guest):
@@ -71,6 +72,15 @@ def pins(lab, guest):
         if match:
             result["emulator" if match[1] == "*" else int(match[1])] = parse_cpu_list(match[2])
     return result
+
+
+def iothread_cpus(lab, guest):
+    """Where its only iothread may run, as virsh tells it and as the kernel has it; they have to agree."""
+    told = parse_cpu_list(re.search(r"^ *1 +([-0-9,]+) *$", lab.sh(f"virsh iothreadinfo {guest.name} --live"), re.M)[1])
+    task = lab.sh(f"grep -l '^IO iothread1$' /proc/{guest.pid()}/task/*/comm").strip()
+    real = re.search(r"^Cpus_allowed_list:\s*(\S+)", lab.sh(f"cat {os.path.dirname(task)}/status"), re.M)[1]
+    assert told == parse_cpu_list(real), (told, real)
+    return told
 
 
 def cpus_of(lab, node):
@@ -146,18 +156,20 @@ def assert_quiet_kernel(lab):
 
 
 def test_there_and_back_and_released(lab):
-    guest = settled(lab, define(lab, "g").start())
-    before = pins(lab, guest)
+    guest = settled(lab, define(lab, "g", iothreads=1).start())
+    before, before_io = pins(lab, guest), iothread_cpus(lab, guest)
     with daemon(lab):
         for node in (1, 0, 1):
             move(lab, guest, node)
             assert guest.share_on(node) >= 0.98, guest.ram_bytes_per_node()
             assert all(cpus == cpus_of(lab, node) for cpus in pins(lab, guest).values()), pins(lab, guest)
             assert all(vcpu.affinity == cpus_of(lab, node) for vcpu in guest.vcpus())
+            assert iothread_cpus(lab, guest) == cpus_of(lab, node)
         assert lab.sh(f"ls {JOURNAL}").split() != ["corrupt"]
         assert "vcpupin" not in guest.xml(inactive=True)
         lab.sh("homenode release g", timeout_s=60)
         lab.wait_until(lambda: pins(lab, guest) == before, 30, "the pins to be as before")
+        assert iothread_cpus(lab, guest) == before_io
         assert lab.sh(f"ls {JOURNAL}").split() == ["corrupt"]
         assert guest.share_on(1) >= 0.98  # memory stays
     assert_quiet_kernel(lab)

@@ -524,65 +524,7 @@ static void test_failing_affinity(void)
     }
 }
 
-/* ---- killed at any instant ---- */
-
-typedef struct {
-    World *world;
-    GPtrArray *pins;     /* what was in force at each instant … */
-    GPtrArray *journals; /* … and what was written down; NULL: no file */
-} Instants;
-
-static void note_instant(void *user_data)
-{
-    Instants *instants = user_data;
-    g_autofree char *path = g_build_filename(instants->world->journal_dir, WORLD_UUID, NULL);
-    char *text = NULL;
-
-    g_file_get_contents(path, &text, NULL, NULL);
-    g_ptr_array_add(instants->pins, world_pins(instants->world));
-    g_ptr_array_add(instants->journals, text);
-}
-
-/* Pins, a second home, a fence, and the release, stopped before and after every call that changes something: from
- * each of these instants a new daemon finds back to what was. */
-static void test_killed_anywhere(void)
-{
-    World *world = world_new();
-    Instants instants = {world, g_ptr_array_new_with_free_func(g_free), g_ptr_array_new_with_free_func(g_free)};
-
-    world_admin_pins(world, 1, "0-3");
-    world->domain->vcpus[1].is_admin_pinned = true;
-    world->hook = note_instant;
-    world->hook_data = &instants;
-    assert_end(pin_to(world, 2), HN_REASON_DONE, NULL);
-    assert_end(pin_to(world, 1), HN_REASON_DONE, NULL);
-    assert_end(fence_to(world, "0", 1000, 0), HN_REASON_DONE, NULL);
-    assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
-    world->hook = NULL;
-    g_test_message("%u instants", instants.pins->len);
-    g_assert_cmpuint(instants.pins->len, >=, 30);
-    for (guint i = 0; i < instants.pins->len; i++) {
-        g_autofree char *path = g_build_filename(world->journal_dir, WORLD_UUID, NULL);
-        g_autofree char *after = NULL;
-        g_autoptr(GString) all = NULL;
-
-        world_set_pins(world, instants.pins->pdata[i]);
-        if (instants.journals->pdata[i])
-            g_assert_true(g_file_set_contents(path, instants.journals->pdata[i], -1, NULL));
-        world_reopen_journal(world);
-        assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
-        after = world_pins(world);
-        all = g_string_new(after);
-        g_string_replace(all, "nodeset:-", "nodeset:0-3", 0);
-        g_string_replace(all, ":-", ":0-7", 0);
-        g_test_message("%s -> %s", (char *)instants.pins->pdata[i], after);
-        g_assert_cmpstr(all->str, ==, "0:0-7 1:0-3 2:0-7 3:0-7 emulator:0-7 io1:0-7 nodeset:0-3");
-        assert_journal(world, false);
-    }
-    g_ptr_array_unref(instants.pins);
-    g_ptr_array_unref(instants.journals);
-    world_free(world);
-}
+/* ---- and besides ---- */
 
 /* A thread that only looks like a vhost thread by its number is left alone. */
 static void test_not_a_vhost(void)
@@ -635,7 +577,6 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/faults/inherited", test_failing_inherited);
     g_test_add_func("/apply/faults/fences", test_failing_fences);
     g_test_add_func("/apply/faults/affinity", test_failing_affinity);
-    g_test_add_func("/apply/faults/killed-anywhere", test_killed_anywhere);
     g_test_add_func("/apply/faults/unwritable-journal", test_unwritable_journal);
     return g_test_run();
 }

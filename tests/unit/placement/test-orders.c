@@ -132,6 +132,21 @@ static void test_order(gconstpointer data)
     scene_clear(&scene);
 }
 
+/* Where the admin leaves it no node that has the memory, his word counts. */
+static void test_only_choice(void)
+{
+    Scene scene;
+
+    scene_init(&scene, 2);
+    scene.domain->immovable_bytes[0] = GIB;
+    settle(&scene);
+    scene.domain->wish.has_nodeset = true;
+    scene.domain->wish.nodeset = 2;
+    g_autoptr(HnPlan) plan = decide(&scene, 1, NULL);
+    g_assert_cmpint(hn_plan_find(plan, scene.domain->uuid)->clients[0].home_wanted, ==, 1);
+    scene_clear(&scene);
+}
+
 /* What the admin forbids is told before what the memory does. */
 static void test_constraint_first(void)
 {
@@ -192,6 +207,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, GUINT_TO_POINTER(i), test_order);
     }
     g_test_add_func("/orders/constraint-first", test_constraint_first);
+    g_test_add_func("/orders/only-choice", test_only_choice);
     g_test_add_func("/orders/found-out", test_found_out);
     return g_test_run();
 }
