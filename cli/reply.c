@@ -6,6 +6,8 @@
 
 #include "text.h"
 
+#define WELL_KNOWN_PERMILLE 100 /* docs/evidence.md, "enough" */
+
 static json_object *member(json_object *object, const char *key, json_type type)
 {
     json_object *value = NULL;
@@ -77,6 +79,15 @@ char *hn_reply_memory_at(json_object *row)
                                    hn_reply_int(entry, "node", -1), amount);
     }
     return g_string_free(text, FALSE);
+}
+
+char *hn_reply_accesses(json_object *row)
+{
+    int64_t permille = hn_reply_int(row, "accesses-local-permille", -1);
+    json_object *trust = hn_reply_object(hn_reply_object(row, "evidence"), "accesses-local");
+    if (permille < 0 || hn_reply_int(trust, "error-permille", 0) <= WELL_KNOWN_PERMILLE)
+        return hn_text_permille(permille);
+    return g_strdup_printf("~%" G_GINT64_FORMAT "%%", permille / 10);
 }
 
 char *hn_reply_int_list(json_object *object, const char *key)

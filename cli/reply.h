@@ -21,5 +21,8 @@ json_object *hn_reply_at(json_object *object, const char *key, size_t index);
 GPtrArray *hn_reply_by_name(json_object *object, const char *key);
 /* What lies where, "0:126M 1:2.0M", of row's member "bytes-per-node"; "" if nothing does. Caller frees. */
 char *hn_reply_memory_at(json_object *row);
+/* The share of a row's accesses that were local: "98.7%"; "~98%" if it is known to no more than ±10 points, which is
+ * what the daemon calls known; "-" if it was not measured. Caller frees. */
+char *hn_reply_accesses(json_object *row);
 /* The integers of an array member as "0,2"; "" if none. Caller frees with g_free(). */
 char *hn_reply_int_list(json_object *object, const char *key);

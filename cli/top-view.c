@@ -41,7 +41,8 @@ static const char *const help[] = {
     "Domains",
     "  HOME     home node; 0>1: on its way to 1; 0,2: several, a wide domain",
     "  LOCAL    share of its memory on the nodes its vCPUs run on (N%L)",
-    "  ACCESS   share of its sampled memory accesses that were local; -: not measured",
+    "  ACCESS   share of its sampled memory accesses that were local; ~: within 10 or",
+    "           more points; -: not measured",
     "  CPU      what its vCPUs want, smoothed, in CPUs",
     "  MEMORY   resident; NODES: how much of it lies on which node",
     "  MOVES    re-homes so far; RATE: bytes moved per second, now",
@@ -297,7 +298,7 @@ static HnTable *domain_table(const GPtrArray *rows)
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_text_permille(hn_reply_int(row, "bytes-local-permille", -1)),
                       HN_COLOUR_NONE);
-        hn_table_take(table, hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1)),
+        hn_table_take(table, hn_reply_accesses(row),
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_text_mcpu((uint64_t)MAX(hn_reply_int(row, "demand-mcpu", 0), 0)),
                       HN_COLOUR_NONE);

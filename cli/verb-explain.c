@@ -113,7 +113,7 @@ static void print_explanation(const HnCli *cli, json_object *reply)
     const char *name = hn_reply_string(row, "name");
     const char *home = hn_reply_string(row, "home");
     g_autofree char *local = hn_text_permille(hn_reply_int(row, "bytes-local-permille", -1));
-    g_autofree char *accesses = hn_text_permille(hn_reply_int(row, "accesses-local-permille", -1));
+    g_autofree char *accesses = hn_reply_accesses(row);
     g_autofree char *heading =
         g_strdup_printf("%s: %s, home %s, bytes local %s, accesses local %s", name ? name : "?",
                         hn_reply_string(row, "status"), home ? home : "none", local, accesses);

@@ -24,7 +24,7 @@ HnTable *hn_cli_domain_table(json_object *reply)
         hn_table_add(table, hn_reply_string(row, "mode"), HN_COLOUR_NONE);
         hn_table_add(table, hn_reply_string(row, "home"), HN_COLOUR_NONE);
         hn_table_take(table, hn_text_permille(local), hn_colour_of_share(local));
-        hn_table_take(table, hn_text_permille(accesses), hn_colour_of_share(accesses));
+        hn_table_take(table, hn_reply_accesses(row), hn_colour_of_share(accesses));
         hn_table_take(table, g_strdup_printf("%" G_GINT64_FORMAT, hn_reply_int(row, "vcpus", 0)),
                       HN_COLOUR_NONE);
         hn_table_take(table, hn_text_mcpu((uint64_t)hn_reply_int(row, "demand-mcpu", 0)),

@@ -259,8 +259,8 @@ static char *why_here(const HnRound *round, const HnDomain *domain, const HnVerd
     g_autofree char *home = hn_verdict_home(verdict, host);
 
     if (*running)
-        g_string_append_printf(text, "Its %u vCPUs last ran on node%s %s; of its memory",
-                               domain->n_vcpus, strchr(running, ',') ? "s" : "", running);
+        g_string_append_printf(text, "Its %u vCPU%s last ran on node%s %s; of its memory",
+                               domain->n_vcpus, domain->n_vcpus == 1 ? "" : "s", strchr(running, ',') ? "s" : "", running);
     else
         g_string_append(text, "Its vCPUs are not seen; of its memory");
     uint64_t total = hn_domain_resident_bytes(domain, host->n_nodes);

@@ -154,6 +154,27 @@ static void test_many_nodes(Fixture *fixture, gconstpointer data)
     }
 }
 
+/* A share that is known badly does not look like one that is known well. */
+static void test_accesses(Fixture *fixture, gconstpointer data)
+{
+    static const struct {
+        const char *row, *shown;
+    } cases[] = {
+        {"{}", "-"},
+        {"{\"accesses-local-permille\": null}", "-"},
+        {"{\"accesses-local-permille\": 987}", "98.7%"},
+        {"{\"accesses-local-permille\": 987, \"evidence\": {\"accesses-local\": {\"error-permille\": 100}}}", "98.7%"},
+        {"{\"accesses-local-permille\": 987, \"evidence\": {\"accesses-local\": {\"error-permille\": 101}}}", "~98%"},
+        {"{\"accesses-local-permille\": 0, \"evidence\": {\"accesses-local\": {\"error-permille\": 400}}}", "~0%"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        json_object *row = json_tokener_parse(cases[i].row);
+        g_autofree char *shown = hn_reply_accesses(row);
+        g_assert_cmpstr(shown, ==, cases[i].shown);
+        json_object_put(row);
+    }
+}
+
 /* Help takes no more than the usual terminal, uncut. */
 static void test_help(Fixture *fixture, gconstpointer data)
 {
@@ -194,6 +215,7 @@ int main(int argc, char **argv)
     g_test_add("/top/sorting", Fixture, NULL, set_up, test_sorting, tear_down);
     g_test_add("/top/scrolling", Fixture, NULL, set_up, test_scrolling, tear_down);
     g_test_add("/top/many-nodes", Fixture, NULL, set_up, test_many_nodes, tear_down);
+    g_test_add("/top/accesses", Fixture, NULL, set_up, test_accesses, tear_down);
     g_test_add("/top/help", Fixture, NULL, set_up, test_help, tear_down);
     g_test_add("/top/error", Fixture, NULL, set_up, test_error, tear_down);
     return g_test_run();
