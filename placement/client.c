@@ -535,9 +535,13 @@ static bool split_by_cores(HnSplit *split, const HnHost *host, const HnPolicy *p
     }
     if (!hn_wide_split(split, host, policy, allowed, planned_bytes, true))
         is_apart = false;
-    for (uint32_t c = 0; c < split->n_clients; c++)
-        is_apart &=
-            !split->is_split_by_touch || split->clients[c].private_permille >= PRIVATE_PERMILLE;
+    for (uint32_t c = 0; c < split->n_clients; c++) {
+        /* Cut along its homes: it was given them because its parts kept to themselves at least so
+         * much, and nothing has said otherwise since. */
+        if (!split->is_split_by_touch)
+            split->clients[c].private_permille = PRIVATE_PERMILLE;
+        is_apart &= split->clients[c].private_permille >= PRIVATE_PERMILLE;
+    }
     if (!is_apart)
         forget_parts(split, host->n_nodes);
     return is_apart;

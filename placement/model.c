@@ -289,7 +289,7 @@ static void fill_demand(HnModel *model, uint32_t item, const HnSplit *split, con
     /* Touches outside its own part fall on its siblings' parts alike. */
     if (split->n_clients > 1)
         it->kin_factor = it->bound_mcpu * (1000 - (int64_t)client->private_permille) / 1000 * 100 *
-                         model->policy->kappa_permille / split->n_clients;
+                         model->policy->kappa_permille / (split->n_clients - 1);
 }
 
 /* The admin's nodeset is a rule, not a wish; but vCPUs are not sent where their memory cannot follow. */

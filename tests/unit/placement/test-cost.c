@@ -115,6 +115,85 @@ static void test_device(void)
     g_assert_cmpint(hn_cost_device(1000, 31), ==, 210 * MS);
 }
 
+static void test_roaming(void)
+{
+    HnModelNode node = node_with(4000, 0);
+
+    /* Two CPUs' worth by chance: 2 * 2 / 4, and a quarter of it. */
+    assert_near(hn_cost_roaming(&node, 2000, 2000), 1250 * MS);
+    assert_near(hn_cost_roaming(&node, 2000, 4000), 2500 * MS);
+    g_assert_cmpint(hn_cost_roaming(&node, 0, 0), ==, 0);
+    node = node_with(1, 0);
+    g_assert_cmpint(hn_cost_roaming(&node, INT64_MAX / 16, INT64_MAX / 16), ==, HN_MAX_ITEM_COST);
+}
+
+/* What an item's company costs it when the items are on these nodes. */
+static int64_t company_of(const HnModel *m, const uint32_t *nodes, uint32_t item)
+{
+    g_autoptr(HnAssignment) a = hn_assignment_new(m);
+    HnCost cost;
+
+    for (uint32_t i = 0; i < m->n_items; i++)
+        hn_assignment_move(a, i, m->node_rank[nodes[i]]);
+    hn_assignment_item_cost(a, item, &cost);
+    return cost.company_ns_per_sec;
+}
+
+/* Groups and anti-groups: half of each pair's cost is each member's. */
+static void test_company(void)
+{
+    static const struct {
+        uint32_t nodes[3];
+        int64_t together_ns, apart_ns; /* of the first guest, in a group and in an anti-group */
+    } cases[] = {
+        {{0, 0, 0}, 0, 2 * HN_ANTI_NS_PER_SEC / 2},
+        {{0, 0, 1}, HN_GROUP_NS_PER_SEC / 2 / 2, HN_ANTI_NS_PER_SEC / 2},
+        {{0, 1, 2}, 2 * HN_GROUP_NS_PER_SEC / 2 / 2, 0},
+    };
+    for (guint i = 0; i < 2 * G_N_ELEMENTS(cases); i++) {
+        bool is_anti = i % 2;
+        g_autoptr(World) world = world_new(world_host(3, 4, 1, 8 * GIB));
+        for (uint32_t g = 0; g < 3; g++) {
+            HnDomain *domain = world_add(world, 1, (uint64_t)GIB, 1000, 0);
+            *(is_anti ? &domain->wish.anti_group : &domain->wish.group) = g_strdup("x");
+        }
+        g_autoptr(WorldModel) wm = world_model_new(world);
+        /* Items are in canonical order; all guests are alike, so any may be the first. */
+        g_assert_cmpint(company_of(wm->model, cases[i / 2].nodes, 0), ==,
+                        is_anti ? cases[i / 2].apart_ns : cases[i / 2].together_ns);
+    }
+}
+
+/* Parts of a wide domain without a matrix touch all memory alike: of k parts, each finds 1/k with each
+ * of the others. */
+static void test_kin(void)
+{
+    static const struct {
+        uint32_t n_nodes, n_vcpus;
+        int64_t want_ms; /* of one part, all on nodes of their own at distance 20 */
+    } cases[] = {
+        /* 4 vCPUs, half memory bound, half of what they touch elsewhere: 4 * 0.5 * 0.5 * 0.93 */
+        {2, 8, 930},
+        /* two thirds elsewhere */
+        {3, 12, 1240},
+        {4, 16, 1395},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(World) world = world_new(world_host(cases[i].n_nodes, 4, 1, 8 * GIB));
+        const uint32_t nodes[] = {0, 1, 2, 3}, together[4] = {0};
+        world_add(world, cases[i].n_vcpus, 2 * (uint64_t)GIB, cases[i].n_vcpus * 1000, 0);
+        g_autoptr(WorldModel) wm = world_model_new(world);
+        g_assert_cmpuint(wm->model->n_items, ==, cases[i].n_nodes);
+        for (uint32_t part = 0; part < wm->model->n_items; part++) {
+            int64_t cost = company_of(wm->model, nodes, part);
+            /* Shares are in permille. */
+            g_assert_cmpint(ABS(cost - cases[i].want_ms * MS), <=, 5 * MS);
+            /* That they cannot all be on one node is a rule, not a stall. */
+            g_assert_cmpint(company_of(wm->model, together, part), ==, 0);
+        }
+    }
+}
+
 /* Whatever is done to an assignment: the change it returns is the change of the total, and both
  * halves of the price agree with it. Over company, kin, floating and all. */
 static void test_increments(void)
@@ -268,6 +347,9 @@ int main(int argc, char **argv)
     g_test_add_func("/cost/bandwidth", test_bandwidth);
     g_test_add_func("/cost/moving", test_moving);
     g_test_add_func("/cost/device", test_device);
+    g_test_add_func("/cost/roaming", test_roaming);
+    g_test_add_func("/cost/company", test_company);
+    g_test_add_func("/cost/kin", test_kin);
     g_test_add_func("/cost/increments", test_increments);
     g_test_add_func("/cost/short-ways", test_short_ways);
     g_test_add_func("/cost/tame", test_tame);
