@@ -10,6 +10,8 @@
 void hn_search(HnAssignment *assignment);
 /* Its two halves, for tests and benchmarks. */
 void hn_search_local(HnAssignment *assignment);
+/* The first without solving parts exactly. */
+void hn_search_steps(HnAssignment *assignment);
 /* Branch and bound; returns true if it ran to its end, so that the result is optimal. Gives up
  * after `max_visits` nodes of the search tree with the best found so far. */
 bool hn_search_exact(HnAssignment *assignment, uint64_t max_visits);

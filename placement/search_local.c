@@ -17,8 +17,11 @@
 #define MAX_PASSES 12
 #define MANY_STARTS_ITEMS 128
 /* Up to that many items parts of the problem are solved exactly after the steps, with so many
- * visits in all: some tenths of a millisecond. */
+ * visits in all: some tenths of a millisecond. Up to the second number only where memory keeps an item
+ * from a place it would gain by, which is nearly all that parts are good for there (tests/bench/placement):
+ * they take a millisecond or two, and an ordinary decision for 100 clients has to be made in one. */
 #define PARTS_ITEMS 64
+#define TIGHT_PARTS_ITEMS 512
 #define MAX_VISITS_PARTS 6000
 /* The exact search ends by itself within this where V log2 N <= 20 (tests/bench/placement); the
  * limit is there so that a host nobody thought of cannot stop the daemon. */
@@ -165,6 +168,30 @@ static void movable_free(HnMovable *movable)
     g_free(movable);
 }
 
+/* Would some item gain by going where only memory keeps it out? */
+static bool has_kept_out(const HnAssignment *a, const HnMovable *movable)
+{
+    const HnModel *m = a->model;
+
+    for (uint32_t k = 0; k < movable->count; k++) {
+        uint32_t item = movable->items[k], state;
+        int64_t below = -hn_assignment_leave(a, item);
+        HnNodemask others = m->items[item].allowed;
+        if (a->state[item] < m->n_nodes)
+            others &= ~(UINT64_C(1) << a->state[item]);
+        if (hn_assignment_enter_best(a, item, others, below, false, &state) < below)
+            return true;
+    }
+    return false;
+}
+
+/* Parts are worth their time on small hosts always, on larger ones where memory is what is in the way. */
+static bool wants_parts(const HnAssignment *a, const HnMovable *movable)
+{
+    return movable->count <= PARTS_ITEMS ||
+           (movable->count <= TIGHT_PARTS_ITEMS && has_kept_out(a, movable));
+}
+
 static void search_local(HnAssignment *a, bool has_parts)
 {
     static const Start starts[] = {{false, false}, {false, true}, {true, true}, {true, false}};
@@ -192,9 +219,9 @@ static void search_local(HnAssignment *a, bool has_parts)
         improve(a, before, movable);
     if (has_other && hn_assignment_total(anew) < hn_assignment_total(a))
         hn_assignment_set(a, anew);
+    has_parts = has_parts && wants_parts(a, movable);
     uint64_t visits_left = MAX_VISITS_PARTS;
-    for (uint32_t pass = 0, n_idle = 0;
-         has_parts && movable->count <= PARTS_ITEMS && visits_left > 0 && n_idle < 2; pass++) {
+    for (uint32_t pass = 0, n_idle = 0; has_parts && visits_left > 0 && n_idle < 2; pass++) {
         n_idle = hn_search_parts(a, before, movable, pass, &visits_left) ? 0 : n_idle + 1;
         if (n_idle == 0)
             improve(a, before, movable);
@@ -205,6 +232,11 @@ static void search_local(HnAssignment *a, bool has_parts)
 void hn_search_local(HnAssignment *a)
 {
     search_local(a, true);
+}
+
+void hn_search_steps(HnAssignment *a)
+{
+    search_local(a, false);
 }
 
 void hn_search(HnAssignment *a)
