@@ -177,6 +177,7 @@ HnControlServer *hn_control_server_new(HnManager *manager, const char *runtime_d
     server->manager = manager;
     server->releases = g_ptr_array_new_with_free_func(hn_pending_release_free);
     server->early = g_ptr_array_new_with_free_func(hn_early_order_free);
+    server->seen = g_ptr_array_new_with_free_func(hn_seen_answer_free);
     server->promises = hn_control_load_promises(manager);
     server->server = hn_qmp_server_new("homenode", HN_VERSION, commands, events, &options, server);
     hn_qmp_server_set_audit(server->server, audit);
@@ -198,6 +199,7 @@ void hn_control_server_free(HnControlServer *server)
     g_ptr_array_unref(server->releases);
     g_clear_handle_id(&server->early_timer, g_source_remove);
     g_ptr_array_unref(server->early);
+    g_ptr_array_unref(server->seen);
     g_array_unref(server->promises);
     hn_qmp_server_free(server->server);
     if (server->manager->control == server)

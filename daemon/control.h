@@ -24,6 +24,8 @@ void hn_control_server_emit(HnControlServer *server, const char *name, json_obje
 /* The first round has ended, well or badly: orders that waited for it are carried out. Later calls do
  * nothing. */
 void hn_control_server_end_early(HnControlServer *server);
+/* A round has ended, well or badly: answers that waited for it are given. */
+void hn_control_server_round_ended(HnControlServer *server);
 /* The event ROUND of the round just ended. */
 void hn_control_server_emit_round(HnControlServer *server);
 /* A release that was asked for has ended: answers whoever waits for it. */

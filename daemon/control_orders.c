@@ -4,11 +4,9 @@
  * a domain are configured. Refused on the read-only socket by the server, logged by its audit.
  */
 #include "control_private.h"
-#include "placement_element.h"
 #include "report/fields.h"
 #include "report/plan_json.h"
 
-#include <gio/gio.h>
 #include <string.h>
 
 /* ---- Orders. ---- */
@@ -226,94 +224,4 @@ void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data)
     hn_put_string(object, "value", now);
     hn_manager_set_config(manager, g_steal_pointer(&config));
     hn_qmp_request_return(request, object);
-}
-
-/* ---- set-mode, which goes through the back end, in a thread. ---- */
-
-typedef struct {
-    HnControlServer *server;
-    HnQmpRequest *request;
-    char uuid[HN_UUID_LEN + 1];
-    HnMode mode;
-    bool is_persistent;
-} ModeChange;
-
-static void change_mode(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-    const ModeChange *change = data;
-    HnBackend *backend = change->server->manager->backend;
-    g_autoptr(HnDomainInfo) info = NULL;
-    g_autofree char *xml = NULL;
-    GError *error = NULL;
-
-    bool is_good = backend->ops->get(backend, change->uuid, &info, &error);
-    if (is_good && change->mode != HN_MODE_NONE) {
-        xml = hn_placement_with_mode(info->placement_xml, change->mode, &error);
-        is_good = xml != NULL;
-    }
-    if (is_good &&
-        backend->ops->set_placement(backend, change->uuid, xml, change->is_persistent, &error))
-        g_task_return_boolean(task, TRUE);
-    else
-        g_task_return_error(task, error);
-}
-
-static void mode_changed(GObject *source, GAsyncResult *result, gpointer user_data)
-{
-    const ModeChange *change = g_task_get_task_data(G_TASK(result));
-    HnManager *manager = change->server->manager;
-    HnGuest *guest = hn_guests_want(manager->guests, change->uuid, NULL);
-    g_autoptr(GError) error = NULL;
-
-    manager->n_calls--;
-    if (!g_task_propagate_boolean(G_TASK(result), &error)) {
-        hn_qmp_request_fail(change->request, HN_QMP_CLASS_GENERIC, "%s: mode not changed: %s",
-                            guest->name ? guest->name : change->uuid, error->message);
-        return;
-    }
-    guest->is_released = false;
-    hn_manager_save_state(manager);
-    hn_manager_request_round(manager);
-    json_object *object = hn_document_new();
-    hn_put_string(object, "uuid", guest->uuid);
-    hn_put_string(object, "name", guest->name);
-    hn_put_string(object, "mode", hn_mode_name(change->mode));
-    hn_put_bool(object, "persistent", change->is_persistent);
-    hn_qmp_request_return(change->request, object);
-}
-
-void hn_verb_set_mode(HnQmpRequest *request, json_object *args, gpointer user_data)
-{
-    HnControlServer *server = user_data;
-    const char *name = hn_control_string_arg(args, "mode");
-    HnMode mode = HN_MODE_NONE;
-
-    if (hn_control_is_early(server, request, args, hn_verb_set_mode))
-        return;
-    while (mode <= HN_MODE_AUTO && strcmp(hn_mode_name(mode), name) != 0)
-        mode++;
-    if (mode > HN_MODE_AUTO) {
-        hn_qmp_request_fail(
-            request, HN_QMP_CLASS_INVALID_ARGUMENT,
-            "'mode' is '%.64s', allowed: auto, advise, off, none (removes the element)", name);
-        return;
-    }
-    const char *uuid = hn_control_domain_of(server, request, hn_control_string_arg(args, "domain"));
-    if (!uuid)
-        return;
-    if (server->manager->is_dry_run) {
-        hn_qmp_request_fail(request, HN_QMP_CLASS_GENERIC,
-                            "The daemon runs with --dry-run and changes nothing, metadata neither");
-        return;
-    }
-    ModeChange *change = g_new0(ModeChange, 1);
-    *change = (ModeChange){.server = server,
-                           .request = request,
-                           .mode = mode,
-                           .is_persistent = hn_control_bool_arg(args, "persistent")};
-    g_strlcpy(change->uuid, uuid, sizeof change->uuid);
-    server->manager->n_calls++;
-    g_autoptr(GTask) task = g_task_new(NULL, NULL, mode_changed, NULL);
-    g_task_set_task_data(task, change, g_free);
-    g_task_run_in_thread(task, change_mode);
 }

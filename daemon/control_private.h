@@ -25,6 +25,7 @@ struct HnControlServer {
     GPtrArray *early;    /* orders kept until the first round has ended (control_early.c) */
     guint early_timer;
     bool is_early_over;
+    GPtrArray *seen;  /* answers that wait for a round (control_modes.c) */
     GArray *promises; /* HnPromise: what guests about to start were told (control_newcomers.c) */
 };
 
@@ -35,6 +36,8 @@ GArray *hn_control_load_promises(HnManager *manager);
 bool hn_control_is_early(HnControlServer *server, HnQmpRequest *request, json_object *args,
                          HnQmpHandler handler);
 void hn_early_order_free(gpointer data);
+/* Answers at once. */
+void hn_seen_answer_free(gpointer data);
 
 void hn_pending_release_free(gpointer release);
 

@@ -51,8 +51,10 @@ static void finish_round(HnManager *manager, HnRound *round)
         gather_evidence(manager, round);
         report(manager, round);
     }
-    if (manager->control)
+    if (manager->control) {
         hn_control_server_end_early(manager->control);
+        hn_control_server_round_ended(manager->control);
+    }
     schedule_next(manager);
 }
 
