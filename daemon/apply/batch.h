@@ -13,8 +13,8 @@
  *
  * The floor is there because of what a call costs whatever its size. Where even calls at the floor keep taking over
  * twice the target (two within about 200), it is cut, to a sixteenth at most, and the rule above goes on below it. If
- * smaller calls then turn out two and a half times as dear per byte, it was the calls and not the bytes that took long: the floor
- * is as before, and only many more such calls, twice as many each time, make it be tried again.
+ * smaller calls then turn out two and a half times as dear per byte, it was the calls and not the bytes that took
+ * long: the floor is as before, and only many more such calls, twice as many each time, make it be tried again.
  *
  *     WHOLE -> CUT (calls at the floor too long) -> WHOLE (does not pay, or the size is twice the floor anyway)
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the tests of the actuator share: an actuator over the fake kernel and the fake back end (world.h), with real threads, and
- * what it has told.
+ * What the tests of the actuator share: an actuator over the fake kernel and the fake back end (world.h), with real
+ * threads, and what it has told.
  */
 #pragma once
 

@@ -10,8 +10,8 @@ static void on_outcome(const HnOutcome *outcome, const char *sentence, void *use
 {
     Loop *loop = user_data;
 
-    g_test_message("%.4s %s to node %d: %s: %s", outcome->uuid + 32, hn_action_kind_name(outcome->kind), outcome->to_node,
-                   hn_reason_name(outcome->reason), sentence);
+    g_test_message("%.4s %s to node %d: %s: %s", outcome->uuid + 32, hn_action_kind_name(outcome->kind),
+                   outcome->to_node, hn_reason_name(outcome->reason), sentence);
     g_array_append_vals(loop->outcomes, outcome, 1);
     loop->n_of[outcome->reason]++;
 }

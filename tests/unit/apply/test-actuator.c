@@ -47,7 +47,8 @@ static void test_failed_pin_stops_memory(ActFixture *f, gconstpointer data)
     act_submit_home(f, 1, 2);
     act_wait_for(f, 2);
     act_assert_told(f, 0, HN_ACTION_PIN, HN_REASON_LIBVIRT_BUSY, 1);
-    g_assert_nonnull(strstr(act_assert_told(f, 1, HN_ACTION_MOVE_MEMORY, HN_REASON_LIBVIRT_BUSY, 1)->sentence, "not tried"));
+    g_assert_nonnull(strstr(act_assert_told(f, 1, HN_ACTION_MOVE_MEMORY, HN_REASON_LIBVIRT_BUSY, 1)->sentence,
+                            "not tried"));
     g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_MOVE), ==, 0);
     act_assert_in_flight(f, false);
 }
@@ -101,7 +102,8 @@ static void test_immovable(ActFixture *f, gconstpointer data)
     act_submit_home(f, 1, 2);
     act_wait_for(f, 2);
     act_assert_told(f, 0, HN_ACTION_PIN, HN_REASON_DONE, 1);
-    g_assert_cmpuint(act_assert_told(f, 1, HN_ACTION_MOVE_MEMORY, HN_REASON_IMMOVABLE, 1)->outcome.bytes_left, ==, ALL_MIB);
+    g_assert_cmpuint(act_assert_told(f, 1, HN_ACTION_MOVE_MEMORY, HN_REASON_IMMOVABLE, 1)->outcome.bytes_left, ==,
+                     ALL_MIB);
     g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_MOVE), ==, 0);
     g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_QUERY), ==, 0);
 }
@@ -111,7 +113,8 @@ static void test_residue(ActFixture *f, gconstpointer data)
     fake_kernel_set_pinned(f->world->kernel, 1000, 10, G_MAXUINT);
     act_submit_move(f, 1, 2);
     act_wait_for(f, 1);
-    g_assert_cmpuint(act_assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE_WITH_RESIDUE, 1)->outcome.bytes_left, ==,
+    g_assert_cmpuint(act_assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE_WITH_RESIDUE, 1)->outcome.bytes_left,
+                     ==,
                      10 * FAKE_PAGE);
 }
 
@@ -356,7 +359,8 @@ static void test_collapse_without_room(ActFixture *f, gconstpointer data)
     fake_kernel_split_moves(f->world->kernel);
     act_submit_move(f, 1, 2);
     act_wait_for(f, 1);
-    g_assert_nonnull(strstr(act_assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 1)->sentence, "no room for a huge page"));
+    g_assert_nonnull(strstr(act_assert_told(f, 0, HN_ACTION_MOVE_MEMORY, HN_REASON_DONE, 1)->sentence,
+                            "no room for a huge page"));
     g_assert_cmpuint(fake_kernel_calls(f->world->kernel, FAKE_COLLAPSE), ==, 0);
 }
 
