@@ -178,6 +178,44 @@ static const HnVerb *find_verb(const char *name)
     return NULL;
 }
 
+#define MAX_WORD 24  /* longer ones are no slips of the finger */
+#define MAX_SLIPS 2
+
+/* Letters to insert, delete, replace or swap with their neighbours that make b of a; both at most MAX_WORD long. */
+static uint32_t count_slips(const char *a, const char *b)
+{
+    uint32_t slips[MAX_WORD + 1][MAX_WORD + 1];
+    size_t n = strlen(a), m = strlen(b);
+    for (uint32_t i = 0; i <= n; i++) {
+        for (uint32_t j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                slips[i][j] = i + j;
+                continue;
+            }
+            uint32_t replaced = slips[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            slips[i][j] = MIN(replaced, MIN(slips[i - 1][j], slips[i][j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                slips[i][j] = MIN(slips[i][j], slips[i - 2][j - 2] + 1);
+        }
+    }
+    return slips[n][m];
+}
+
+/* The verb that was meant; NULL if it is anybody's guess. */
+static const char *guess_verb(const char *name)
+{
+    const char *best = NULL;
+    uint32_t best_slips = MAX_SLIPS + 1;
+    for (const HnVerb *verb = hn_verbs; verb->name && strlen(name) <= MAX_WORD; verb++) {
+        uint32_t slips = count_slips(name, verb->name);
+        if (slips < best_slips) {
+            best = verb->name;
+            best_slips = slips;
+        }
+    }
+    return best;
+}
+
 /* Options before the verb: parsing stops at the first word that is none. */
 static bool parse_leading(HnCli *cli, int *argc, char ***argv, HnExit *ret_exit)
 {
@@ -214,8 +252,11 @@ HnExit hn_cli_main(HnCli *cli, int argc, char **argv)
     if (argc < 2)
         return hn_cli_usage(cli, "a verb is missing (list, status, plan, explain, …)");
     cli->verb = find_verb(argv[1]);
-    if (!cli->verb)
-        return hn_cli_usage(cli, "unknown verb '%s'", argv[1]);
+    if (!cli->verb) {
+        const char *guess = guess_verb(argv[1]);
+        return hn_cli_usage(cli, "unknown verb '%s'%s%s%s", argv[1], guess ? " (did you mean " : "", guess ? guess : "",
+                            guess ? "?)" : "");
+    }
     cli->is_mutating = cli->verb->is_mutating;
     return cli->verb->run(cli, argc - 1, argv + 1);
 }

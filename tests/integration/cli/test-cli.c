@@ -218,7 +218,11 @@ static void test_usage(void)
     } cases[] = {
         {"",
          "homenode: a verb is missing (list, status, plan, explain, …); see 'homenode --help'\n"},
-        {"lst", "homenode: unknown verb 'lst'; see 'homenode --help'\n"},
+        {"lst", "homenode: unknown verb 'lst' (did you mean list?); see 'homenode --help'\n"},
+        {"ralease web", "homenode: unknown verb 'ralease' (did you mean release?); see 'homenode --help'\n"},
+        {"otp", "homenode: unknown verb 'otp' (did you mean top?); see 'homenode --help'\n"},
+        {"frobnicate", "homenode: unknown verb 'frobnicate'; see 'homenode --help'\n"},
+        {"help frobnicate-very-much-indeed", "homenode: unknown verb 'frobnicate-very-much-indeed'; see 'homenode --help'\n"},
         {"--frob list", "homenode: Unknown option --frob; see 'homenode --help'\n"},
         {"list --frob", "homenode list: Unknown option --frob; see 'homenode list --help'\n"},
         {"list web", "homenode list: unexpected argument 'web'; see 'homenode list --help'\n"},
