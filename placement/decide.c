@@ -130,6 +130,48 @@ static void pull_back_forced(HnRound *round)
     }
 }
 
+/* Lets only those move whose turn it is. Returns whether there are any. */
+static bool free_those_placed(HnRound *round)
+{
+    bool has_any = false;
+
+    for (uint32_t d = 0; d < round->n_domains; d++) {
+        const HnStanding *s = &round->standings[d];
+        bool is_free = !s->is_frozen && hn_round_places(round, s);
+        for (uint32_t c = 0; c < s->split->n_clients; c++)
+            round->model->items[s->first_item + c].is_fixed = !is_free;
+        has_any |= is_free;
+    }
+    return has_any;
+}
+
+/* The search's wish for those whose turn it is, from where all are; then what the gate leaves of it. */
+static void place(HnRound *round, const HnAssignment *from)
+{
+    push_forced(round);
+    round->wished = hn_assignment_copy(from);
+    if (round->snapshot->host->n_nodes > 1 && free_those_placed(round))
+        hn_search(round->wished);
+    pull_back_forced(round);
+    round->target = hn_assignment_copy(round->wished);
+    hn_gate(round);
+}
+
+/* What would be best for those who are only advised, once the others are where they will be. */
+static void advise(HnRound *round)
+{
+    bool has_advised = false;
+
+    for (uint32_t d = 0; d < round->n_domains; d++)
+        has_advised |= round->standings[d].is_advised;
+    if (!has_advised)
+        return;
+    hn_assignment_free(round->wished);
+    round->acted = round->target;
+    round->is_advising = true;
+    place(round, round->acted);
+}
+
 /* Notes in the past what this plan asks for. */
 static void remember(HnRound *round)
 {
@@ -162,6 +204,7 @@ static void round_clear(HnRound *round)
     hn_assignment_free(round->before);
     hn_assignment_free(round->wished);
     hn_assignment_free(round->target);
+    hn_assignment_free(round->acted);
     hn_model_free(round->model);
     g_free(round->standings);
     g_free(round->splits);
@@ -203,13 +246,8 @@ HnPlan *hn_decide(const HnSnapshot *snapshot, const HnPolicy *policy, HnPast *pa
     round.before = hn_assignment_new(round.model);
     hn_audit_measure(&round);
 
-    push_forced(&round);
-    round.wished = hn_assignment_copy(round.before);
-    if (snapshot->host->n_nodes > 1)
-        hn_search(round.wished);
-    pull_back_forced(&round);
-    round.target = hn_assignment_copy(round.wished);
-    hn_gate(&round);
+    place(&round, round.before);
+    advise(&round);
 
     plan->generation = ++past->generation;
     plan->made_ns = round.now_ns;

@@ -42,6 +42,7 @@ typedef struct {
     bool is_confirmed;
     bool is_stuck;   /* confirmed, but its memory, or whose room it needs, has nowhere to go meanwhile */
     bool was_pruned; /* the search wanted a change, the gate dropped it */
+    int32_t stuck_home; /* if is_stuck: the home it was meant for (host index) */
     int64_t gain_ns; /* per second: cost without its change - cost with it, the others changed */
     int64_t threshold_ns;
     /* Filled by the verdict: memory alone keeps it out of a node that would bring that much. */
@@ -62,6 +63,11 @@ typedef struct {
     HnAssignment *before; /* today */
     HnAssignment *wished; /* what the search found */
     HnAssignment *target; /* what the gate left of it */
+    /* Domains that are only advised do not go where they are advised to go: what is done must be right
+     * without that. So they stand still while the others are placed, and get their advice afterwards,
+     * the others standing where they will be. */
+    bool is_advising;     /* the second of these */
+    HnAssignment *acted;  /* then: what the first has decided; else NULL */
 } HnRound;
 
 /* standing.c: who may be touched, and why not. */
@@ -80,7 +86,7 @@ HnNodemask hn_standing_orderable(const HnRound *round, const HnStanding *s);
 bool hn_standing_is_sent(const HnForce *forces, uint32_t n_forces, const char *uuid);
 
 /* gate.c: takes the search's wish in round->wished and leaves in round->target what repays and is
- * confirmed; updates proposals in the past. */
+ * confirmed; updates proposals in the past. Of those only that are placed now (hn_round_places()). */
 void hn_gate(HnRound *round);
 /* Whether an assignment changes anything for a domain: a home, or memory to bring home. */
 bool hn_gate_is_change(const HnRound *round, const HnAssignment *assignment,
@@ -106,6 +112,16 @@ void hn_audit_outcomes(HnRound *round, const HnOutcome *outcomes, uint32_t n_out
 void hn_audit_measure(HnRound *round);
 
 /* Small look-ups. */
+/* Is it the domain's turn to be placed? */
+static inline bool hn_round_places(const HnRound *round, const HnStanding *s)
+{
+    return s->is_advised == round->is_advising;
+}
+/* Where all will be as far as this domain is concerned: what is advised counts for advice only. */
+static inline const HnAssignment *hn_round_after(const HnRound *round, const HnStanding *s)
+{
+    return round->acted && !s->is_advised ? round->acted : round->target;
+}
 static inline uint32_t hn_round_state(const HnRound *round, const HnAssignment *a,
                                       const HnStanding *s, uint32_t client)
 {

@@ -118,7 +118,8 @@ static bool prune_together(HnRound *round, HnStanding *s)
     g_ptr_array_add(members, s);
     for (uint32_t k = 0; k < round->n_domains && !fits; k++) {
         HnStanding *other = &round->standings[round->order[k]];
-        if (other == s || !other->is_changed || !takes_place_of(round, other, s))
+        if (other == s || !other->is_changed || !hn_round_places(round, other) ||
+            !takes_place_of(round, other, s))
             continue;
         loss += put_back(round, trial, other);
         asked = MAX(asked + asked_of(other), INT64_MIN / 2);
@@ -182,7 +183,7 @@ static void prune(HnRound *round)
         has_pruned = false;
         for (uint32_t k = 0; k < round->n_domains; k++) {
             HnStanding *s = &round->standings[round->order[k]];
-            if (s->is_changed && !s->is_frozen)
+            if (s->is_changed && !s->is_frozen && hn_round_places(round, s))
                 has_pruned |= prune_one(round, s);
         }
     }
@@ -211,14 +212,15 @@ static void hold_unconfirmed(HnRound *round)
 
     for (uint32_t k = 0; k < round->n_domains; k++) {
         HnStanding *s = &round->standings[k];
-        if (s->is_changed && !s->is_confirmed)
+        if (s->is_changed && !s->is_confirmed && hn_round_places(round, s))
             put_back(round, round->target, s);
     }
     while (has_held) {
         has_held = false;
         for (uint32_t k = 0; k < round->n_domains; k++) {
             HnStanding *s = &round->standings[round->order[k]];
-            if (s->is_changed && s->is_confirmed && !has_room(round, round->target, s)) {
+            if (s->is_changed && s->is_confirmed && hn_round_places(round, s) &&
+                !has_room(round, round->target, s)) {
                 put_back(round, round->target, s);
                 s->is_confirmed = false;
                 has_held = true;
@@ -230,14 +232,15 @@ static void hold_unconfirmed(HnRound *round)
         return;
     for (uint32_t k = 0; k < round->n_domains; k++) {
         HnStanding *s = &round->standings[round->order[k]];
-        if (!s->is_changed || !s->is_confirmed || is_unconditional(s))
+        if (!s->is_changed || !s->is_confirmed || is_unconditional(s) || !hn_round_places(round, s))
             continue;
         put_back(round, round->target, s);
         s->is_confirmed = false;
     }
     for (uint32_t k = 0; k < round->n_domains; k++) {
         HnStanding *s = &round->standings[round->order[k]];
-        if (s->is_changed && s->is_confirmed && !has_room(round, round->target, s)) {
+        if (s->is_changed && s->is_confirmed && hn_round_places(round, s) &&
+            !has_room(round, round->target, s)) {
             put_back(round, round->target, s);
             s->is_confirmed = false;
         }
@@ -255,8 +258,13 @@ static void hold_stuck(HnRound *round)
             was_confirmed[k] = round->standings[k].is_changed && round->standings[k].is_confirmed;
         stuck->is_confirmed = false;
         hold_unconfirmed(round);
-        for (uint32_t k = 0; k < round->n_domains; k++)
-            round->standings[k].is_stuck |= was_confirmed[k] && !round->standings[k].is_confirmed;
+        for (uint32_t k = 0; k < round->n_domains; k++) {
+            HnStanding *s = &round->standings[k];
+            if (!was_confirmed[k] || s->is_confirmed)
+                continue;
+            s->is_stuck = true;
+            s->stuck_home = hn_round_home(round, round->wished, s, 0);
+        }
     }
 }
 
@@ -265,6 +273,8 @@ void hn_gate(HnRound *round)
     for (uint32_t k = 0; k < round->n_domains; k++) {
         HnStanding *s = &round->standings[k];
         int64_t weighted_mcpu = 0;
+        if (!hn_round_places(round, s))
+            continue;
         for (uint32_t c = 0; c < s->split->n_clients; c++)
             weighted_mcpu += round->model->items[s->first_item + c].weighted_mcpu;
         s->threshold_ns = hn_model_threshold(weighted_mcpu, round->policy);
@@ -272,7 +282,8 @@ void hn_gate(HnRound *round)
     }
     prune(round);
     for (uint32_t k = 0; k < round->n_domains; k++)
-        confirm(round, &round->standings[k]);
+        if (hn_round_places(round, &round->standings[k]))
+            confirm(round, &round->standings[k]);
     hold_unconfirmed(round);
     hold_stuck(round);
 }

@@ -392,8 +392,9 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
         return true;
     case HN_REASON_NODE_FULL:
         if (s->is_stuck) {
-            int32_t wished = hn_round_home(round, round->wished, s, 0);
-            int32_t id = wished != HN_NODE_NONE ? round->snapshot->host->nodes[wished].id : -1;
+            int32_t id = s->stuck_home != HN_NODE_NONE
+                             ? round->snapshot->host->nodes[s->stuck_home].id
+                             : -1;
             g_string_append_printf(text,
                                    "Would go to node %d, but neither there nor on any node of those it "
                                    "would change places with is room for a single huge page beyond what "

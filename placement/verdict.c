@@ -146,13 +146,13 @@ static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_
 {
     const HnModel *m = round->model;
     HnNodemask homes = hn_host_home_nodes(round->snapshot->host);
-    int64_t leave = hn_assignment_leave(round->target, s->first_item), best = 0;
+    int64_t leave = hn_assignment_leave(hn_round_after(round, s), s->first_item), best = 0;
 
     for (uint32_t r = 0; r < m->n_nodes; r++) {
-        if (!(homes >> m->node_index[r] & 1) || round->target->state[s->first_item] == r)
+        if (!(homes >> m->node_index[r] & 1) || hn_round_after(round, s)->state[s->first_item] == r)
             continue;
         const HnItem *it = &m->items[s->first_item];
-        int64_t delta = leave + hn_assignment_enter(round->target, s->first_item, r);
+        int64_t delta = leave + hn_assignment_enter(hn_round_after(round, s), s->first_item, r);
         if (it->allowed >> r & 1) {
             delta -= (int32_t)r != it->home_now ? it->change_ns : 0;
         } else { /* the table holds nothing for homes that are not allowed */
@@ -172,13 +172,13 @@ static int64_t best_elsewhere(const HnRound *round, const HnStanding *s, uint32_
 static int64_t best_without_moving(const HnRound *round, const HnStanding *s)
 {
     const HnModel *m = round->model;
-    int64_t leave = hn_assignment_leave(round->target, s->first_item), best = 0;
+    int64_t leave = hn_assignment_leave(hn_round_after(round, s), s->first_item), best = 0;
 
     for (HnNodemask rest = m->items[s->first_item].allowed; rest; rest &= rest - 1) {
         uint32_t r = (uint32_t)__builtin_ctzll(rest);
         HnTerms terms = hn_model_terms(m, s->first_item, r);
-        if (round->target->state[s->first_item] != r && terms.moving_ns > 0)
-            best = MIN(best, leave + hn_assignment_enter(round->target, s->first_item, r) -
+        if (hn_round_after(round, s)->state[s->first_item] != r && terms.moving_ns > 0)
+            best = MIN(best, leave + hn_assignment_enter(hn_round_after(round, s), s->first_item, r) -
                                  terms.moving_ns -
                                  ((int32_t)r != m->items[s->first_item].home_now
                                       ? m->items[s->first_item].change_ns
@@ -200,7 +200,7 @@ static HnReason reason_of_wall(const HnRound *round, const HnStanding *s, uint32
                                                                : HN_REASON_NODESET_BY_ADMIN;
     if (s->is_home_frozen)
         return s->reason;
-    if (!hn_assignment_fits(round->target, s->first_item, state))
+    if (!hn_assignment_fits(hn_round_after(round, s), s->first_item, state))
         return HN_REASON_NODE_FULL;
     return HN_REASON_GAIN_BELOW_THRESHOLD;
 }
@@ -263,7 +263,7 @@ static HnReason reason_of_outsider(const HnRound *round, HnStanding *s, int32_t 
                                                         : HN_REASON_IMMOVABLE;
     for (HnNodemask rest = m->items[s->first_item].allowed; rest; rest &= rest - 1) {
         uint32_t r = (uint32_t)__builtin_ctzll(rest);
-        int64_t price = hn_assignment_enter(round->target, s->first_item, r);
+        int64_t price = hn_assignment_enter(hn_round_after(round, s), s->first_item, r);
         if (price < best) {
             best = price;
             state = r;
@@ -272,7 +272,7 @@ static HnReason reason_of_outsider(const HnRound *round, HnStanding *s, int32_t 
     if (best == INT64_MAX)
         return HN_REASON_NODESET_BY_ADMIN; /* all of them are marked */
     *ret_better = (int32_t)m->node_index[state];
-    if (hn_assignment_fits(round->target, s->first_item, state))
+    if (hn_assignment_fits(hn_round_after(round, s), s->first_item, state))
         return HN_REASON_NODESET_BY_ADMIN;
     s->kept_out_ns = s->threshold_ns;
     s->kept_out_node = state;
@@ -391,7 +391,7 @@ static HnVerdict *make_verdict(const HnRound *round, HnStanding *s, const HnNode
     v->has_accesses_local = locality->has_accesses_local;
     v->accesses_local_permille = locality->accesses_local_permille;
     costs_of(round, round->before, s, &v->cost_now);
-    costs_of(round, round->target, s, &v->cost_after);
+    costs_of(round, hn_round_after(round, s), s, &v->cost_after);
     fill_clients(round, s, v);
     v->score_now = score(demand, &v->cost_now, fair_now_per_mcpu * demand);
     v->score_after = score(demand, &v->cost_after, fair_after_per_mcpu * demand);

@@ -121,6 +121,17 @@ static void assert_rests_where_allowed(const HnDomain *domain, const HnVerdict *
     }
 }
 
+/* Rules are kept at a loss: what cannot be on one node must not, and an admin's nodeset is one. */
+static bool keeps_rule(const HnPlan *plan)
+{
+    for (guint i = 0; i < plan->verdicts->len; i++) {
+        const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
+        if (v->is_wide || (v->will_act && v->reason == HN_REASON_NODESET_BY_ADMIN))
+            return true;
+    }
+    return false;
+}
+
 static void check_action(const World *world, const HnPlan *plan, const HnAction *action)
 {
     const HnDomain *domain = hn_snapshot_find(world->snapshot, action->uuid);
@@ -165,6 +176,7 @@ static void test_plans(void)
         g_autoptr(HnPast) past = hn_past_new();
         HnPolicy policy;
         uint32_t n_plans = 0;
+        int64_t most_ns = INT64_MAX; /* what all that was done may leave of the stall */
 
         g_test_message("seed %" G_GUINT64_FORMAT, first_seed + k);
         eager_policy(&policy);
@@ -192,6 +204,15 @@ static void test_plans(void)
                         room_of(&world->snapshot->host->nodes[__builtin_ctzll(action->to_nodes)]),
                         >=, 0);
             }
+            /* Whatever others are advised to do and do not: what was done did not make it worse. */
+            if (plan->cost_now.total_ns_per_sec > most_ns)
+                g_error("seed %" G_GUINT64_FORMAT ": a plan raised the stall from %" G_GINT64_FORMAT
+                        " to %" G_GINT64_FORMAT " ns/s",
+                        first_seed + k, most_ns, plan->cost_now.total_ns_per_sec);
+            /* Demand is known from the second round on; rules are kept at a loss. */
+            most_ns = round > 0 && !keeps_rule(plan)
+                          ? plan->cost_now.total_ns_per_sec + 1000 * (int64_t)mix.n_domains
+                          : INT64_MAX;
             n_plans += plan->actions->len > 0;
             if (round >= 5 && plan->actions->len > 0)
                 g_error("seed %" G_GUINT64_FORMAT ": still acting in round %u: %s", first_seed + k,
@@ -221,7 +242,6 @@ static void test_threshold(void)
         policy.min_gain_permille = 20 + (uint32_t)(world_random(&seed) % 300);
         g_autoptr(HnPlan) plan = decide_informed(world, &policy, past);
         __int128 asked = 0;
-        bool has_rule = false;
         for (guint i = 0; i < plan->verdicts->len; i++) {
             const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
             const HnDomain *domain = g_ptr_array_index(world->snapshot->domains, i);
@@ -231,12 +251,7 @@ static void test_threshold(void)
                     asked += (__int128)(v->clients[c].demand_mcpu * domain->wish.weight / 100) *
                              policy.min_gain_permille * 1000;
         }
-        /* Rules are kept at a loss: what cannot be on one node must not, and an admin's nodeset is one. */
-        for (guint i = 0; i < plan->verdicts->len; i++) {
-            const HnVerdict *v = g_ptr_array_index(plan->verdicts, i);
-            has_rule |= v->is_wide || (v->will_act && v->reason == HN_REASON_NODESET_BY_ADMIN);
-        }
-        if (has_rule)
+        if (keeps_rule(plan))
             continue;
         n_asked++;
         /* Item costs are rounded: a microsecond per second and domain. */

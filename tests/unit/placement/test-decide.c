@@ -492,6 +492,47 @@ static void test_outside_of_nodeset(void)
     }
 }
 
+/* A guest that is only advised stays where it is, whatever it is told: nobody is placed as if it went. */
+static void test_advised_stands_still(void)
+{
+    g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 32 * GIB));
+    HnDomain *advised = world_add(scene->world, 4, 26 * GIB, 4000, 1),
+             *other = world_add(scene->world, 4, 4 * GIB, 4000, 0);
+
+    /* Best of all: each goes to its memory. But the first will not. */
+    world_pin(scene->world, advised, 0);
+    advised->wish.mode = HN_MODE_ADVISE;
+    g_autoptr(HnPlan) plan = scene_after(scene, 3);
+    g_assert_true(world_apply(scene->world, plan));
+    g_assert_cmpint(world_home(scene->world, advised), ==, 0);
+    g_assert_cmpint(world_home(scene->world, other), ==, 1);
+    g_autoptr(HnPlan) advice = scene_after(scene, 3);
+    g_assert_cmpuint(advice->actions->len, ==, 0);
+    assert_reason(advice, advised, ADVISE_ONLY);
+    g_assert_cmpint(verdict_of(advice, advised)->clients[0].home_wanted, ==, 0);
+    assert_reason(advice, other, CONVERGED);
+}
+
+/* Of two that are advised each is told what is best if both go. */
+static void test_advised_together(void)
+{
+    g_autoptr(Scene) scene = scene_new(world_host(2, 4, 1, 32 * GIB));
+
+    for (int32_t i = 0; i < 2; i++) {
+        HnDomain *domain = world_add(scene->world, 4, 26 * GIB, 4000, i);
+        world_pin(scene->world, domain, 1 - i);
+        domain->wish.mode = HN_MODE_ADVISE;
+    }
+    g_autoptr(HnPlan) plan = scene_after(scene, 3);
+    g_assert_cmpuint(plan->actions->len, ==, 0);
+    for (int32_t i = 0; i < 2; i++) {
+        const HnDomain *domain = g_ptr_array_index(scene->world->snapshot->domains, i);
+        assert_reason(plan, domain, ADVISE_ONLY);
+        g_assert_cmpint(verdict_of(plan, domain)->clients[0].home_wanted, ==, i);
+        g_assert_cmpuint(verdict_of(plan, domain)->bytes_to_move, ==, 0);
+    }
+}
+
 /* T1: ten guests start at once, empty yet: spread by configured size at first sight. */
 static void test_start_burst(void)
 {
@@ -888,6 +929,8 @@ int main(int argc, char **argv)
     g_test_add_func("/decide/forced", test_forced);
     g_test_add_func("/decide/swap-full-nodes", test_swap_full_nodes);
     g_test_add_func("/decide/outside-of-nodeset", test_outside_of_nodeset);
+    g_test_add_func("/decide/advised-stands-still", test_advised_stands_still);
+    g_test_add_func("/decide/advised-together", test_advised_together);
     g_test_add_func("/decide/start-burst", test_start_burst);
     g_test_add_func("/decide/light-load", test_light_load);
     g_test_add_func("/decide/siblings", test_siblings);

@@ -44,8 +44,9 @@ static const struct {
     {"thread-alloc", "bind", 321.94, 0.03}, {"thread-alloc", "inverse", 623.62, 0.03},
     {"thread-alloc", "off", 491.88, 0.03},  {"overcommit-x2", "bind", 237.43, 0.03},
     {"overcommit-x2", "off", 366.96, 0.03}, {"ibm-numa01", "bind", 80.96, 0.04},
-    {"ibm-numa01", "off", 121.53, 0.04},    {"ibm-numa02", "bind", 35.25, 0.04},
-    {"ibm-numa02", "off", 53.15, 0.04},
+    {"ibm-numa01", "off", 121.53, 0.04},    {"ibm-numa01", "inverse", 145.97, 0.04},
+    {"ibm-numa02", "bind", 35.25, 0.04},    {"ibm-numa02", "off", 53.15, 0.04},
+    {"ibm-numa02", "inverse", 63.54, 0.04},
 };
 
 static void test_reproduces(gconstpointer data)
