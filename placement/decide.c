@@ -75,7 +75,8 @@ static void apply_standing(const HnRound *round, HnEntry *entry, const HnStandin
     if (s->is_in_flight)
         entry->wanted = record->clients;
     if (s->is_home_frozen && s->split->n_clients == 1)
-        entry->forced_node = s->split->clients[0].home_now;
+        entry->forced_node =
+            s->kept_home != HN_NODE_NONE ? s->kept_home : s->split->clients[0].home_now;
     if (record->marked_worse && !s->is_forced)
         entry->forbidden = record->marked_worse;
     if (record->is_undoing && !s->is_frozen && !s->is_forced)
@@ -96,7 +97,8 @@ static void build_model(HnRound *round)
         s->first_item = i;
         round->order[rank++] = round->model->items[i].split;
         /* A home-frozen wide domain keeps every client where it is. */
-        for (uint32_t c = 0; s->is_home_frozen && c < s->split->n_clients; c++) {
+        for (uint32_t c = 0;
+             s->is_home_frozen && s->kept_home == HN_NODE_NONE && c < s->split->n_clients; c++) {
             HnItem *item = &round->model->items[i + c];
             item->allowed &= item->home_now >= 0 ? UINT64_C(1) << item->home_now : 0;
         }
@@ -182,7 +184,8 @@ static void remember(HnRound *round)
         bool is_rehome = false;
         for (uint32_t c = 0; c < s->split->n_clients; c++) {
             int32_t home = hn_round_home(round, round->target, s, c);
-            if (home != s->split->clients[c].home_now) {
+            /* Going back to the home it has been given is no new one. */
+            if (home != s->split->clients[c].home_now && home != s->kept_home) {
                 is_rehome = true;
                 s->record->clients[c].came_from = s->split->clients[c].home_now;
             }

@@ -35,6 +35,7 @@ typedef struct {
     bool is_frozen;      /* nothing may change; `reason` says why */
     bool
         is_home_frozen; /* memory may still come home, the home may not change; `reason` says why */
+    int32_t kept_home; /* home frozen and without a home: the one it may go back to, HN_NODE_NONE */
     bool is_in_flight;
     HnReason reason; /* of the freeze; later of the verdict */
     /* Filled by the gate. */

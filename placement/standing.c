@@ -169,6 +169,26 @@ static bool is_left_behind(const HnRound *round, const HnStanding *s)
            !(hn_standing_orderable(round, s) >> home & 1);
 }
 
+/* The home it was given last and has left only in part, and not by its admin: vCPUs plugged in since
+ * run anywhere, and nobody tells of them. HN_NODE_NONE: it is not so. */
+static int32_t read_kept_home(const HnRound *round, const HnStanding *s)
+{
+    const int32_t home = s->record->clients[0].wanted;
+    uint32_t n_inside = 0;
+
+    if (s->split->n_clients != 1 || home == HN_NODE_NONE ||
+        !(s->split->clients[0].allowed >> home & 1))
+        return HN_NODE_NONE;
+    for (uint32_t v = 0; v < s->domain->n_vcpus; v++) {
+        const HnVcpu *vcpu = &s->domain->vcpus[v];
+        if (hn_cpuset_is_subset(&vcpu->affinity, &round->snapshot->host->nodes[home].cpus))
+            n_inside++;
+        else if (vcpu->is_admin_pinned)
+            return HN_NODE_NONE;
+    }
+    return n_inside > 0 ? home : HN_NODE_NONE;
+}
+
 static void read_pace(const HnRound *round, HnStanding *s)
 {
     const HnPolicy *policy = round->policy;
@@ -192,7 +212,10 @@ static void read_pace(const HnRound *round, HnStanding *s)
     } else if (is_young && is_homed) {
         freeze_home(s, HN_REASON_BOOTING);
     }
-    if (s->is_home_frozen && !is_homed) /* what keeps it from a home says more than that it waits */
+    if (!s->is_home_frozen || is_homed)
+        return;
+    s->kept_home = read_kept_home(round, s);
+    if (s->kept_home == HN_NODE_NONE) /* what keeps it from a home says more than that it waits */
         freeze(s, s->is_torn_by_admin ? HN_REASON_PINNED_BY_ADMIN : s->reason);
 }
 
@@ -200,7 +223,7 @@ static void read_one(const HnRound *round, HnStanding *s, const HnForce *force,
                      const char *const *in_flight)
 {
     s->reason = HN_REASON_CONVERGED;
-    s->forced_node = s->refused_node = HN_NODE_NONE;
+    s->forced_node = s->refused_node = s->kept_home = HN_NODE_NONE;
     s->is_in_flight = is_listed(in_flight, s->domain->uuid);
     s->is_torn_by_admin = is_torn_by_admin(s->split);
     if (is_off_limits(s))

@@ -2,6 +2,7 @@
 /*
  * Orders to a node (`homenode rebalance --node`) for guests whose memory does not follow: refused where the vCPUs
  * would leave the larger part of it, obeyed where not; and what becomes of one that was obeyed before anybody knew.
+ * And what is plugged in after one.
  */
 #include "world.h"
 
@@ -198,6 +199,64 @@ static void test_found_out(void)
     scene_clear(&scene);
 }
 
+static void plug_in(Scene *scene, bool is_admins)
+{
+    HnVcpu *vcpu = hn_domain_add_vcpu(scene->domain, 2);
+
+    vcpu->id = scene->domain->n_vcpus - 1;
+    vcpu->tid = 4000;
+    vcpu->start_ticks = 1;
+    vcpu->last_cpu = -1;
+    hn_host_cpus_of(scene->world->snapshot->host, is_admins ? 1 : ~UINT64_C(0), &vcpu->affinity);
+    vcpu->is_admin_pinned = is_admins;
+    vcpu->admin_cpus = vcpu->affinity;
+}
+
+/* A vCPU plugged in just after a re-home goes to that home at once, cooldown or not, and that is not charged as a move;
+ * where the admin holds it elsewhere, the domain waits. */
+static void test_plugged_in(gconstpointer data)
+{
+    const bool is_admins = GPOINTER_TO_INT(data);
+    Scene scene;
+    uint32_t n_rounds = 0;
+
+    scene_init(&scene, 2);
+    settle(&scene);
+    {
+        g_autoptr(HnPlan) plan = decide(&scene, 1, NULL);
+        g_assert_true(world_apply(scene.world, plan));
+        g_assert_cmpint(world_home(scene.world, scene.domain), ==, 1);
+    }
+    {
+        g_autoptr(HnPlan) plan = decide(&scene, HN_NODE_NONE, NULL);
+        g_assert_cmpuint(plan->actions->len, ==, 0);
+    }
+    plug_in(&scene, is_admins);
+    for (; n_rounds < 4 && world_home(scene.world, scene.domain) != 1; n_rounds++) {
+        g_autoptr(HnPlan) plan = decide(&scene, HN_NODE_NONE, NULL);
+        for (guint k = 0; k < plan->actions->len; k++)
+            g_assert_cmpint(g_array_index(plan->actions, HnAction, k).kind, ==, HN_ACTION_PIN);
+        g_assert_true(world_apply(scene.world, plan));
+    }
+    if (is_admins) {
+        g_assert_cmpint(world_home(scene.world, scene.domain), ==, HN_NODE_NONE);
+    } else {
+        g_assert_cmpint(world_home(scene.world, scene.domain), ==, 1);
+        g_assert_cmpuint(n_rounds, <=, 3);
+    }
+    {
+        g_autoptr(HnPlan) plan = decide(&scene, HN_NODE_NONE, NULL);
+        g_autofree char *past = hn_past_format(scene.past);
+        guint n_moves = 0;
+
+        for (const char *at = past; (at = strstr(at, "\nmove ")); at++)
+            n_moves++;
+        g_assert_cmpuint(n_moves, ==, 1);
+        g_assert_cmpuint(plan->actions->len, ==, 0);
+    }
+    scene_clear(&scene);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -208,6 +267,8 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/orders/constraint-first", test_constraint_first);
     g_test_add_func("/orders/only-choice", test_only_choice);
+    g_test_add_data_func("/orders/plugged-in", GINT_TO_POINTER(false), test_plugged_in);
+    g_test_add_data_func("/orders/plugged-in-by-admin", GINT_TO_POINTER(true), test_plugged_in);
     g_test_add_func("/orders/found-out", test_found_out);
     return g_test_run();
 }
