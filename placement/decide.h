@@ -48,6 +48,7 @@ typedef struct {
     int64_t threshold_ns;
     /* Filled by the verdict: memory alone keeps it out of a node that would bring that much. */
     int64_t kept_out_ns; /* 0: nothing is kept from it */
+    int64_t better_ns; /* what the better node behind a wall would bring, per second; 0: it was asked for */
     uint32_t kept_out_node; /* canonical */
 } HnStanding;
 

@@ -352,6 +352,48 @@ static void describe_evidence(GString *text, const HnStanding *s)
         g_string_append(text, "Nothing is known yet about where its memory lies.");
 }
 
+/* "Node 1 would take 250 ms of stall per second off it, but ". */
+static void append_better(const HnRound *round, GString *text, const HnStanding *s, int32_t better)
+{
+    g_string_append(text, "Node ");
+    append_int(text, round->snapshot->host->nodes[better].id);
+    if (s->better_ns > 0) {
+        g_string_append(text, " would take ");
+        append_int(text, s->better_ns / 1000000);
+        g_string_append(text, " ms of stall per second off it, but ");
+    } else {
+        g_string_append(text, " was asked for, but ");
+    }
+}
+
+/* "has room for 3.0 of the 7.0 GiB it would bring". */
+static void append_room(const HnRound *round, GString *text, const HnStanding *s, int32_t better)
+{
+    const HnModel *m = round->model;
+    const HnAssignment *after = hn_round_after(round, s);
+    const HnItem *item = &m->items[s->first_item];
+    uint32_t r = m->node_rank[better];
+    int64_t there = after->state[s->first_item] == m->n_nodes
+                        ? m->stay_bytes[(size_t)s->first_item * m->n_nodes + r]
+                        : 0;
+    int64_t room = m->nodes[r].capacity_bytes[item->kind] - after->used_bytes[item->kind][r];
+
+    g_string_append(text, "has room for ");
+    append_bytes(text, (uint64_t)MAX(room, 0));
+    g_string_append(text, " of the ");
+    append_bytes(text, (uint64_t)MAX(item->need_bytes - there, 0));
+    g_string_append(text, " that it would bring");
+}
+
+static uint32_t count_pinned(const HnDomain *domain)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < domain->n_vcpus; i++)
+        count += domain->vcpus[i].is_admin_pinned;
+    return count;
+}
+
 /* Today's place is kept although another would be better. */
 static bool describe_hold(const HnRound *round, GString *text, const HnStanding *s,
                           const HnVerdict *v, int32_t better)
@@ -405,14 +447,14 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
         if (hn_split_has_outsider(s->split)) {
             g_string_append(text, "It is on ");
             append_homes(round, text, v, false);
-            g_string_append_printf(text,
-                                   ", which the administrator's nodeset excludes; node %d, which it "
-                                   "allows, has no room for its memory.",
-                                   better_id);
-            return true;
+            g_string_append_printf(
+                text, ", which the administrator's nodeset excludes; node %d, which it allows, ",
+                better_id);
+        } else {
+            append_better(round, text, s, better);
         }
-        g_string_append_printf(text, "Node %d would be better but has no room for its memory.",
-                               better_id);
+        append_room(round, text, s, better);
+        g_string_append_c(text, '.');
         return true;
     case HN_REASON_NODESET_BY_ADMIN:
         if (hn_split_has_outsider(s->split)) {
@@ -420,34 +462,46 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
             append_homes(round, text, v, false);
             g_string_append(text, ", not all of which the administrator's nodeset allows; on what it "
                                   "allows no place can be had now.");
-        } else if (better >= 0)
-            g_string_append_printf(
-                text, "Node %d would be better, but the administrator's nodeset excludes it.",
-                better_id);
-        else
+        } else if (better >= 0) {
+            append_better(round, text, s, better);
+            g_string_append(text, "the administrator's nodeset excludes it.");
+        } else {
             g_string_append(text, "The administrator's nodeset leaves no other choice.");
+        }
         return true;
     case HN_REASON_PINNED_BY_ADMIN:
-        if (better >= 0)
-            g_string_append_printf(
-                text,
-                "Node %d would be better, but the administrator has pinned its vCPUs elsewhere.",
-                better_id);
-        else if (s->split->clients[0].allowed)
-            g_string_append(text, "The administrator's pin holds some of its vCPUs where the others "
-                                  "are not; it is respected, and the others follow as soon as the "
-                                  "domain may be moved again.");
-        else
-            g_string_append(
-                text, "The administrator's vCPU pins leave no single node; they are respected.");
+        if (better >= 0) {
+            append_better(round, text, s, better);
+            g_string_append_printf(text, "the administrator has pinned %u of its %u vCPUs elsewhere.",
+                                   count_pinned(s->domain), s->domain->n_vcpus);
+        } else if (s->split->clients[0].allowed) {
+            g_string_append_printf(text,
+                                   "The administrator's pins hold %u of its %u vCPUs, not all where the "
+                                   "others are; they are respected, and the others follow as soon as the "
+                                   "domain may be moved again.",
+                                   count_pinned(s->domain), s->domain->n_vcpus);
+        } else {
+            g_string_append_printf(text,
+                                   "The administrator's pins of %u of its %u vCPUs leave no single node; "
+                                   "they are respected.",
+                                   count_pinned(s->domain), s->domain->n_vcpus);
+        }
         return true;
     case HN_REASON_MARKED_WORSE:
-        g_string_append_printf(
-            text, "Node %d looks better, but an earlier move there made it worse.", better_id);
+        append_better(round, text, s, better);
+        g_string_append_printf(text,
+                               "an earlier move there made it worse; it is not tried again for %" G_GUINT64_FORMAT
+                               " min.",
+                               (record->marked_until_ns - MIN(round->now_ns, record->marked_until_ns)) /
+                                   UINT64_C(60000000000));
         return true;
     case HN_REASON_SMT_CONTENTION:
-        g_string_append(text, "On one node its vCPUs would share cores: that would cost more than "
-                              "the remote access it saves.");
+        g_string_append_printf(text,
+                               "On one node its %u vCPUs would share cores: that would cost more than the "
+                               "remote access it saves, and ",
+                               s->domain->n_vcpus);
+        append_permille(text, v->bytes_local_permille);
+        g_string_append(text, " of its memory is local.");
         return true;
     default:
         return false;
@@ -457,6 +511,8 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
 static void describe_rest(const HnRound *round, GString *text, const HnStanding *s,
                           const HnVerdict *v)
 {
+    const HnHost *host = round->snapshot->host;
+
     if ((v->reason == HN_REASON_IMMOVABLE || v->reason == HN_REASON_MEMORY_KEEP) &&
         hn_split_has_outsider(s->split)) {
         g_string_append(text, "The administrator's nodeset excludes ");
@@ -502,7 +558,9 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, " of it is local.");
         return;
     case HN_REASON_UNSUPPORTED:
-        g_string_append(text, "The node asked for has no CPUs or no memory and cannot be a home.");
+        g_string_append_printf(text,
+                               "Node %d, which was asked for, has no CPUs or no memory and cannot be a home.",
+                               s->forced_node >= 0 ? host->nodes[s->forced_node].id : -1);
         return;
     case HN_REASON_EVIDENCE_THIN:
         describe_evidence(text, s);
@@ -512,7 +570,9 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
         append_permille(text, v->bytes_local_permille);
         g_string_append(text, " of its memory is local, score ");
         append_int(text, v->score_now);
-        g_string_append_c(text, '.');
+        g_string_append(text, "; it would have to bring ");
+        append_int(text, s->threshold_ns / 1000000);
+        g_string_append(text, " ms of stall per second.");
         return;
     }
 }

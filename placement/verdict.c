@@ -303,6 +303,7 @@ static HnReason reason_of_rest(const HnRound *round, HnStanding *s, const HnLoca
     if (gain >= s->threshold_ns) {
         HnReason wall = reason_of_wall(round, s, state);
         *ret_better = (int32_t)round->model->node_index[state];
+        s->better_ns = gain;
         if (wall == HN_REASON_NODE_FULL) {
             s->kept_out_ns = gain;
             s->kept_out_node = state;

@@ -453,7 +453,7 @@ static void test_outside_of_nodeset(void)
         [ROOM] = {HN_REASON_NODESET_BY_ADMIN, HN_REASON_CONVERGED, "nodeset excludes node 0"},
         [SWAP] = {HN_REASON_NODESET_BY_ADMIN, HN_REASON_CONVERGED, "nodeset excludes node 0"},
         [SWAP_WITH_ANY] = {HN_REASON_NODESET_BY_ADMIN, HN_REASON_CONVERGED, "nodeset excludes node 0"},
-        [FULL] = {HN_REASON_NODE_FULL, HN_REASON_NODE_FULL, "node 1, which it allows, has no room"},
+        [FULL] = {HN_REASON_NODE_FULL, HN_REASON_NODE_FULL, "node 1, which it allows, has room for 768 MiB of the 7.0 GiB"},
         [IMMOVABLE] = {HN_REASON_IMMOVABLE, HN_REASON_IMMOVABLE, "excludes node 0, its home, but its memory cannot move"},
         [KEPT] = {HN_REASON_MEMORY_KEEP, HN_REASON_MEMORY_KEEP, "its memory stays where it is (memory='keep')"},
     };
