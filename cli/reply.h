@@ -17,7 +17,8 @@ json_object *hn_reply_object(json_object *object, const char *key); /* NULL if a
 /* Elements of an array member: 0 if absent. */
 size_t hn_reply_count(json_object *object, const char *key);
 json_object *hn_reply_at(json_object *object, const char *key, size_t index);
-/* Elements of an array member in the order of their members "name", as people count. Borrowed; the array is the caller's. */
+/* Elements of an array member in the order of their members "name", as people count. They are borrowed, the array is
+ * the caller's. */
 GPtrArray *hn_reply_by_name(json_object *object, const char *key);
 /* What lies where, "0:126M 1:2.0M", of row's member "bytes-per-node"; "" if nothing does. Caller frees. */
 char *hn_reply_memory_at(json_object *row);

@@ -243,7 +243,8 @@ static char *format_node(json_object *node, uint32_t columns, bool is_utf8, bool
     return g_strdup_printf("node %-2" G_GINT64_FORMAT " CPU %s%s%6s/%-4s mem %s%s%5s/%-4s local %s%s%5s"
                            " %3" G_GINT64_FORMAT " at home",
                            hn_reply_int(node, "id", -1), cpu_bar, gap, busy, limit, mem_bar, gap, used_text,
-                           total_text, local_bar, local_cells > 0 ? " " : "", share, hn_reply_int(node, "homed-domains", 0));
+                           total_text, local_bar, local_cells > 0 ? " " : "", share,
+                           hn_reply_int(node, "homed-domains", 0));
 }
 
 /* In at most `room` lines; what does not fit is counted. */

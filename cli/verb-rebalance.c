@@ -25,9 +25,9 @@ static void show_progress(const HnCli *cli, json_object *job)
     g_autofree char *total = hn_text_bytes((uint64_t)hn_reply_int(job, "bytes-total", 0));
     g_autofree char *rate = hn_text_bytes((uint64_t)hn_reply_int(job, "bytes-per-sec", 0));
     bool is_planned = hn_reply_int(job, "bytes-total", 0) > 0;
-    g_autofree char *text = is_planned
-                                ? g_strdup_printf(" %3" G_GINT64_FORMAT "%%  %s of %s  %s/s", percent, done, total, rate)
-                                : g_strdup(" deciding, pinning");
+    g_autofree char *text =
+        is_planned ? g_strdup_printf(" %3" G_GINT64_FORMAT "%%  %s of %s  %s/s", percent, done, total, rate)
+                   : g_strdup(" deciding, pinning");
     uint32_t width = style->width ? style->width : 80;
     uint32_t cells = MIN(MAX_BAR_CELLS, width > 40 ? width - 36 : 8);
     g_autofree char *bar = hn_text_bar((uint32_t)percent * 10, cells, style->is_utf8);

@@ -181,7 +181,9 @@ HnExit hn_verb_top(HnCli *cli, int argc, char **argv)
         delscreen(screen);
     } else {
         const char *terminal = g_getenv("TERM");
-        code = hn_cli_fail(cli, "it cannot draw on a terminal of type '%s': set TERM to what it is, or use 'homenode status'",
+        code = hn_cli_fail(cli,
+                           "it cannot draw on a terminal of type '%s': set TERM to what it is, or use "
+                           "'homenode status'",
                            terminal ? terminal : "");
     }
     json_object_put(view.host);
