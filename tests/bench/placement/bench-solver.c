@@ -16,6 +16,61 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define UNLIMITED UINT64_MAX
 
+/* Bytes on the heap and the most there were, while it is counted, which takes time: every allocation passes here
+ * (GLib takes its memory from malloc). What a sanitizer's own malloc gives out cannot be counted so. */
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define HAS_HEAP_COUNT 1
+#include <malloc.h>
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+extern void __libc_free(void *block);
+static bool is_heap_counted;
+static gint64 heap_bytes, heap_peak_bytes;
+
+static void *heap_took(void *block)
+{
+    if (is_heap_counted && block) {
+        heap_bytes += (gint64)malloc_usable_size(block);
+        heap_peak_bytes = MAX(heap_peak_bytes, heap_bytes);
+    }
+    return block;
+}
+
+static void heap_gives(void *block)
+{
+    if (is_heap_counted && block)
+        heap_bytes -= (gint64)malloc_usable_size(block);
+}
+
+void *malloc(size_t size)
+{
+    return heap_took(__libc_malloc(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+    return heap_took(__libc_calloc(count, size));
+}
+
+void *realloc(void *block, size_t size)
+{
+    heap_gives(block);
+    return heap_took(__libc_realloc(block, size));
+}
+
+void free(void *block)
+{
+    heap_gives(block);
+    __libc_free(block);
+}
+#else
+#define HAS_HEAP_COUNT 0
+static bool is_heap_counted;
+static gint64 heap_bytes, heap_peak_bytes;
+#endif
+
 /* CPU time of this process: the machine may be busy with other things. */
 static gint64 cpu_us(void)
 {
@@ -262,6 +317,45 @@ static void bench_parts(uint64_t *seed, uint32_t n_cases, uint32_t min_v, uint32
            quantile(steps_ms, n_cases, 500), quantile(steps_ms, n_cases, 950));
 }
 
+/* What a decision needs at its peak, its plan and the past it leaves among it: a constant per client and another
+ * per client and node. */
+static void bench_memory(uint64_t *seed)
+{
+    static const uint32_t sizes[][2] = {{100, 4},   {1000, 4},   {1000, 8},   {1000, 16},
+                                        {1000, 64}, {10000, 8}, {10000, 64}};
+
+    printf("KiB on the heap at the peak of a decision, past and plan included; per client; beyond that of 4 nodes, bytes "
+           "per client and node\n");
+    double with_four = 0;
+    for (uint32_t i = 0; i < G_N_ELEMENTS(sizes) && HAS_HEAP_COUNT; i++) {
+        WorldMix mix = mix_of(sizes[i][1], sizes[i][0], 1500, 700, 500);
+        g_autoptr(World) world = world_new_random(&mix, seed);
+        HnPolicy policy;
+        hn_policy_init(&policy);
+        is_heap_counted = true;
+        gint64 before = heap_bytes, most = 0;
+        g_autoptr(HnPast) past = hn_past_new();
+        for (uint32_t round = 0; round < 3; round++) {
+            heap_peak_bytes = heap_bytes;
+            g_autoptr(HnPlan) plan =
+                hn_decide(world->snapshot, &policy, past, NULL, 0, NULL, 0, NULL, NULL);
+            most = MAX(most, heap_peak_bytes - before);
+            world_step(world, 2 * SECOND_NS, 0, seed);
+        }
+        is_heap_counted = false;
+        double per_client = (double)most / sizes[i][0];
+        if (sizes[i][1] == 4)
+            with_four = per_client;
+        printf("%6u x %-3u %9.0f %9.2f", sizes[i][0], sizes[i][1], (double)most / 1024,
+               per_client / 1024);
+        if (sizes[i][1] > 4)
+            printf(" %9.0f", (per_client - with_four) / (sizes[i][1] - 4));
+        printf("\n");
+    }
+    if (!HAS_HEAP_COUNT)
+        printf("   not counted in this build\n");
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? g_ascii_strtoull(argv[1], NULL, 0) : 1;
@@ -287,5 +381,6 @@ int main(int argc, char **argv)
     bench_time(100, 4, 1, &seed);
     bench_time(1000, 8, 5, &seed);
     bench_time(10000, 64, 500, &seed);
+    bench_memory(&seed);
     return 0;
 }
