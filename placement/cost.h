@@ -24,6 +24,16 @@
 /* A home outside of the admin's nodeset: likewise. */
 #define HN_OUTSIDE_NS_PER_SEC HN_CLASH_NS_PER_SEC
 
+/* cost * own / all, own <= all; 128 bits only where the product needs them. */
+static inline int64_t hn_cost_part(int64_t cost, int64_t own, int64_t all)
+{
+    int64_t product;
+
+    if (!__builtin_mul_overflow(cost, own, &product))
+        return product / all;
+    return (int64_t)((__int128)cost * own / all);
+}
+
 /* Where memory lies, as shares in 2^-20 (more digits than any measurement of residency has) of the
  * nodes that hold any. */
 typedef struct {
@@ -40,8 +50,25 @@ int64_t hn_cost_remote(const uint8_t *distances, const HnSpread *spread, int64_t
                        uint32_t kappa_permille);
 /* CPU: load and weighted load of a node against its capacity. */
 int64_t hn_cost_contention(const HnModelNode *node, int64_t load_mcpu, int64_t weighted_mcpu);
+/* Work W on a node loaded L/C takes L/C times as long: stall W (L/C - 1); plus the soft part. In
+ * eighths. */
+static inline int64_t hn_cost_waiting(const HnModelNode *node, int64_t load_mcpu)
+{
+    int64_t excess = load_mcpu > node->capacity_mcpu ? load_mcpu - node->capacity_mcpu : 0;
+
+    return 8 * excess + load_mcpu * 8 / HN_SOFT_DIVISOR;
+}
+
 /* Finds the nodes whose contention may be computed without its ceilings, wherever the model's items go. */
 void hn_cost_tame(HnModel *model);
+/* The same where nothing can reach a ceiling: this is the innermost of all loops. */
+static inline int64_t hn_cost_contention_tame(const HnModelNode *node, int64_t load_mcpu,
+                                      int64_t weighted_mcpu)
+{
+    uint64_t product = (uint64_t)weighted_mcpu * (uint64_t)hn_cost_waiting(node, load_mcpu);
+
+    return (int64_t)((unsigned __int128)product * (uint64_t)node->contention_factor >> 27);
+}
 /* Roaming: what contention on a node would differ, if unpinned demand were there as a whole or not
  * at all by chance, from it being there in part for certain; to be weighed with p (1 - p). */
 int64_t hn_cost_roaming(const HnModelNode *node, int64_t demand_mcpu, int64_t weighted_mcpu);
