@@ -280,13 +280,14 @@ def test_node_fills_up_in_mid_move(lab):
 
 
 def test_cpus_go_to_memory_that_cannot_move(lab):
-    """T5's equivalent: huge pages, for which no other node has room. Nothing is tried in vain."""
-    pool = "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages"
+    """T5's equivalent: huge pages, for which no other node has room. Nothing is tried in vain; with room they move."""
+    pool, other_pool = (f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages" for node in (0, 1))
     # libvirtd looks for the mount when it starts.
     lab.sh(f"echo 40 > {pool}; mkdir -p /dev/hugepages; mountpoint -q /dev/hugepages || "
            "{ mount -t hugetlbfs hugetlbfs /dev/hugepages && systemctl restart libvirtd; }; virsh -q list", timeout_s=90)
     try:
-        with filled(lab, with_huge_pages=False, node1=8):
+        with contextlib.ExitStack() as filling:
+            filling.enter_context(filled(lab, with_huge_pages=False, node1=8))
             guest = settled(lab, define(lab, "g", options=["--backing", "hugetlb"]).start())
             assert guest.share_on(0) == 1, guest.ram_bytes_per_node()
             with daemon(lab):
@@ -301,10 +302,16 @@ def test_cpus_go_to_memory_that_cannot_move(lab):
                 assert refused.status != 0 and re.search("immovable|node-full", refused.out), refused
                 assert pins(lab, guest) == before, pins(lab, guest)
                 assert guest.share_on(0) == 1, guest.ram_bytes_per_node()
+                filling.close()
+                lab.sh(f"echo 40 > {other_pool}")
+                lab.wait_until(lambda: lab.run("homenode rebalance g --node 1 --wait", timeout_s=90).status == 0, 60,
+                               "the room to be seen")
+                assert guest.share_on(1) == 1, guest.ram_bytes_per_node()
+                assert all(cpus == cpus_of(lab, 1) for cpus in pins(lab, guest).values()), pins(lab, guest)
         assert_quiet_kernel(lab)
     finally:
         lab.cleanup()
-        lab.run(f"echo 0 > {pool}")
+        lab.run(f"echo 0 > {pool}; echo 0 > {other_pool}")
 
 
 def test_two_swap_places_on_full_nodes(lab):
