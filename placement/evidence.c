@@ -136,8 +136,9 @@ HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
     result.has_accesses_local = best->all >= MIN_TOUCHES;
     if (result.has_accesses_local)
         result.accesses_local_permille = (uint32_t)((__int128)best->local * 1000 / best->all);
+    /* However many touches there were, no more pages were asked about in the round that is youngest. */
     uint64_t n_samples = best == &faults ? samples_of(domain, best->all)
-                                         : best->all / FAULTS_PER_TOUCH;
+                                         : MIN(best->all / FAULTS_PER_TOUCH, HN_TOUCH_PLACES);
     if (result.has_accesses_local)
         result.accesses_error_permille = hn_evidence_error_permille(
             (uint64_t)((unsigned __int128)n_samples * result.accesses_local_permille / 1000),

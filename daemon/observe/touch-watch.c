@@ -226,26 +226,27 @@ typedef struct {
     uint32_t vcpu;
     uint32_t n_every;
     uint64_t now_ns;
-    /* Every n_stride-th touch has its place kept; when there is no more room, every second of those
-     * that are kept is dropped and the stride doubles. */
-    Place places[HN_QUERY_BATCH];
-    uint32_t n_places, n_stride, n_skipped;
+    /* A sample of all places, each as likely as any other (Vitter's algorithm R): guests sweep their
+     * memory in order and memory is interleaved in order, so that every n-th touch may be all on one node. */
+    Place places[HN_TOUCH_PLACES];
+    uint32_t n_places;
+    uint32_t n_offered;
+    GRand *random; /* seeded by what was seen: the same rounds give the same sample */
 } Drain;
 
 static void keep_place(Drain *drain, uint64_t hva)
 {
-    if (drain->n_skipped + 1 < drain->n_stride) {
-        drain->n_skipped++;
-        return;
+    uint32_t at = drain->n_places;
+
+    drain->n_offered++;
+    if (at == HN_TOUCH_PLACES) {
+        at = (uint32_t)(g_rand_double(drain->random) * drain->n_offered);
+        if (at >= HN_TOUCH_PLACES)
+            return;
+    } else {
+        drain->n_places++;
     }
-    drain->n_skipped = 0;
-    if (drain->n_places == HN_QUERY_BATCH) {
-        for (uint32_t i = 0; i < HN_QUERY_BATCH / 2; i++)
-            drain->places[i] = drain->places[2 * i + 1];
-        drain->n_places = HN_QUERY_BATCH / 2;
-        drain->n_stride *= 2;
-    }
-    drain->places[drain->n_places++] =
+    drain->places[at] =
         (Place){.hva = hva & BASE_PAGE_MASK, .vcpu = drain->vcpu, .n_touches = drain->n_every};
 }
 
@@ -269,8 +270,8 @@ static void take_touch(const HnTouch *touch, void *user_data)
 /* Where the pages lie now: after the fault, and after the kernel moved them, if it did. */
 static void ask_nodes(HnTouchWatch *watch, const Drain *drain, const HnHost *host)
 {
-    void *addresses[HN_QUERY_BATCH];
-    int status[HN_QUERY_BATCH];
+    void *addresses[HN_TOUCH_PLACES];
+    int status[HN_TOUCH_PLACES];
 
     if (drain->n_places == 0 || !watch->context->probe_ops)
         return;
@@ -285,7 +286,7 @@ static void ask_nodes(HnTouchWatch *watch, const Drain *drain, const HnHost *hos
 
         if (node != HN_NODE_NONE)
             watch->vcpus[place->vcpu].node_touches[node] +=
-                (uint64_t)place->n_touches * drain->n_stride * NODE_SCALE;
+                (uint64_t)place->n_touches * NODE_SCALE * drain->n_offered / drain->n_places;
     }
 }
 
@@ -309,7 +310,7 @@ static void drain_rings(HnTouchWatch *watch, const HnHost *host, uint64_t now_ns
 
     drain->watch = watch;
     drain->now_ns = now_ns;
-    drain->n_stride = 1;
+    drain->random = g_rand_new_with_seed((guint32)(watch->pid ^ (int64_t)watch->totals.n_touches));
     fade_nodes(watch, now_ns);
     for (uint32_t i = 0; i < watch->n_vcpus; i++) {
         HnPerfRing *ring = &watch->vcpus[i].ring;
@@ -328,6 +329,7 @@ static void drain_rings(HnTouchWatch *watch, const HnHost *host, uint64_t now_ns
             ops->set_every(ops->user_data, ring, n_every); /* refused: it stays as it is */
     }
     ask_nodes(watch, drain, host);
+    g_rand_free(drain->random);
     hn_touch_matrix_tick(watch->matrix, now_ns);
 }
 

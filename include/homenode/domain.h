@@ -58,7 +58,8 @@ typedef struct {
     int32_t guest_cell;   /* -1: the guest has no cells */
     int32_t last_cpu;
     bool is_admin_pinned; /* the admin restricts it: admin_cpus is a hard constraint */
-    uint64_t *touches;    /* [n_nodes] sampled touches of pages that lay there, half-life 30 s */
+    uint64_t *touches;    /* [n_nodes] sampled touches of pages that lay there, half-life 30 s; the kernel
+                           * was asked about HN_TOUCH_PLACES of a domain's in a round, at most */
     HnHintFaults faults;
     HnCpuset affinity;    /* in force now */
     HnCpuset admin_cpus;
@@ -124,6 +125,9 @@ typedef struct {
     uint64_t memory_bytes;
     HnCpuset vcpus;
 } HnGuestCell;
+
+/* Touched pages of a domain whose node is asked for in a round: half the cost of a chunk map's 1,024 probes. */
+#define HN_TOUCH_PLACES 512
 
 /* Sampled page faults: what the touch matrix (HnChunk, HnVcpu.touches) stands on. */
 typedef struct {
