@@ -4,67 +4,11 @@
  */
 #include "sentence.h"
 
+#include "phrase.h"
+
 /* Longer than almost every sentence: they are made by the thousand. */
 #define TYPICAL_LENGTH 224
 #define HOUR_MOVES_TEXT "moves in the last hour"
-
-/* A number in decimal. A thousand domains make ten thousand of them every round, and printf takes
- * ten times as long for one. */
-static void append_int(GString *text, int64_t value)
-{
-    char digits[20];
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    uint32_t at = sizeof(digits);
-
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
-    if (value < 0)
-        g_string_append_c(text, '-');
-    g_string_append_len(text, &digits[at], (gssize)(sizeof(digits) - at));
-}
-
-static void append_bytes(GString *text, uint64_t bytes)
-{
-    if (bytes < UINT64_C(1) << 30) {
-        append_int(text, (int64_t)(bytes >> 20));
-        g_string_append(text, " MiB");
-        return;
-    }
-    append_int(text, (int64_t)(bytes >> 30));
-    if (bytes < UINT64_C(10) << 30) {
-        g_string_append_c(text, '.');
-        append_int(text, (int64_t)((bytes >> 20) % 1024 * 10 / 1024));
-    }
-    g_string_append(text, " GiB");
-}
-
-static void append_cpus(GString *text, int64_t mcpu)
-{
-    g_string_append_printf(text, "%" G_GINT64_FORMAT ".%02" G_GINT64_FORMAT " CPUs", mcpu / 1000,
-                           mcpu % 1000 / 10);
-}
-
-static void append_permille(GString *text, uint64_t permille)
-{
-    append_int(text, (int64_t)(permille / 10));
-    g_string_append_c(text, '.');
-    append_int(text, (int64_t)(permille % 10));
-    g_string_append(text, " %");
-}
-
-/* "node 2" or "nodes 0 and 1" of a mask of host indices. */
-static void append_nodes(const HnRound *round, GString *text, HnNodemask mask)
-{
-    const uint32_t count = (uint32_t)__builtin_popcountll(mask);
-
-    g_string_append(text, count == 1 ? "node " : "nodes ");
-    for (uint32_t listed = 0; mask; mask &= mask - 1, listed++) {
-        if (listed > 0)
-            g_string_append(text, listed + 1 == count ? " and " : ", ");
-        append_int(text, round->snapshot->host->nodes[__builtin_ctzll(mask)].id);
-    }
-}
 
 /* "node 2", "nodes 0 and 1", "no home" for today's or the wanted homes of all clients. */
 static void append_homes(const HnRound *round, GString *text, const HnVerdict *verdict,
@@ -81,7 +25,7 @@ static void append_homes(const HnRound *round, GString *text, const HnVerdict *v
         g_string_append(text, "no home");
         return;
     }
-    append_nodes(round, text, mask);
+    hn_phrase_nodes(round->snapshot->host, text, mask);
 }
 
 static void append_gain(GString *text, const HnStanding *s)
@@ -95,9 +39,9 @@ static void append_gain(GString *text, const HnStanding *s)
         return;
     }
     g_string_append(text, "gain ");
-    append_int(text, s->gain_ns / 1000000);
+    hn_phrase_int(text, s->gain_ns / 1000000);
     g_string_append(text, " ms of stall per second, ");
-    append_int(text, s->threshold_ns / 1000000);
+    hn_phrase_int(text, s->threshold_ns / 1000000);
     g_string_append(text, " asked");
 }
 
@@ -122,15 +66,15 @@ static void append_move(const HnRound *round, GString *text, const HnStanding *s
     append_homes(round, text, verdict, true);
     if (verdict->bytes_to_move > 0) {
         g_string_append(text, ", moving ");
-        append_bytes(text, verdict->bytes_to_move);
+        hn_phrase_bytes(text, verdict->bytes_to_move);
         g_string_append(text, " in about ");
         if (verdict->move_ms < 1000) {
-            append_int(text, (int64_t)verdict->move_ms);
+            hn_phrase_int(text, (int64_t)verdict->move_ms);
             g_string_append(text, " ms");
         } else {
-            append_int(text, (int64_t)(verdict->move_ms / 1000));
+            hn_phrase_int(text, (int64_t)(verdict->move_ms / 1000));
             g_string_append_c(text, '.');
-            append_int(text, (int64_t)(verdict->move_ms % 1000 / 100));
+            hn_phrase_int(text, (int64_t)(verdict->move_ms % 1000 / 100));
             g_string_append(text, " s");
         }
     }
@@ -164,9 +108,9 @@ static void append_change(GString *text, const char *what, int64_t now_ns, int64
 {
     g_string_append(text, what);
     g_string_append_c(text, ' ');
-    append_int(text, now_ns / 1000000);
+    hn_phrase_int(text, now_ns / 1000000);
     g_string_append(text, " to ");
-    append_int(text, after_ns / 1000000);
+    hn_phrase_int(text, after_ns / 1000000);
     g_string_append(text, " ms of stall per second");
 }
 
@@ -231,9 +175,9 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
         break;
     }
     g_string_append(text, "; score ");
-    append_int(text, v->score_now);
+    hn_phrase_int(text, v->score_now);
     g_string_append(text, " to ");
-    append_int(text, v->score_after);
+    hn_phrase_int(text, v->score_after);
     g_string_append_c(text, '.');
 }
 
@@ -271,20 +215,20 @@ static void describe_refused_order(const HnRound *round, GString *text, const Hn
     g_string_append_printf(text, "%s is not sent to node %d: ",
                            s->domain->name ? s->domain->name : s->domain->uuid,
                            host->nodes[s->refused_node].id);
-    append_bytes(text, sum);
+    hn_phrase_bytes(text, sum);
     g_string_append(text, " of its ");
-    append_bytes(text, s->split->clients[0].resident_bytes);
+    hn_phrase_bytes(text, s->split->clients[0].resident_bytes);
     g_string_append_printf(text, " %s, and would be left behind (", grip_of(s->domain));
     for (uint32_t n = 0; n < host->n_nodes; n++) {
         if (bytes[n] == 0 || (int32_t)n == s->refused_node)
             continue;
         g_string_append(text, is_first ? "" : ", ");
-        append_bytes(text, bytes[n]);
+        hn_phrase_bytes(text, bytes[n]);
         g_string_append_printf(text, " on node %d", host->nodes[n].id);
         is_first = false;
     }
     g_string_append(text, "). Allowed: ");
-    append_nodes(round, text, allowed);
+    hn_phrase_nodes(round->snapshot->host, text, allowed);
     g_string_append_c(text, '.');
 }
 
@@ -329,7 +273,7 @@ static bool describe_freeze(const HnRound *round, GString *text, const HnStandin
         g_string_append(text, "On its way to ");
         append_homes(round, text, v, true);
         g_string_append(text, " by an earlier plan; ");
-        append_permille(text, v->bytes_local_permille);
+        hn_phrase_permille(text, v->bytes_local_permille);
         g_string_append(text, " of its memory is local now.");
         return true;
     case HN_REASON_CONSTRAINT_EMPTY:
@@ -356,10 +300,10 @@ static void describe_evidence(GString *text, const HnStanding *s)
 static void append_better(const HnRound *round, GString *text, const HnStanding *s, int32_t better)
 {
     g_string_append(text, "Node ");
-    append_int(text, round->snapshot->host->nodes[better].id);
+    hn_phrase_int(text, round->snapshot->host->nodes[better].id);
     if (s->better_ns > 0) {
         g_string_append(text, " would take ");
-        append_int(text, s->better_ns / 1000000);
+        hn_phrase_int(text, s->better_ns / 1000000);
         g_string_append(text, " ms of stall per second off it, but ");
     } else {
         g_string_append(text, " was asked for, but ");
@@ -379,9 +323,9 @@ static void append_room(const HnRound *round, GString *text, const HnStanding *s
     int64_t room = m->nodes[r].capacity_bytes[item->kind] - after->used_bytes[item->kind][r];
 
     g_string_append(text, "has room for ");
-    append_bytes(text, (uint64_t)MAX(room, 0));
+    hn_phrase_bytes(text, (uint64_t)MAX(room, 0));
     g_string_append(text, " of the ");
-    append_bytes(text, (uint64_t)MAX(item->need_bytes - there, 0));
+    hn_phrase_bytes(text, (uint64_t)MAX(item->need_bytes - there, 0));
     g_string_append(text, " that it would bring");
 }
 
@@ -427,9 +371,9 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, " (");
         append_gain(text, s);
         g_string_append(text, "); seen in ");
-        append_int(text, record->n_confirmed);
+        hn_phrase_int(text, record->n_confirmed);
         g_string_append(text, " of ");
-        append_int(text, round->policy->confirm_rounds);
+        hn_phrase_int(text, round->policy->confirm_rounds);
         g_string_append(text, " rounds needed.");
         return true;
     case HN_REASON_NODE_FULL:
@@ -500,7 +444,7 @@ static bool describe_hold(const HnRound *round, GString *text, const HnStanding 
                                "On one node its %u vCPUs would share cores: that would cost more than the "
                                "remote access it saves, and ",
                                s->domain->n_vcpus);
-        append_permille(text, v->bytes_local_permille);
+        hn_phrase_permille(text, v->bytes_local_permille);
         g_string_append(text, " of its memory is local.");
         return true;
     default:
@@ -526,22 +470,22 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, "At home on ");
         append_homes(round, text, v, false);
         g_string_append(text, " with ");
-        append_permille(text, v->bytes_local_permille);
+        hn_phrase_permille(text, v->bytes_local_permille);
         g_string_append(text, " of its memory local.");
         return;
     case HN_REASON_IDLE:
         g_string_append(text, "It uses ");
-        append_cpus(text, demand_of(v));
+        hn_phrase_cpus(text, demand_of(v));
         g_string_append(text, ": where it is costs nothing.");
         return;
     case HN_REASON_IMMOVABLE:
         g_string_append(text, "Memory that cannot move keeps ");
-        append_permille(text, 1000 - MIN(v->bytes_local_permille, 1000));
+        hn_phrase_permille(text, 1000 - MIN(v->bytes_local_permille, 1000));
         g_string_append(text, " of it away from its vCPUs.");
         return;
     case HN_REASON_MEMORY_KEEP:
         g_string_append(text, "memory='keep': its memory stays, ");
-        append_permille(text, v->bytes_local_permille);
+        hn_phrase_permille(text, v->bytes_local_permille);
         g_string_append(text, " of it is local.");
         return;
     case HN_REASON_NO_SINGLE_NODE_FITS:
@@ -554,7 +498,7 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
                         "Another place is better, but moving its memory would not repay within ");
         g_string_append_printf(text, "%" G_GUINT64_FORMAT " s; ",
                                round->policy->payback_horizon_ns / 1000000000);
-        append_permille(text, v->bytes_local_permille);
+        hn_phrase_permille(text, v->bytes_local_permille);
         g_string_append(text, " of it is local.");
         return;
     case HN_REASON_UNSUPPORTED:
@@ -567,11 +511,11 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
         return;
     default:
         g_string_append(text, "No better place is worth a move: ");
-        append_permille(text, v->bytes_local_permille);
+        hn_phrase_permille(text, v->bytes_local_permille);
         g_string_append(text, " of its memory is local, score ");
-        append_int(text, v->score_now);
+        hn_phrase_int(text, v->score_now);
         g_string_append(text, "; it would have to bring ");
-        append_int(text, s->threshold_ns / 1000000);
+        hn_phrase_int(text, s->threshold_ns / 1000000);
         g_string_append(text, " ms of stall per second.");
         return;
     }
@@ -635,7 +579,7 @@ char *hn_sentence_plan(const HnRound *round, const HnPlan *plan, uint32_t n_mana
     } else {
         g_string_append_printf(text, "%u of %u managed domains get a home or their memory back, ",
                                n_acting, n_managed);
-        append_bytes(text, bytes);
+        hn_phrase_bytes(text, bytes);
         g_string_append_printf(text, " to move; score %u to %u.", plan->score_now,
                                plan->score_after);
     }
