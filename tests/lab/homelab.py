@@ -230,6 +230,11 @@ class Guest:
         return "/sys/fs/cgroup" + match[1]
 
 
+# Why guests have ended that are defined and do not run.
+ENDED_SCRIPT = ("for d in $(virsh list --inactive --name); do echo \"$d: $(virsh domstate $d --reason | head -n 1)\"; "
+                "tail -n 3 /var/log/libvirt/qemu/$d.log /var/log/$d.serial 2>/dev/null; done")
+
+
 class Lab:
     """An emulated host in use."""
 
@@ -353,9 +358,17 @@ class Lab:
                 "for d in $(virsh list --all --name); do virsh undefine $d; done >/dev/null\n"
                 "systemctl stop lab.slice 2>/dev/null; rm -f /var/log/*.serial; true", timeout_s=180)
 
+    def assert_not_ended(self, guests):
+        """To be asked before anything under test has run: a guest that has ended by then was ended by the emulation,
+        which then counts as its hiccup."""
+        gone = [guest.name for guest in guests if guest.state() != "running"]
+        if gone:
+            raise LabDied(f"guests ended by themselves before anything was done to them: {', '.join(gone)}\n"
+                          + self.run(ENDED_SCRIPT, timeout_s=60).out, is_hiccup=True)
+
     def diagnostics(self):
         """What helps to understand a failed test."""
-        script = ("virsh list --all; systemctl --failed --no-legend --plain; "
+        script = (f"{ENDED_SCRIPT}; virsh list --all; systemctl --failed --no-legend --plain; "
                   "journalctl -q -n 15 -p warning --no-pager -o short-monotonic; "
                   "journalctl -q -n 25 -u homenoded --no-pager -o short-monotonic; dmesg -l err,crit,alert,emerg | tail -n 5")
         try:

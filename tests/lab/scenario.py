@@ -244,6 +244,7 @@ class Runner:
                     raise
                 self.retried += 1
                 self.say(f"{test.full_name}: once more after: {died}")
+                self.stop_host()
                 failure, skip = self.attempt(test)
         except LabDied as died:
             failure, skip = str(died), None

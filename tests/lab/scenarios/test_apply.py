@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 
-from homelab import parse_cpu_list
+from homelab import LabTimeout, parse_cpu_list
 
 TOPOLOGY = "n2c4"
 NEEDS_BUILD = True
@@ -56,9 +56,14 @@ def daemon(lab, placement=None, **keys):
         lab.wait_until(lambda: re.search(r'"rounds": *[1-9]', lab.run("homenode host --json").out), 60, "its first round")
         yield
     except AssertionError as error:
-        said = lab.run("homenode host; homenode list; for g in $(virsh list --name); do homenode explain $g; done; "
-                       "homenode history | tail -n 12", timeout_s=60)
-        raise AssertionError(f"{error}\n{said.out}{said.err}") from error
+        script = ("homenode host; homenode list; for g in $(homenode list --names); do homenode explain $g; done; "
+                  "homenode history | tail -n 12")
+        try:
+            said = lab.run(script, timeout_s=60)
+            told = said.out + said.err
+        except LabTimeout as timeout:
+            told = str(timeout)
+        raise AssertionError(f"{error}\n{told}") from error
     finally:
         lab.run(f"systemctl stop homenoded; systemctl reset-failed homenoded; rm {CONF}; sysctl -q kernel.numa_balancing=1; "
                 f"test ! -e /run/homenode.conf.before || mv /run/homenode.conf.before {CONF}", timeout_s=120)

@@ -17,6 +17,7 @@ def test_six_guests_avoid_the_memory_only_node(lab):
     for guest in running[:2]:
         lab.sh(f"migratepages {guest.pid()} 0-2 {MEMORY_ONLY}", timeout_s=60)
     assert running[0].share_on(MEMORY_ONLY) > 0.9
+    lab.assert_not_ended(running)
     test_loop.start_agent(lab)
     try:
         def homes():
