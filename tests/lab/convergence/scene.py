@@ -87,7 +87,8 @@ class Scene:
         cpu_nodes = [i for i, node in enumerate(cpus) if node]
         first, last = cpu_nodes[0], cpu_nodes[-1]
         every = ",".join(str(i) for i in range(len(cpus)))
-        lines = ["set -e"]
+        # Else the kernel's own balancing takes the memory to the CPUs before anybody has looked.
+        lines = ["set -e", "sysctl -qw kernel.numa_balancing=0"]
         for index, name in enumerate(self.names):
             is_spread = index % 4 == 3
             held = ",".join(map(str, cpus[first if is_spread else last]))
