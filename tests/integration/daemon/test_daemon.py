@@ -646,12 +646,14 @@ class CapturedMachines(DaemonTest):
                     self.assertTrue(verdict["reason"] and verdict["sentence"])
                 self.assertEqual(plan["actions"], [])  # nobody opted in
 
-    def test_two_nodes(self):
-        """Guests captured on a host with two nodes, now opted in: what would be done, and why not."""
+    @contextlib.contextmanager
+    def two_nodes(self, **lines):
+        """A daemon that has made some rounds over a host of two nodes; @lines are added to its guests of that name."""
         capture = os.path.join(SOURCE, "tests/fixtures/hosts/two-nodes")
         with open(os.path.join(capture, "domains.ini"), encoding="utf-8") as file:
-            guests = file.read().replace("[g1]\n", "[g1]\nplacement=<placement mode='auto' nodeset='5'/>\n")
-        guests = guests.replace("[g3]\n", f"[g3]\nplacement={AUTO}\n")
+            guests = file.read()
+        for name, added in lines.items():
+            guests = guests.replace(f"[{name}]\n", f"[{name}]\n{added}\n")
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "guests.ini")
             with open(path, "w", encoding="utf-8") as file:
@@ -659,6 +661,11 @@ class CapturedMachines(DaemonTest):
             up = self.daemon(FAKE, "--connect", f"fake:{path}", "--sysroot", os.path.join(capture, "root"),
                              config="[daemon]\nround-interval = 100ms\n").start()
             wait_for(lambda: up.call("query-host")["rounds"] >= 4, "some rounds")
+            yield up
+
+    def test_two_nodes(self):
+        """Guests captured on a host with two nodes, now opted in: what would be done, and why not."""
+        with self.two_nodes(g1="placement=<placement mode='auto' nodeset='5'/>", g3=f"placement={AUTO}") as up:
             rows = {row["name"]: row for row in up.call("query-domains")["domains"]}
             self.assertEqual(rows["g1"]["reason"], "bad-metadata")
             self.assertIn("nodeset", rows["g1"]["sentence"])
@@ -680,16 +687,7 @@ class CapturedMachines(DaemonTest):
 
     def test_order_away_from_memory(self):
         """An order that would take the vCPUs of a confidential guest away from its memory is refused, and says why."""
-        capture = os.path.join(SOURCE, "tests/fixtures/hosts/two-nodes")
-        with open(os.path.join(capture, "domains.ini"), encoding="utf-8") as file:
-            guests = file.read().replace("[g3]\n", f"[g3]\nplacement={AUTO}\nconfidential=true\n")
-        with tempfile.TemporaryDirectory() as directory:
-            path = os.path.join(directory, "guests.ini")
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(guests)
-            up = self.daemon(FAKE, "--connect", f"fake:{path}", "--sysroot", os.path.join(capture, "root"),
-                             config="[daemon]\nround-interval = 100ms\n").start()
-            wait_for(lambda: up.call("query-host")["rounds"] >= 4, "some rounds")
+        with self.two_nodes(g3=f"placement={AUTO}\nconfidential=true") as up:
             row = next(row for row in up.call("query-domains")["domains"] if row["name"] == "g3")
             there = max(row["bytes-per-node"], key=lambda node: node["bytes"])
             self.assertGreater(there["bytes"], row["resident-bytes"] / 2)
