@@ -152,6 +152,12 @@ isr_ignore:
         movq 24(%rsp), %rsp
         jmp *%rcx
 
+/* Somebody outside presses a button; anything may be going on, so all is as before but the count. */
+        .globl isr_nmi
+isr_nmi:
+        lock incq nmi_count
+        iretq
+
 /* 32 exception entries of equal size: vector in RDI, then the report in C. */
         .globl exception_entries
         .balign 16
@@ -189,7 +195,8 @@ page_pointers:    .skip 4096
 page_directories: .skip 4 * 4096
         .skip 16384
 boot_stack_top:
-        .globl multiboot_magic, multiboot_info, ap_stack
+        .globl multiboot_magic, multiboot_info, ap_stack, nmi_count
+nmi_count:        .skip 8
 multiboot_magic:  .skip 4
 multiboot_info:   .skip 4
 ap_stack:         .skip 8

@@ -45,7 +45,8 @@ typedef struct __attribute__((packed)) {
 /* From boot.S and link.ld. */
 extern uint32_t multiboot_magic, multiboot_info;
 extern uint64_t page_pointers[TABLE_GIBS];
-extern char image_end[], exception_entries[], isr_timer[], isr_ignore[];
+extern uint64_t nmi_count;
+extern char image_end[], exception_entries[], isr_timer[], isr_ignore[], isr_nmi[];
 _Noreturn void stop_forever(void);
 _Noreturn void exception_report(uint64_t vector, const uint64_t *frame);
 
@@ -126,6 +127,7 @@ void machine_init(void)
     for (unsigned vector = 0; vector < 32; vector++) {
         set_gate(vector, exception_entries + vector * 16);
     }
+    set_gate(VECTOR_NMI, isr_nmi);
     set_gate(VECTOR_TIMER, isr_timer);
 
     cpu_out8(0x21, 0xFF); /* both PICs: all lines masked */
@@ -139,6 +141,7 @@ void machine_init(void)
     cpu_out8(COM1 + 4, 0x03);
     machine_load_idt();
     smp_init_vcpu();
+    smp_take_nmi();
     machine_print(""); /* firmware may have left the line half written */
 }
 
@@ -203,6 +206,11 @@ uint64_t machine_map_ram(const RamMap *ram)
     }
     cpu_reload_tables();
     return free_gpa;
+}
+
+uint64_t machine_nmi_count(void)
+{
+    return __atomic_load_n(&nmi_count, __ATOMIC_RELAXED);
 }
 
 void machine_end(End how)

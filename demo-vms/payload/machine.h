@@ -42,6 +42,9 @@ bool machine_start_vcpu(uint8_t apic_id, unsigned vcpu, void (*entry)(unsigned v
 /* Lets time pass until the TSC reaches deadline_tsc, by HLT with the APIC timer, or by PAUSE. */
 void machine_sleep_until(uint64_t deadline_tsc, Wait how);
 
+/* How many NMIs the bootstrap vCPU was sent from outside ("virsh inject-nmi"). Any vCPU. */
+uint64_t machine_nmi_count(void);
+
 /* Powers off (END_OFF) or stops this vCPU for ever. */
 _Noreturn void machine_end(End how);
 

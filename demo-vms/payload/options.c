@@ -37,7 +37,7 @@ static const OptionRule rules[] = {
     {"duty", MEMBER(duty_percent), NULL, NULL, 1, 100, 1, 100},
     {"period", MEMBER(period_ms), NULL, NULL, 1, 10000, 1, 50},
     {"rate", MEMBER(rate_per_sec), NULL, NULL, 0, 1000000000, 1, 0},
-    {"phase", MEMBER(phase_s), NULL, NULL, 1, 86400, 1, 10},
+    {"phase", MEMBER(phase_s), NULL, NULL, 0, 86400, 1, 10},
     {"idle", MEMBER(idle_s), NULL, NULL, 0, 86400, 1, 10},
     {"busy", MEMBER(busy_s), NULL, NULL, 0, 86400, 1, 0},
     {"seed", MEMBER(seed), NULL, NULL, 0, UINT32_MAX, 1, 0},

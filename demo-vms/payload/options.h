@@ -20,7 +20,7 @@ typedef enum {
     PATTERN_PRIVATE,   /* vCPU i sweeps slice i of n */
     PATTERN_SHARED,    /* every vCPU sweeps the whole working set */
     PATTERN_HALF,      /* lower half of the vCPUs: lower half of it; the others: the upper half */
-    PATTERN_PHASE,     /* private, and every phase_s seconds slices rotate by one vCPU */
+    PATTERN_PHASE,     /* private, and every phase_s seconds (0: at an NMI) slices rotate by one vCPU */
     PATTERN_IDLE_WAKE, /* private, after idle_s seconds asleep; again after busy_s if not 0 */
     PATTERN_NUMA01,    /* autonuma-benchmark numa01: every vCPU sweeps everything */
     PATTERN_THREAD_ALLOC, /* its THREAD_ALLOC: one sweep of everything, then private slices */

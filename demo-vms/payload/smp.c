@@ -20,11 +20,13 @@
 #define LAPIC_ICR_HIGH 0x310
 #define LAPIC_LVT_TIMER 0x320
 #define LAPIC_LVT_LINT0 0x350
+#define LAPIC_LVT_LINT1 0x360
 #define LAPIC_TIMER_START 0x380
 #define LAPIC_TIMER_NOW 0x390
 #define LAPIC_TIMER_DIVIDE 0x3E0
 #define LAPIC_ENABLE 0x100
 #define LAPIC_MASKED 0x10000
+#define LAPIC_DELIVER_NMI 0x400
 #define LAPIC_DIVIDE_BY_16 0x3
 #define ICR_INIT 0x4500
 #define ICR_STARTUP 0x4600
@@ -67,8 +69,14 @@ void smp_init_vcpu(void)
     *lapic(LAPIC_TASK_PRIO) = 0;
     *lapic(LAPIC_SPURIOUS) = LAPIC_ENABLE | VECTOR_SPURIOUS;
     *lapic(LAPIC_LVT_LINT0) = LAPIC_MASKED;
+    *lapic(LAPIC_LVT_LINT1) = LAPIC_MASKED;
     *lapic(LAPIC_TIMER_DIVIDE) = LAPIC_DIVIDE_BY_16;
     *lapic(LAPIC_LVT_TIMER) = VECTOR_TIMER;
+}
+
+void smp_take_nmi(void)
+{
+    *lapic(LAPIC_LVT_LINT1) = LAPIC_DELIVER_NMI;
 }
 
 /* ---- time ---- */

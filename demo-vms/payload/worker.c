@@ -228,6 +228,13 @@ static void barrier(const Worker *worker)
 
 /* ---- pacing ---- */
 
+/* Which phase it is: by time, or by how often somebody outside asked for the next. */
+static uint64_t phase_now(const Worker *worker, uint64_t now)
+{
+    return opt->phase_s != 0 ? (now - worker->start_tsc) / (opt->phase_s * 1000 * khz)
+                             : machine_nmi_count();
+}
+
 /* Until when this vCPU must not work, as TSC; 0: work now. *ret_state is what to show meanwhile. */
 static uint64_t rest_until(const Worker *worker, uint64_t now, State *ret_state)
 {
@@ -303,7 +310,7 @@ static void work(Worker *worker)
 
         report_tick(worker->vcpu);
         if (opt->pattern == PATTERN_PHASE) {
-            uint64_t phase = (now - worker->start_tsc) / (opt->phase_s * 1000 * khz);
+            uint64_t phase = phase_now(worker, now);
 
             if (phase != worker->stats->phase) {
                 worker->stats->phase = phase;

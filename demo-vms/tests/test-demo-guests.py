@@ -204,6 +204,20 @@ def case_phase(accel):
         assert newest[0] == owner, (newest, owner)
 
 
+def case_phase_by_nmi(accel):
+    """With phase=0 each NMI begins the next phase, once for all vCPUs, whatever they do just then."""
+    with Running(accel, 'pattern=phase', 'phase=0', 'ws=2', 'stride=page', 'duty=50', vcpus=2) as guest:
+        guest.truth()
+        guest.wait_for(lambda f: f.get('event') == 'start')
+        for n_pressed in range(1, 6):
+            guest.qmp('inject-nmi')
+            told = guest.wait_for(lambda f, n=str(n_pressed): f.get('event') == 'phase' and f['phase'] == n)
+        now = [int(n) for n in told['sweeps'].split(',')]
+        guest.wait_for(swept(max(now) + 2))  # both vCPUs work on
+        guest.qmp('stop')
+        assert guest.stats(1)[2] == 5, guest.stats(1)
+
+
 def case_idle_wake(accel):
     with Running(accel, 'pattern=idle-wake', 'idle=3', 'ws=2', 'stride=page', vcpus=2) as guest:
         guest.wait_for(lambda f: f.get('event') == 'idle')
@@ -353,7 +367,7 @@ def case_xml_is_valid(_accel):
 # Under KVM what depends on it: start-up of vCPUs, halting, timers, real faults. A host whose KVM emulates every
 # instruction takes 6 to 10 s for each guest; all else runs under TCG alone.
 EVERYWHERE = [case_private, case_idle_wake, case_read_only, case_thread_alloc_ends, case_duty]
-TCG_ONLY = [case_shared, case_half, case_phase, case_cold_stays_cold, case_bad_lines, case_first_touch,
+TCG_ONLY = [case_shared, case_half, case_phase, case_phase_by_nmi, case_cold_stays_cold, case_bad_lines, case_first_touch,
             case_touch_all, case_rate, case_q35, case_sixteen_vcpus, case_six_gib]
 NO_QEMU = [case_files_are_generated, case_xml_is_valid]
 

@@ -38,6 +38,9 @@ static void test_parse_accepts(void)
     g_assert_cmpuint(options.touch, ==, TOUCH_ALL);
     g_assert_cmpuint(options.seed, ==, UINT32_MAX);
 
+    g_assert_true(options_parse("k pattern=phase phase=0", &options, &error));
+    g_assert_cmpuint(options.phase_s, ==, 0);
+
     g_assert_true(options_parse("k pattern=numa02 first=own stride=128", &options, &error));
     g_assert_cmpuint(options.first, ==, FIRST_CPU0);
     g_assert_cmpuint(options.stride_bytes, ==, 128);
