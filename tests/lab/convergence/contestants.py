@@ -15,6 +15,7 @@ class Contestant:
     title: str
     start: str     # bash, with {guests} (names) and the arrays of placement.plan_by_hand()
     stop: str
+    tell: str = ""         # says afterwards what it did and why, with {guests}
     is_slow: bool = False  # works in passes of many seconds
 
 
@@ -46,7 +47,8 @@ HOMENODE = Contestant(
     "homenode", "homenoded, its own defaults",
     # As Debian boots on a NUMA host: what is shown must hold beside the kernel's own balancing.
     "sysctl -qw kernel.numa_balancing=1; systemctl start homenoded.service",
-    "systemctl stop homenoded.service")
+    "systemctl stop homenoded.service",
+    "homenode host; homenode list; for g in {guests}; do homenode explain $g; done; homenode history")
 
 ALL = {contestant.name: contestant for contestant in (HOMENODE, OFF, KERNEL, NUMAD, BIND)}
 

@@ -26,6 +26,7 @@ class Result:
     before: object = None          # measure.Sample
     after: object = None
     imbalance: float = 0.0         # of vCPU run time per node, over the calm phase
+    told: str = ""                 # what the contestant itself says of it, afterwards
     late_moves: int = 0            # guests whose memory or home changed in the calm phase
     meter_before: float = None     # share of local accesses, 0..1
     meter_after: float = None
@@ -67,6 +68,10 @@ def _late_moves(samples):
 def run(scene, watcher, contestant, by_hand, timeout_s, calm_s, meter=None, show=lambda phase, sample, result: None):
     """Runs @contestant on the guests of @scene (started already). Returns a Result."""
     names = scene.names
+
+    def filled(script):
+        return script.replace("{guests}", " ".join(names)).replace("{bind_by_hand}", by_hand)
+
     result = Result(contestant.name, contestant.title)
     scene.misplace()
     if meter:
@@ -79,7 +84,7 @@ def run(scene, watcher, contestant, by_hand, timeout_s, calm_s, meter=None, show
     show("misplaced", result.before, result)
     scene.release()
     result.released_s = time.monotonic()
-    scene.sh(contestant.start.replace("{guests}", " ".join(names)).replace("{bind_by_hand}", by_hand), timeout_s=300)
+    scene.sh(filled(contestant.start), timeout_s=300)
     in_a_row = 0
     while time.monotonic() - result.released_s < timeout_s:
         began_s = time.monotonic()
@@ -111,5 +116,6 @@ def run(scene, watcher, contestant, by_hand, timeout_s, calm_s, meter=None, show
     load = measure.load_per_node(calm, watcher.n_nodes)
     result.imbalance = measure.imbalance([load[node] for node in watcher.cpu_nodes])
     result.late_moves = _late_moves(calm)
+    result.told = scene.sh(filled(contestant.tell) + "\n:", timeout_s=120)
     scene.sh(contestant.stop, timeout_s=120)
     return result
