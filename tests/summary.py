@@ -17,8 +17,8 @@ import sys
 POINT = re.compile(r"^(not )?ok\b[ \t]*(\d*)[ \t]*(?:- )?([^#\n]*)(?:#[ \t]*(SKIP|TODO)\b[ \t]*(.*))?", re.I)
 # Meson's own words for a program's end.
 PROGRAM_PASSED = {"OK", "EXPECTEDFAIL"}
-# Of what a program says before a failed point; the whole is in meson's log.
-COMMENTS_SHOWN = 12
+# Of what a program says before a failed point: what went before and, more useful, why; the whole is in meson's log.
+COMMENTS_SHOWN_FIRST, COMMENTS_SHOWN_LAST = 10, 60
 
 
 def points(stdout):
@@ -34,6 +34,14 @@ def points(stdout):
         skip = (reason or "no reason given").strip() if directive and directive.upper() == "SKIP" else None
         yield match.group(1) is None, match.group(3).strip(), skip, comments
         comments = []
+
+
+def shortened(comments):
+    """The first and the last of them, and how many were left out."""
+    n_left_out = len(comments) - COMMENTS_SHOWN_FIRST - COMMENTS_SHOWN_LAST
+    if n_left_out <= 1:
+        return comments
+    return [*comments[:COMMENTS_SHOWN_FIRST], f"({n_left_out} lines left out)", *comments[-COMMENTS_SHOWN_LAST:]]
 
 
 def whole_skip(stdout):
@@ -56,7 +64,7 @@ def count(log_lines, is_ci):
             elif ok:
                 passed += 1
             else:
-                failures.append("\n    ".join([f"{name}: {point}", *comments[:COMMENTS_SHOWN]]))
+                failures.append("\n    ".join([f"{name}: {point}", *shortened(comments)]))
         if result == "SKIP" and not any(skip for _, _, skip, _ in found):
             skips.append((name, whole_skip(test.get("stdout") or "")))
         elif not found and result in PROGRAM_PASSED:

@@ -234,6 +234,20 @@ class Guest:
 ENDED_SCRIPT = ("for d in $(virsh list --inactive --name); do echo \"$d: $(virsh domstate $d --reason | head -n 1)\"; "
                 "tail -n 3 /var/log/libvirt/qemu/$d.log /var/log/$d.serial 2>/dev/null; done")
 
+# Signs that the emulation broke a guest or a program: no demo guest has an exception or switches itself off before it
+# is done, KVM has no errors of its own on a processor, and only what is under test may crash by its own doing.
+BROKEN_SCRIPT = r"""
+for d in $(virsh list --all --name); do
+    { grep -h '^error exception=' /var/log/$d.serial
+      awk '/: starting up/ { text = "" } /KVM internal error|KVM: entry failed|kvm run failed/ { text = text $0 "\n" }
+           END { printf "%s", text }' /var/log/libvirt/qemu/$d.log
+      [ "$(virsh domstate $d --reason | head -n 1)" = "shut off (shutdown)" ] &&
+          ! grep -q event=done /var/log/$d.serial && echo "switched itself off"
+    } 2>/dev/null | sed "s/^/$d: /"
+done
+dmesg | grep -E '\]: (segfault at|trap invalid opcode|trap int3|general protection)|traps: ' | grep -v homenode
+true"""
+
 
 class Lab:
     """An emulated host in use."""
@@ -353,10 +367,10 @@ class Lab:
         return BOOT_SECTOR_PATH
 
     def cleanup(self):
-        """Removes all guests and everything that spawn() started."""
+        """Removes all guests, everything that spawn() started, and what the kernel said of them."""
         self.sh("for d in $(virsh list --name); do virsh destroy $d; done >/dev/null\n"
                 "for d in $(virsh list --all --name); do virsh undefine $d; done >/dev/null\n"
-                "systemctl stop lab.slice 2>/dev/null; rm -f /var/log/*.serial; true", timeout_s=180)
+                "systemctl stop lab.slice 2>/dev/null; rm -f /var/log/*.serial; dmesg -C; true", timeout_s=180)
 
     def assert_not_ended(self, guests):
         """To be asked before anything under test has run: a guest that has ended by then was ended by the emulation,
@@ -365,6 +379,13 @@ class Lab:
         if gone:
             raise LabDied(f"guests ended by themselves before anything was done to them: {', '.join(gone)}\n"
                           + self.run(ENDED_SCRIPT, timeout_s=60).out, is_hiccup=True)
+
+    def broken(self):
+        """What the emulation broke since the last cleanup(), one per line; "" when there is no sign of that."""
+        try:
+            return self.run(BROKEN_SCRIPT, timeout_s=60).out.strip()
+        except LabError:
+            return ""
 
     def diagnostics(self):
         """What helps to understand a failed test."""

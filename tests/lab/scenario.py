@@ -211,13 +211,19 @@ class Runner:
             return None, str(skip) or "the test gives no reason"
         except Exception as error:  # pylint: disable=broad-except
             signal.setitimer(signal.ITIMER_REAL, 0)
-            died = death_behind(error)
+            died = death_behind(error) or self.breakage_behind(error)
             if not died:
                 return self.told(error), None
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         raise died  # out here, where it does not become a consequence of the tidying up
+
+    def breakage_behind(self, error):
+        """A test cannot pass when the emulation broke one of its guests: that is a hiccup too, when there is a sign."""
+        signs = self.lab.broken() if self.lab and self.lab.host.pid() else ""
+        return LabDied(f"broken by the emulation:\n{signs}\nafter which: {type(error).__name__}: {error}",
+                       is_hiccup=True) if signs else None
 
     def told(self, error):
         """What is reported of a test that failed on a living host, or without one."""
@@ -229,25 +235,27 @@ class Runner:
         text = "".join(traceback.format_exception(error))
         return text + (self.lab.diagnostics() if self.lab and self.lab.host.pid() else "")
 
+    def attempt_or_die(self, test):
+        """As attempt(), and the death of the host or None as a third."""
+        try:
+            return *self.attempt(test), None
+        except LabDied as died:
+            return None, None, died
+
     def run_test(self, test):
         """Runs one test, a second time only after a known hiccup of the emulator."""
         started_s = time.monotonic()
         if test.setting("NEEDS_BUILD", False) and not self.args.build:
             self.report(test, 0, skip="needs a build of homenode (lab scenario --build DIR)")
             return
-        try:
-            try:
-                failure, skip = self.attempt(test)
-            except LabDied as died:
-                # A host that dies while a failed test is tidied up changes nothing about the failure.
-                if not died.is_hiccup or has_failed_before(died):
-                    raise
-                self.retried += 1
-                self.say(f"{test.full_name}: once more after: {died}")
-                self.stop_host()
-                failure, skip = self.attempt(test)
-        except LabDied as died:
-            failure, skip = str(died), None
+        failure, skip, died = self.attempt_or_die(test)
+        # A host that dies while a failed test is tidied up changes nothing about the failure.
+        if died and died.is_hiccup and not has_failed_before(died):
+            self.retried += 1
+            self.say(f"{test.full_name}: once more after: {died}")
+            self.stop_host()
+            failure, skip, died = self.attempt_or_die(test)
+        failure = str(died) if died else failure
         self.report(test, time.monotonic() - started_s, failure, skip)
 
     def run_all(self, tests):

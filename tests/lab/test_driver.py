@@ -16,6 +16,7 @@ import tempfile
 import threading
 import types
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -256,12 +257,17 @@ class FakeLab:
     """Stands in for an emulated host where only the runner is judged."""
 
     host = types.SimpleNamespace(pid=lambda: 1)
+    signs = []  # what broken() will say, last first
 
     def cleanup(self):
         """Nothing to clean."""
 
     def diagnostics(self):
         return "diagnostics"
+
+    def broken(self):
+        """Signs of what the emulation broke."""
+        return self.signs.pop() if self.signs else ""
 
     def down(self):
         """Nothing to stop."""
@@ -335,6 +341,29 @@ class ScenarioRunner(unittest.TestCase):
 
         is_ok, _, runner = run_scenario(test_a=always)
         self.assertEqual((is_ok, runner.failed), (False, 1))
+
+    def test_what_the_emulation_broke_is_tried_once_more_and_counted(self):
+        calls = []
+
+        def fails(_lab):
+            calls.append(1)
+            raise AssertionError("no such guest")
+
+        def fails_once(lab):
+            if not calls:
+                fails(lab)
+
+        with mock.patch.object(FakeLab, "signs", ["g: error exception=6"]):
+            is_ok, text, runner = run_scenario(test_a=fails_once)
+        self.assertEqual((is_ok, len(calls), runner.retried), (True, 1, 1), text)
+        self.assertIn("once more after: broken by the emulation:\n# g: error exception=6\n"
+                      "# after which: AssertionError: no such guest\n", text)
+
+        calls.clear()
+        with mock.patch.object(FakeLab, "signs", ["g: error exception=6"]):
+            is_ok, text, _ = run_scenario(test_a=fails)
+        self.assertEqual((is_ok, len(calls)), (False, 2), text)
+        self.assertIn("# AssertionError: no such guest\n# diagnostics\nnot ok 1", text)
 
     def test_hiccup_after_a_failed_assertion_is_final(self):
         calls = []
