@@ -20,9 +20,9 @@
 #define MIN_ROUNDS 3
 /* Accesses local are known well enough with an interval of this half width. */
 #define ACCESSES_ERROR_PERMILLE 100
-/* The kernel halves a thread's counts at each scan: two scans after a re-home three quarters of them
- * are of the new home. */
-#define STALE_SCANS 2
+/* The kernel halves a thread's counts at each scan: three scans after the last page of a re-home seven
+ * eighths of them are of the new home. */
+#define STALE_SCANS 3
 /* The same for touches of another source, whose half-life is 30 s (docs/evidence.md). */
 #define STALE_NS (60 * UINT64_C(1000000000))
 /* Looked at together with others when so much of the interval has passed (numerator of 4): hinting
@@ -308,7 +308,8 @@ static bool are_touches_stale(const HnDoubt *doubt, const HnDoubtFacts *facts)
     if (doubt->trusted_seq == 0)
         return false;
     return facts->scan_seq != 0 ? facts->scan_seq < doubt->trusted_seq
-                                : facts->now_ns - MIN(facts->moved_ns, facts->now_ns) < STALE_NS;
+                                : facts->now_ns - MIN(MAX(facts->moved_ns, doubt->arrived_ns),
+                                                      facts->now_ns) < STALE_NS;
 }
 
 /* Load, idleness and touches of this round. Returns whether it slept until now. */
@@ -324,8 +325,9 @@ static bool take_measurements(HnDoubt *doubt, const HnDoubtFacts *facts)
                             ? MIN(doubt->n_idle + 1, 1000000)
                             : 0;
     }
-    if (doubt->has_reference && facts->moved_ns != doubt->moved_ns) {
+    if (facts->is_moving || (doubt->has_reference && facts->moved_ns != doubt->moved_ns)) {
         doubt->trusted_seq = facts->scan_seq + STALE_SCANS;
+        doubt->arrived_ns = facts->now_ns;
         doubt->accesses_ns = 0; /* how local it was where it is no more */
     }
     if (facts->has_accesses && facts->touch_mark != doubt->touch_mark &&

@@ -58,6 +58,7 @@ typedef struct {
     /* After a re-home: what is counted before this scan of its memory is about the home before.
      * 0: no such limit. */
     uint64_t trusted_seq;
+    uint64_t arrived_ns; /* when it was last seen on its way; not kept over a restart */
 } HnDoubt;
 
 /* What one round knows. */
@@ -67,6 +68,7 @@ typedef struct {
     bool is_managed;
     bool is_measured; /* rates and residency are there */
     bool is_busy;     /* a job of the domain runs: nothing that needs its monitor */
+    bool is_moving; /* a re-home of it is being carried out: pins, memory */
     bool is_running;
     bool has_load;
     uint64_t load_mcpu;

@@ -193,6 +193,7 @@ static void gather(const HnRound *round, const HnStanding *s, const HnVerdict *v
         .is_measured = record->n_samples > 0 && domain->resident_source != HN_SOURCE_NONE &&
                        !domain->unobservable,
         .is_busy = domain->job != HN_JOB_NONE || s->is_in_flight,
+        .is_moving = s->is_in_flight,
         .is_running = domain->state == HN_STATE_RUNNING,
         .has_load = record->has_load,
         .load_mcpu = record->load_mcpu,
