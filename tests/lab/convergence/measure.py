@@ -85,18 +85,38 @@ def parse(text, cpu_node, n_nodes, page_bytes=4096):
     return guests
 
 
-def load_per_node(samples, n_nodes):
+def _looks_per_node(samples, name):
+    """Run time of a guest's vCPUs per node, in ns, summed over the looks of all samples it is in."""
+    return [sum(node) for node in zip(*(sample.guests[name].vcpu_ns_per_node for sample in samples
+                                        if name in sample.guests))]
+
+
+def load_per_node(samples, n_nodes, wanted_cpus):
+    """CPUs that the guests on each node want, over the samples.
+
+    Each guest wants @wanted_cpus: that is known, since the guests are ours, and is apportioned to nodes as its vCPUs'
+    run time was in the looks. How long they ran is told by ran_per_node(): where others have work on a node's CPUs, or
+    the emulation stalls, it says how much was left to the guests, and nothing about how they were placed.
+    """
+    load = [0.0] * n_nodes
+    for name in samples[-1].guests:
+        looks = _looks_per_node(samples, name)
+        for node in range(n_nodes):
+            load[node] += wanted_cpus * looks[node] / sum(looks) if sum(looks) else 0.0
+    return load
+
+
+def ran_per_node(samples, n_nodes):
     """vCPU run time per node between the first and the last sample, in ns.
 
     What each guest ran in between is charged to nodes in the proportion seen in the looks.
     """
     load = [0.0] * n_nodes
     for name, last in samples[-1].guests.items():
-        looks = [sample.guests[name].vcpu_ns_per_node for sample in samples if name in sample.guests]
-        total = sum(map(sum, looks))
+        looks = _looks_per_node(samples, name)
         ran_ns = last.exec_ns - samples[0].guests[name].exec_ns if name in samples[0].guests else 0
         for node in range(n_nodes):
-            load[node] += ran_ns * sum(look[node] for look in looks) / total if total else 0.0
+            load[node] += ran_ns * looks[node] / sum(looks) if sum(looks) else 0.0
     return load
 
 

@@ -25,7 +25,8 @@ class Result:
     converged_s: float = None      # after release; None: not within the time given
     before: object = None          # measure.Sample
     after: object = None
-    imbalance: float = 0.0         # of vCPU run time per node, over the calm phase
+    wanted_per_node: list = dataclasses.field(default_factory=list)  # CPUs, over the calm phase
+    ran_per_node: list = dataclasses.field(default_factory=list)     # ns, over the calm phase
     told: str = ""                 # what the contestant itself says of it, afterwards
     late_moves: int = 0            # guests whose memory or home changed in the calm phase
     meter_before: float = None     # share of local accesses, 0..1
@@ -34,6 +35,11 @@ class Result:
     meter_series: list = dataclasses.field(default_factory=list)  # (monotonic s, share)
     released_s: float = 0.0        # time.monotonic()
     calm_s: float = 0.0            # when the calm phase began
+
+    @property
+    def imbalance(self):
+        """(most - least) / mean of the load that was placed on the nodes with CPUs."""
+        return measure.imbalance(self.wanted_per_node)
 
     def bytes_local(self, sample):
         guests = sample.guests.values()
@@ -48,7 +54,8 @@ class Result:
         return {"contestant": self.contestant, "converged_s": self.converged_s,
                 "bytes_local_before": self.bytes_local(self.before), "bytes_local_after": self.bytes_local(self.after),
                 "guests_at_home": sum(guest.is_converged() for guest in self.after.guests.values()),
-                "guests": len(self.after.guests), "imbalance": self.imbalance, "late_moves": self.late_moves,
+                "guests": len(self.after.guests), "wanted_cpus_per_node": self.wanted_per_node,
+                "ran_ns_per_node": self.ran_per_node, "imbalance": self.imbalance, "late_moves": self.late_moves,
                 "meter_before": self.meter_before, "meter_after": self.meter_after,
                 "series": [sample_dict(sample) for sample in self.series],
                 "meter_series": [(round(at_s - self.released_s, 2), share) for at_s, share in self.meter_series]}
@@ -113,8 +120,10 @@ def run(scene, watcher, contestant, by_hand, timeout_s, calm_s, meter=None, show
         result.meter_after = meter.share_over(6.0)
         result.meter_series = meter.series()
     result.after = calm[-1]
-    load = measure.load_per_node(calm, watcher.n_nodes)
-    result.imbalance = measure.imbalance([load[node] for node in watcher.cpu_nodes])
+    wanted = measure.load_per_node(calm, watcher.n_nodes, scene.wanted_cpus)
+    ran = measure.ran_per_node(calm, watcher.n_nodes)
+    result.wanted_per_node = [wanted[node] for node in watcher.cpu_nodes]
+    result.ran_per_node = [ran[node] for node in watcher.cpu_nodes]
     result.late_moves = _late_moves(calm)
     result.told = scene.sh(filled(contestant.tell) + "\n:", timeout_s=120)
     scene.sh(contestant.stop, timeout_s=120)

@@ -38,11 +38,12 @@ class SceneError(Exception):
 class Scene:
     """@host: host.Host that is up; @topology: its dict; the rest shapes the guests."""
 
-    def __init__(self, host, topology, n_guests=4, vcpus=2, mem_mib=128, words=(), mode="auto", prefix="demo"):
+    def __init__(self, host, topology, n_guests=4, vcpus=2, mem_mib=128, duty=40, words=(), mode="auto", prefix="demo"):
         self.host, self.topology = host, topology
         self.names = [f"{prefix}{i + 1}" for i in range(n_guests)]
         self.vcpus, self.mem_mib, self.mode = vcpus, mem_mib, mode
-        self.words = tuple(words)
+        self.words = (f"duty={duty}", *words)
+        self.wanted_cpus = vcpus * duty / 100  # of each guest
 
     def sh(self, script, timeout_s=120):
         """Output of a bash script inside; SceneError when it fails."""

@@ -59,9 +59,13 @@ class Measure(unittest.TestCase):
     def test_load_and_imbalance(self):
         first = sample(0, a=((1, 0), (10, 0), 100), b=((0, 1), (0, 10), 100))
         last = sample(9, a=((1, 0), (10, 0), 400), b=((0, 1), (0, 10), 200))
-        load = measure.load_per_node([first, last], 2)
+        load = measure.ran_per_node([first, last], 2)
         self.assertEqual(load, [300.0, 100.0])
         self.assertAlmostEqual(measure.imbalance(load), 1.0)
+        # Both want as much, however much they got.
+        self.assertEqual(measure.load_per_node([first, last], 2, 0.8), [0.8, 0.8])
+        crowd = sample(9, a=((1, 0), (10, 0), 400), b=((0, 1), (5, 5), 200), c=((1, 0), (0, 0), 0))
+        self.assertAlmostEqual(measure.imbalance(measure.load_per_node([crowd], 2, 0.8)), 1.0)
         self.assertEqual(measure.imbalance([0, 0]), 0.0)
 
     def test_cpu_list(self):
