@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#define HUGE_BYTES (UINT64_C(2) << 20)
 /* After that long, memory that would not move is tried again. */
 #define RESIDUE_TTL_NS (600 * UINT64_C(1000000000))
 /* Where unpinned vCPUs run is smoothed slowly: the kernel shuffles them all the time. */
@@ -253,6 +254,24 @@ static void give_in_proportion(HnSplit *split, uint32_t node, bool only_home, bo
     }
 }
 
+/* What lies at a client's home beyond its claim is not fetched from there if it is no more than the
+ * probes' error and a page: it would be fetched to and fro. */
+static void leave_crumbs(HnSplit *split, uint32_t n_nodes, uint64_t *bytes)
+{
+    uint64_t resident = 0, crumbs = MAX(split->huge_page_bytes, HUGE_BYTES);
+
+    for (uint32_t n = 0; n < n_nodes; n++)
+        resident += split->domain->resident_bytes[n];
+    crumbs += resident / 1000 * split->domain->resident_error_permille;
+    for (uint32_t c = 0; c < split->n_clients; c++) {
+        int32_t home = split->clients[c].home_now;
+        if (home == HN_NODE_NONE || bytes[home] > crumbs)
+            continue;
+        split->clients[c].movable_bytes[home] += bytes[home];
+        bytes[home] = 0;
+    }
+}
+
 /* Divides memory that is nobody's in particular by the clients' claims. A byte serves any of them
  * alike, so each first takes what is at its home: that need not move. What is left, and all that
  * cannot move, comes to clients with homes in the same mixture, so that none of them seems to gain
@@ -279,6 +298,8 @@ static void divide(HnSplit *split, const HnHost *host, const uint32_t *node_rank
     order_by_bytes(host->n_nodes, node_rank, bytes, order);
     for (uint32_t i = 0; i < host->n_nodes; i++)
         give_in_proportion(split, order[i], is_loose, is_loose, bytes, left);
+    if (is_loose)
+        leave_crumbs(split, host->n_nodes, bytes);
     order_by_bytes(host->n_nodes, node_rank, bytes, order);
     for (uint32_t i = 0, c = 0; i < host->n_nodes; i++) {
         if (!has_homeless)

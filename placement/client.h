@@ -30,6 +30,7 @@ typedef struct {
     int32_t main_node;   /* where it mostly is: home, else most memory */
     const uint16_t
         *share_permille;       /* [n_nodes] where its unpinned vCPUs run; NULL if home_now is set */
+    uint64_t shared_touches;   /* of chunks that several parts touch: weights among siblings */
     uint32_t private_permille; /* share of its touches that fall in its own part (1000: not wide) */
 } HnClient;
 

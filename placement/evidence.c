@@ -16,6 +16,8 @@
 #define PAGES_PER_HUGE_FAULT 512
 /* Sampled page faults that one touch may cause: a read, its second try, a write. */
 #define FAULTS_PER_TOUCH 3
+#define BASE_BYTES UINT64_C(4096)
+#define HUGE_BYTES (UINT64_C(2) << 20)
 
 static uint64_t square_root(uint64_t value)
 {
@@ -36,23 +38,44 @@ uint32_t hn_evidence_error_permille(uint64_t k, uint64_t n)
         k = (uint64_t)((unsigned __int128)k * 1000000 / n);
         n = 1000000;
     }
-    /* z sqrt(n p (1 - p) + z² / 4) / (n + z²), z = 1.96, under the root in millionths. */
-    uint64_t variance = k * (n - MIN(k, n)) * UINT64_C(1000000) / n + 960400;
-    uint64_t half = square_root(variance) * 1960 / (n + 4);
+    k = MIN(k, n);
+    /* z sqrt(n p (1 - p) + z² / 4) / (n + z²), z = 2.2414, under the root in millionths, n + z² a little too
+     * small; and how far the interval's middle is from p: z² |1/2 - p| / (n + z²). All in millionths. */
+    uint64_t variance = k * (n - k) * UINT64_C(1000000) / n + 1255970;
+    uint64_t half = square_root(variance) * 2242 / (n + 5);
+    uint64_t shift = UINT64_C(2511950) * (n > 2 * k ? n - 2 * k : 2 * k - n) / n / (n + 5);
 
-    return (uint32_t)MIN(half / 1000 + 1, 1000);
+    return (uint32_t)MIN((half + shift) / 1000 + 1, 1000);
 }
 
-/* Touches are counted in small pages; where pages are huge, a fault is one sample all the same. */
-static uint64_t samples_of(const HnDomain *domain, uint64_t n_touches)
+/* Hinting faults as independent samples. They are counted in small pages: where pages are huge, a fault is one
+ * sample all the same, and the next scan meets the same pages again, so there are never more samples than pages. */
+static uint64_t fault_samples(const HnDomain *domain, uint32_t n_nodes, uint64_t n_touches)
 {
-    uint64_t huge_bytes = 0, all_bytes = 0;
+    uint64_t huge_bytes = 0, all_bytes = 0, n_pages = 0;
 
     for (uint32_t i = 0; i < domain->n_regions; i++) {
-        all_bytes += domain->regions[i].length_bytes;
-        huge_bytes += domain->regions[i].is_thp ? domain->regions[i].length_bytes : 0;
+        const HnRegion *region = &domain->regions[i];
+        uint64_t page_bytes = MAX(region->page_bytes, region->is_thp ? HUGE_BYTES : BASE_BYTES);
+        uint64_t resident = 0;
+
+        for (uint32_t n = 0; n < n_nodes; n++)
+            resident += region->resident_bytes[n];
+        all_bytes += region->length_bytes;
+        huge_bytes += region->is_thp ? region->length_bytes : 0;
+        n_pages += (resident ? resident : region->length_bytes) / page_bytes;
     }
-    return huge_bytes > all_bytes / 2 ? MAX(n_touches / PAGES_PER_HUGE_FAULT, 1) : n_touches;
+    if (huge_bytes > all_bytes / 2)
+        n_touches /= PAGES_PER_HUGE_FAULT;
+    return MAX(n_pages ? MIN(n_touches, n_pages) : n_touches, 1);
+}
+
+/* Sampled page faults likewise. However many there were, no more pages were asked about in a round. */
+static uint64_t touch_samples(const HnDomain *domain, uint64_t n_touches)
+{
+    uint64_t most = domain->touches.n_independent ? domain->touches.n_independent : HN_TOUCH_PLACES;
+
+    return MAX(MIN(n_touches / FAULTS_PER_TOUCH, most), 1);
 }
 
 /* Node a vCPU runs on: its client's home, or where it was last seen. */
@@ -136,9 +159,8 @@ HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split)
     result.has_accesses_local = best->all >= MIN_TOUCHES;
     if (result.has_accesses_local)
         result.accesses_local_permille = (uint32_t)((__int128)best->local * 1000 / best->all);
-    /* However many touches there were, no more pages were asked about in the round that is youngest. */
-    uint64_t n_samples = best == &faults ? samples_of(domain, best->all)
-                                         : MIN(best->all / FAULTS_PER_TOUCH, HN_TOUCH_PLACES);
+    uint64_t n_samples = best == &faults ? fault_samples(domain, host->n_nodes, best->all)
+                                         : touch_samples(domain, best->all);
     if (result.has_accesses_local)
         result.accesses_error_permille = hn_evidence_error_permille(
             (uint64_t)((unsigned __int128)n_samples * result.accesses_local_permille / 1000),

@@ -11,7 +11,7 @@ typedef struct {
     bool has_accesses_local;
     uint32_t accesses_local_permille;
     uint64_t n_touches; /* the second number stands on */
-    uint32_t accesses_error_permille; /* half width of its 95 % interval */
+    uint32_t accesses_error_permille; /* to the farther end of its 95 % interval */
 } HnLocality;
 
 /* Share of the domain's memory on the nodes its vCPUs run on, and share of touches (hinting faults
@@ -19,6 +19,7 @@ typedef struct {
  * hundred touches: its 95 % interval would be wider than 10 %. */
 HnLocality hn_evidence_locality(const HnHost *host, const HnSplit *split);
 
-/* Half width of the 95 % interval (Wilson's) of a share of k in n samples, in permille; 1000 for
- * n = 0. Source: E. B. Wilson, JASA 22 (1927), 209-212. */
+/* How far the farther end of the interval (Wilson's) lies from a share of k in n independent samples, in
+ * permille; 1000 for n = 0. Aimed at 97.5 %, so that any series of runs covers the truth in at least 95 %, as that of
+ * bytes local is. Source: E. B. Wilson, JASA 22 (1927), 209-212. */
 uint32_t hn_evidence_error_permille(uint64_t k, uint64_t n);

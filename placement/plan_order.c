@@ -250,42 +250,80 @@ static bool lay_slice(Layout *l)
     return true;
 }
 
-/* Chunks touched from several parts of a wide domain stay where they are if that is one of its
- * homes; what lies elsewhere is spread over the homes, where there is room for it. */
+/* What of a domain's shared chunks each node should hold: the homes, in proportion to the touches of
+ * those at home there (equal parts where nobody has touched them). Returns the sum, 0: nothing to spread. */
+static uint64_t wanted_shared(const Layout *l, const HnStanding *s, uint64_t *ret_wanted)
+{
+    const HnSplit *split = s->split;
+    uint64_t bytes = 0, touches = 0, given = 0;
+    uint32_t last = 0;
+
+    for (uint32_t n = 0; n < l->round->model->n_nodes; n++)
+        bytes += split->shared_bytes[n];
+    for (uint32_t c = 0; c < split->n_clients; c++) {
+        touches += split->clients[c].shared_touches;
+        last = split->clients[c].shared_touches > 0 || touches == 0 ? c : last;
+        if (hn_round_home(l->round, l->round->target, s, c) == HN_NODE_NONE)
+            return 0;
+    }
+    for (uint32_t c = 0; c <= last; c++) {
+        uint64_t part = touches ? (uint64_t)((unsigned __int128)bytes * split->clients[c].shared_touches / touches)
+                                : bytes / split->n_clients;
+        part = c == last ? bytes - given : part;
+        given += part;
+        ret_wanted[hn_round_home(l->round, l->round->target, s, c)] += part;
+    }
+    return bytes;
+}
+
+/* One action that brings shared chunks from one node to another; in a step of its own: two at a time
+ * would take the same chunks. */
+static void add_spread(Layout *l, const HnStanding *s, uint32_t from, uint32_t to, uint64_t bytes)
+{
+    add_action(l->round, l->plan, s, HN_ACTION_MOVE_MEMORY, l->step++, 0, UINT64_C(1) << from,
+               UINT64_C(1) << to, bytes);
+    g_array_index(l->plan->actions, HnAction, l->plan->actions->len - 1).is_spread = true;
+}
+
+/* Chunks touched from several parts of a wide domain are nobody's to be near: while it is being placed
+ * they are spread over its homes by their touches, where there is room for it, and stay there. A
+ * home with an eighth of them too many, or anything that lies elsewhere, is worth the trouble. */
 static void spread_shared(Layout *l)
 {
     const HnModel *m = l->round->model;
 
     for (uint32_t k = 0; k < l->round->n_domains; k++) {
         const HnStanding *s = &l->round->standings[l->round->order[k]];
-        HnNodemask homes = 0, from = 0;
-        uint64_t bytes = 0;
-        if (!will_act(s) || s->split->n_clients < 2 || s->domain->wish.memory == HN_MEMORY_KEEP)
+        uint64_t wanted[HN_MAX_NODES] = {0}, has[HN_MAX_NODES], bytes, most = 0;
+        uint32_t kind = m->items[s->first_item].kind;
+        bool has_room = true;
+        if (!will_act(s) || s->split->n_clients < 2 || s->domain->wish.memory == HN_MEMORY_KEEP ||
+            (bytes = wanted_shared(l, s, wanted)) == 0)
             continue;
-        for (uint32_t c = 0; c < s->split->n_clients; c++) {
-            int32_t home = hn_round_home(l->round, l->round->target, s, c);
-            homes |= home != HN_NODE_NONE ? UINT64_C(1) << home : 0;
+        for (uint32_t n = 0; n < m->n_nodes; n++) {
+            int64_t room = l->room[kind][m->node_rank[n]];
+            has[n] = s->split->shared_bytes[n];
+            if (has[n] > wanted[n] && (wanted[n] == 0 || has[n] - wanted[n] > bytes / 8))
+                most = MAX(most, has[n] - wanted[n]);
+            /* A little more than its share for the rounding to whole pages. */
+            has_room = has_room && (has[n] >= wanted[n] ||
+                                    room >= (int64_t)(wanted[n] - has[n] + HUGE_BYTES));
         }
-        for (uint32_t n = 0; n < m->n_nodes; n++)
-            if (!(homes >> n & 1) && s->split->shared_bytes[n] > 0) {
-                from |= UINT64_C(1) << n;
-                bytes += s->split->shared_bytes[n];
-            }
-        /* Parts of equal size, each a little more than its share for the rounding to whole pages.
-         */
-        uint32_t kind = m->items[s->first_item].kind,
-                 n_homes = (uint32_t)__builtin_popcountll(homes);
-        bool has_room = from != 0 && n_homes > 0;
-        for (HnNodemask rest = homes; rest; rest &= rest - 1)
-            has_room = has_room && l->room[kind][m->node_rank[__builtin_ctzll(rest)]] >=
-                                       (int64_t)(bytes / n_homes + HUGE_BYTES);
-        if (!has_room)
+        if (most == 0 || !has_room)
             continue;
-        for (HnNodemask rest = homes; rest; rest &= rest - 1)
-            l->room[kind][m->node_rank[__builtin_ctzll(rest)]] -=
-                (int64_t)(bytes / n_homes + HUGE_BYTES);
-        add_action(l->round, l->plan, s, HN_ACTION_MOVE_MEMORY, l->step, 0, from, homes, bytes);
-        g_array_index(l->plan->actions, HnAction, l->plan->actions->len - 1).is_spread = true;
+        for (uint32_t from = 0, to = 0; from < m->n_nodes && to < m->n_nodes;) {
+            uint64_t part = 0;
+            if (has[from] > wanted[from] && has[to] < wanted[to])
+                part = MIN(has[from] - wanted[from], wanted[to] - has[to]);
+            if (part > 0) {
+                add_spread(l, s, from, to, part);
+                l->room[kind][m->node_rank[to]] -= (int64_t)(part + HUGE_BYTES);
+                has[from] -= part;
+                has[to] += part;
+            }
+            from += has[from] <= wanted[from];
+            to += to < m->n_nodes && has[to] >= wanted[to];
+        }
     }
 }
 
@@ -356,9 +394,7 @@ static void add_moves(const HnRound *round, HnPlan *plan, uint32_t *step)
     Layout l = {.round = round, .plan = plan, .transfers = transfers, .step = *step};
 
     lay_transfers(&l);
-    guint n_before = plan->actions->len;
     spread_shared(&l);
-    l.step += plan->actions->len > n_before;
     *step = l.step;
 }
 

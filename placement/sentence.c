@@ -81,6 +81,28 @@ static void append_move(const HnRound *round, GString *text, const HnStanding *s
     g_string_append(text, ": ");
 }
 
+/* How much of a domain's memory is touched from several of its parts; 0 if it is whole. */
+static uint64_t shared_bytes(const HnRound *round, const HnStanding *s)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t n = 0; s->split->n_clients > 1 && n < round->snapshot->host->n_nodes; n++)
+        bytes += s->split->shared_bytes[n];
+    return bytes;
+}
+
+/* What lies ahead of memory that is touched from several parts, if there is any. */
+static void append_shared(const HnRound *round, GString *text, const HnStanding *s)
+{
+    uint64_t bytes = shared_bytes(round, s);
+
+    if (bytes == 0)
+        return;
+    g_string_append(text, "; ");
+    hn_phrase_bytes(text, bytes);
+    g_string_append(text, " that several parts touch are to be spread over its homes");
+}
+
 /* How a wide domain was cut, and by what evidence. */
 static void append_split(GString *text, const HnStanding *s, const HnVerdict *v)
 {
@@ -157,6 +179,7 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
         break;
     case HN_REASON_SPLIT_WIDE:
         append_split(text, s, v);
+        append_shared(round, text, s);
         break;
     case HN_REASON_FORCED:
         g_string_append(text, "asked for by the administrator");
@@ -169,6 +192,7 @@ static void describe_move(const HnRound *round, GString *text, const HnStanding 
         break;
     case HN_REASON_INITIAL_PLACEMENT:
         g_string_append(text, "first home of a starting domain, counted at its configured size");
+        append_shared(round, text, s);
         break;
     default:
         append_change(text, "cost falls from", now->total_ns_per_sec, after->total_ns_per_sec);
@@ -472,6 +496,11 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
         g_string_append(text, " with ");
         hn_phrase_permille(text, v->bytes_local_permille);
         g_string_append(text, " of its memory local.");
+        if (shared_bytes(round, s) > 0) {
+            g_string_append_c(text, ' ');
+            hn_phrase_bytes(text, shared_bytes(round, s));
+            g_string_append(text, " that several of its parts touch stay where they are.");
+        }
         return;
     case HN_REASON_IDLE:
         g_string_append(text, "It uses ");

@@ -6,9 +6,11 @@
  * memory. vCPUs are grouped so that those which touch the same chunks stay together: the weight
  * between two vCPUs is the heat of the chunks both touch (filtered touches, see evidence.c); parts
  * of equal size are grown greedily from the heaviest vCPU and then improved by exchanging pairs
- * until no exchange helps (Kernighan and Lin 1970, without the look-ahead). A chunk belongs to the
- * part with at least three quarters of its touches, else it is shared; one that nobody touched is
- * divided like the vCPUs.
+ * until no exchange helps (Kernighan and Lin 1970, without the look-ahead). The cut that the domain's
+ * homes make already stands as long as another brings no eighth of the weight more inside: where all
+ * touch everything any cut is as good, and which one is best changes with every sample. A chunk
+ * belongs to the part with at least three quarters of its touches, else it is shared; one that nobody
+ * touched is divided like the vCPUs.
  *
  * Above 64 vCPUs a bit of the touch matrix (HnChunk.touch_clients) stands for several neighbouring
  * vCPUs (HnTouchSummary.vcpus_per_bit), which then stay together. A domain without a matrix is cut
@@ -22,6 +24,8 @@
 #define MATRIX_COLUMNS 64
 #define OWNER_PERMILLE 750
 #define MAX_EXCHANGES 4096
+/* A new cut has to bring this part of all weight inside. */
+#define RECUT_DIVISOR 8
 
 static uint32_t count_parts(const HnHost *host, const HnDomain *domain, const HnPolicy *policy,
                             HnNodemask allowed, uint64_t planned_bytes, uint64_t huge_page_bytes,
@@ -130,6 +134,40 @@ static void exchange_pairs(const uint64_t *matrix, uint32_t n_columns, uint8_t *
     }
 }
 
+/* Weight between columns of one part. */
+static uint64_t weight_inside(const uint64_t *matrix, const uint8_t *part, uint32_t n_columns)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t u = 0; u < n_columns; u++)
+        for (uint32_t v = u + 1; v < n_columns; v++)
+            sum += part[u] == part[v] ? matrix[u * MATRIX_COLUMNS + v] : 0;
+    return sum;
+}
+
+/* Takes the cut by homes instead of the one found, if it is a cut into equal parts of whole columns
+ * and the one found is not much better. `home_part`: the part of each vCPU. */
+static void keep_cut(const HnDomain *domain, const uint64_t *matrix, uint32_t per_column,
+                     uint32_t n_columns, uint32_t n_parts, const uint8_t *home_part, uint8_t *part)
+{
+    uint8_t kept[MATRIX_COLUMNS] = {0}, whole[MATRIX_COLUMNS] = {0};
+    uint32_t sizes[HN_MAX_CLIENTS] = {0};
+
+    for (uint32_t i = 0; i < domain->n_vcpus; i++) {
+        uint32_t column = i / per_column;
+        if (i % per_column == 0)
+            sizes[kept[column] = home_part[i]]++;
+        else if (kept[column] != home_part[i])
+            return;
+    }
+    for (uint32_t p = 0; p < n_parts; p++)
+        if (sizes[p] < n_columns / n_parts || sizes[p] > (n_columns + n_parts - 1) / n_parts)
+            return;
+    if (weight_inside(matrix, part, n_columns) <=
+        weight_inside(matrix, kept, n_columns) + weight_inside(matrix, whole, n_columns) / RECUT_DIVISOR)
+        memcpy(part, kept, n_columns);
+}
+
 /* The part that owns a chunk with these touchers. */
 static uint8_t owner_of(uint64_t touchers, const uint8_t *part, uint32_t n_parts)
 {
@@ -148,9 +186,10 @@ static uint8_t owner_of(uint64_t touchers, const uint8_t *part, uint32_t n_parts
     return HN_CHUNK_SHARED;
 }
 
-/* Assigns chunks, and adds up per part how much of its touches falls inside. */
+/* Assigns chunks, and adds up per part how much of its touches falls inside, and how much on what is
+ * shared: a chunk's heat in equal parts for its touchers. */
 static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own,
-                       uint64_t *all)
+                       uint64_t *all, uint64_t *shared)
 {
     const HnDomain *domain = split->domain;
 
@@ -164,18 +203,37 @@ static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, ui
         for (uint32_t i = 0; i < n_chunks; i++) {
             uint64_t touchers = region->chunks[i].touch_clients;
             uint8_t owner = owner_of(touchers, part, n_parts);
+            uint64_t heat = (uint64_t)region->chunks[i].heat + 1;
             split->chunk_maps[r].client[i] = owner;
             for (uint64_t rest = touchers; rest; rest &= rest - 1) {
                 uint8_t toucher = part[__builtin_ctzll(rest)];
-                all[toucher] += (uint64_t)region->chunks[i].heat + 1;
-                own[toucher] += owner == toucher ? (uint64_t)region->chunks[i].heat + 1 : 0;
+                all[toucher] += heat;
+                own[toucher] += owner == toucher ? heat : 0;
+                shared[toucher] += owner == HN_CHUNK_SHARED
+                                       ? heat * 1024 / (uint32_t)__builtin_popcountll(touchers)
+                                       : 0;
             }
         }
     }
 }
 
+/* Takes a chunk's bytes out of what is nobody's on the node and gives them to whose the chunk is. */
+static void give_chunk_bytes(HnSplit *split, uint8_t owner, uint32_t node, uint64_t bytes)
+{
+    bytes = MIN(bytes, split->loose_bytes[node]);
+    split->loose_bytes[node] -= bytes;
+    if (owner == HN_CHUNK_SHARED) {
+        split->stuck_bytes[node] += bytes;
+        split->shared_bytes[node] += bytes;
+    } else {
+        split->clients[owner].movable_bytes[node] += bytes;
+    }
+}
+
 /* Owned chunks go to their part, as found; shared ones are not chased and count as stuck; the rest
- * stays nobody's and is divided later. */
+ * stays nobody's and is divided later. Of a chunk that lies on several nodes only the largest part is
+ * known; what lies elsewhere is taken from the other nodes in proportion to what they still have, else
+ * half of memory interleaved page by page would seem to be nobody's. */
 static void divide_memory(HnSplit *split, uint32_t n_nodes)
 {
     const HnDomain *domain = split->domain;
@@ -186,18 +244,21 @@ static void divide_memory(HnSplit *split, uint32_t n_nodes)
         if (region->movability != HN_MOVABLE && region->movability != HN_MOVABLE_SHARED)
             continue;
         for (uint32_t i = 0; i < split->chunk_maps[r].n_chunks; i++) {
+            const HnChunk *chunk = &region->chunks[i];
             uint8_t owner = split->chunk_maps[r].client[i];
-            int32_t node = region->chunks[i].node;
-            if (owner == HN_CHUNK_ANY || node < 0 || (uint32_t)node >= n_nodes)
+            uint64_t mainly = region->chunk_bytes, others = 0;
+            if (owner == HN_CHUNK_ANY || chunk->node < 0 || (uint32_t)chunk->node >= n_nodes)
                 continue;
-            uint64_t bytes = MIN(region->chunk_bytes, split->loose_bytes[node]);
-            split->loose_bytes[node] -= bytes;
-            if (owner == HN_CHUNK_SHARED) {
-                split->stuck_bytes[node] += bytes;
-                split->shared_bytes[node] += bytes;
-            } else {
-                split->clients[owner].movable_bytes[node] += bytes;
-            }
+            if (chunk->n_probes > 0)
+                mainly = mainly / chunk->n_probes * MIN(chunk->n_probes_on_node, chunk->n_probes);
+            for (uint32_t n = 0; n < n_nodes; n++)
+                others += n != (uint32_t)chunk->node ? split->loose_bytes[n] : 0;
+            for (uint32_t n = 0; n < n_nodes && others > 0 && mainly < region->chunk_bytes; n++)
+                if (n != (uint32_t)chunk->node)
+                    give_chunk_bytes(split, owner, n,
+                                     (uint64_t)((unsigned __int128)(region->chunk_bytes - mainly) *
+                                                split->loose_bytes[n] / others));
+            give_chunk_bytes(split, owner, (uint32_t)chunk->node, mainly);
         }
     }
 }
@@ -235,20 +296,22 @@ bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
     g_autofree uint64_t *matrix = g_new0(uint64_t, MATRIX_COLUMNS * MATRIX_COLUMNS);
     /* A bit beyond the last column (a recording may hold anything) counts with the last part. */
     g_autofree uint8_t *part = g_new0(uint8_t, MAX(n_columns, MATRIX_COLUMNS));
-    uint64_t own[HN_MAX_CLIENTS] = {0}, all[HN_MAX_CLIENTS] = {0};
+    uint64_t own[HN_MAX_CLIENTS] = {0}, all[HN_MAX_CLIENTS] = {0}, shared[HN_MAX_CLIENTS] = {0};
 
     for (uint32_t i = 0; i < MAX(n_columns, MATRIX_COLUMNS); i++)
         part[i] = (uint8_t)(MIN((uint64_t)i, n_columns - 1) * n_parts / n_columns);
     split->is_split_by_touch = n_parts > 1 && n_parts <= n_columns && n_columns <= MATRIX_COLUMNS &&
                                build_matrix(domain, matrix);
+    g_autofree uint8_t *home_part = g_new0(uint8_t, domain->n_vcpus);
+    bool is_at_homes = n_parts > 1 && part_by_homes(host, domain, n_parts, home_part);
+    bool is_by_homes = !split->is_split_by_touch && is_at_homes;
     if (split->is_split_by_touch) {
         grow_parts(matrix, n_columns, n_parts, part);
         exchange_pairs(matrix, n_columns, part);
-        map_chunks(split, part, n_parts, own, all);
+        if (is_at_homes)
+            keep_cut(domain, matrix, per_column, n_columns, n_parts, home_part, part);
+        map_chunks(split, part, n_parts, own, all, shared);
     }
-    g_autofree uint8_t *home_part = g_new0(uint8_t, domain->n_vcpus);
-    bool is_by_homes = !split->is_split_by_touch && n_parts > 1 &&
-                       part_by_homes(host, domain, n_parts, home_part);
     hn_split_allocate(split, n_parts, host->n_nodes);
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
         uint32_t in = split->is_split_by_touch ? part[i / per_column]
@@ -259,6 +322,8 @@ bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
     for (uint32_t p = 0; p < n_parts; p++)
         split->clients[p].private_permille =
             all[p] ? (uint32_t)(own[p] * 1000 / all[p]) : 1000 / n_parts;
+    for (uint32_t p = 0; p < n_parts; p++)
+        split->clients[p].shared_touches = shared[p];
     divide_memory(split, host->n_nodes);
     return split->is_split_by_touch || is_by_homes;
 }

@@ -16,6 +16,7 @@ typedef struct {
     uint32_t heat;
     int32_t node;      /* where it mostly lies, HN_NODE_NONE unknown */
     bool is_last;      /* nothing to move was seen in it */
+    bool is_spare;     /* nobody's, and a sibling's by position: taken if the others are not enough */
 } Slice;
 
 typedef struct {
@@ -23,7 +24,6 @@ typedef struct {
     const HnDomain *domain;
     const HnVerdict *verdict;
     const HnAction *action;
-    uint64_t client_vcpus; /* of the first 64: bit i */
     uint64_t vcpus_before, vcpus_mine, vcpus_all; /* counts, to divide by position */
     bool is_divided;       /* wide, without cells */
     bool is_spread;
@@ -73,7 +73,6 @@ static View make_view(const HnHost *host, const HnDomain *domain, const HnVerdic
     view.has_heat = action->hottest_first && has_heat(domain);
     view.is_spread = action->is_spread || __builtin_popcountll(action->to_nodes) > 1;
     view.is_divided = verdict->n_clients > 1 && verdict->clients[action->client].guest_cell < 0;
-    view.client_vcpus = low_vcpus(&verdict->clients[action->client].vcpus);
     for (uint32_t i = 0; i < verdict->n_clients; i++) {
         const uint32_t n = hn_cpuset_count(&verdict->clients[i].vcpus);
 
@@ -114,39 +113,57 @@ static HnRange range_of(const HnRegion *region, uint64_t offset, uint64_t length
     };
 }
 
-static bool is_chunk_mine(const View *view, const HnRegion *region, uint32_t index)
+/* Whose a chunk is: as the plan was made, else by its touchers. */
+static uint8_t owner_of(const View *view, uint32_t region_index, uint32_t index)
 {
-    const HnChunk *chunk = &region->chunks[index];
-    uint32_t n_touching = 0;
-    uint64_t start, end;
+    const HnVerdict *verdict = view->verdict;
+    const uint64_t touchers = view->domain->regions[region_index].chunks[index].touch_clients;
+    uint8_t owner = HN_CHUNK_ANY;
 
-    if (!view->is_divided)
-        return true;
-    for (uint32_t i = 0; i < view->verdict->n_clients; i++)
-        n_touching += (chunk->touch_clients & low_vcpus(&view->verdict->clients[i].vcpus)) != 0;
-    if (n_touching > 1)
-        return view->is_spread;
-    if (view->is_spread)
-        return false; /* a spread is about what is shared */
-    if (n_touching == 1)
-        return (chunk->touch_clients & view->client_vcpus) != 0;
-    divide(view, region->n_chunks, 1, &start, &end);
-    return index >= start && index < end;
+    if (region_index < verdict->n_chunk_maps && index < verdict->chunk_maps[region_index].n_chunks)
+        return verdict->chunk_maps[region_index].client[index];
+    for (uint32_t i = 0; i < verdict->n_clients; i++) {
+        if (touchers & low_vcpus(&verdict->clients[i].vcpus))
+            owner = owner == HN_CHUNK_ANY ? (uint8_t)i : HN_CHUNK_SHARED;
+    }
+    return owner;
 }
 
-static void add_chunks(const View *view, const HnRegion *region, GArray *slices)
+static bool is_chunk_mine(const View *view, uint32_t region_index, uint32_t index, bool *ret_is_spare)
 {
+    const uint8_t owner = view->is_divided ? owner_of(view, region_index, index) : HN_CHUNK_ANY;
+    uint64_t start, end;
+
+    *ret_is_spare = false;
+    if (!view->is_divided)
+        return true;
+    if (view->is_spread || owner == HN_CHUNK_SHARED)
+        return view->is_spread && owner == HN_CHUNK_SHARED; /* a spread is about what is shared */
+    if (owner != HN_CHUNK_ANY)
+        return owner == view->action->client;
+    /* What is nobody's the plan has divided by bytes, as far as it lies away from the homes. */
+    divide(view, view->domain->regions[region_index].n_chunks, 1, &start, &end);
+    *ret_is_spare = index < start || index >= end;
+    return true;
+}
+
+static void add_chunks(const View *view, uint32_t region_index, GArray *slices)
+{
+    const HnRegion *region = &view->domain->regions[region_index];
+
     for (uint32_t i = 0; i < region->n_chunks; i++) {
         const HnChunk *chunk = &region->chunks[i];
         const uint64_t offset = i * region->chunk_bytes;
+        bool is_spare;
         Slice slice;
 
-        if (offset >= region->length_bytes || !is_chunk_mine(view, region, i))
+        if (offset >= region->length_bytes || !is_chunk_mine(view, region_index, i, &is_spare))
             continue;
         slice = (Slice){
             .range = range_of(region, offset, MIN(region->chunk_bytes, region->length_bytes - offset)),
             .heat = view->action->hottest_first ? chunk->heat : 0,
             .node = chunk->node,
+            .is_spare = is_spare,
         };
         slice.range.is_cold = view->has_heat && chunk->heat == 0;
         slice.is_last = chunk->node == HN_NODE_NONE
@@ -177,6 +194,8 @@ static gint compare_slices(gconstpointer a, gconstpointer b)
 
     if (x->is_last != y->is_last)
         return x->is_last ? 1 : -1;
+    if (x->is_spare != y->is_spare)
+        return x->is_spare ? 1 : -1;
     if (x->heat != y->heat)
         return x->heat > y->heat ? -1 : 1;
     return x->range.start < y->range.start ? -1 : x->range.start > y->range.start;
@@ -291,7 +310,7 @@ GPtrArray *hn_ranges_of(const HnHost *host, const HnDomain *domain, const HnVerd
         if (!view.is_divided && !view.is_spread)
             expected_bytes += elsewhere;
         if (region->n_chunks > 0 && region->chunk_bytes >= region->page_bytes)
-            add_chunks(&view, region, slices);
+            add_chunks(&view, i, slices);
         else
             add_without_map(&view, region, slices);
     }

@@ -5,9 +5,11 @@
  *
  * Rules:
  *   - A client that is a guest cell has the regions of that cell. The only client has everything. Clients of a
- *     wide domain without cells share the chunks: a chunk touched by vCPUs of one client only is that client's; one
- *     touched by several is shared, and moved only by a spread action; one without evidence (or everything, where
- *     there is no chunk map) is divided by position in proportion to the clients' vCPUs.
+ *     wide domain without cells share the chunks as the plan's chunk maps say (without: a chunk touched by vCPUs of
+ *     one client only is that client's, one touched by several is shared). Shared ones are moved only by a
+ *     spread action. Those without evidence (or everything, where there is no chunk map) are divided by position in
+ *     proportion to the clients' vCPUs; what is a sibling's by position comes last, should the others not make up
+ *     the action's bytes: the plan has divided bytes, not positions.
  *   - Immovable regions are left out and counted.
  *   - An action for (nearly) all that the snapshot saw elsewhere means all of it, also what has come to lie there
  *     since: an overtaken move may have gone on for a while after the snapshot. Anything less is a slice, and a limit.

@@ -43,6 +43,10 @@ static void end_work(HnActuator *actuator, HnWork *work)
     };
 
     g_strlcpy(outcome.uuid, work->action.uuid, sizeof(outcome.uuid));
+    /* Of a part of a domain the plan tells how much, not which pages: what could not be found is no more to be had
+     * than what would not move, and must not be asked for again and again. */
+    if (work->is_divided && work->reason == HN_REASON_DONE && work->moved_bytes < work->action.bytes)
+        outcome.bytes_left = work->action.bytes - work->moved_bytes;
     if (work->state == HN_WORK_RUNNING)
         domain->n_running--;
     if (work->has_begun)

@@ -155,6 +155,8 @@ HnWork *hn_work_new(const HnAction *action, uint64_t generation, const HnHost *h
         make_pin(work, host, domain, verdict);
         break;
     case HN_ACTION_MOVE_MEMORY:
+        work->is_divided =
+            verdict->n_clients > 1 && verdict->clients[action->client].guest_cell < 0 && !action->is_spread;
         make_move(work, host, domain, verdict, target);
         break;
     case HN_ACTION_FENCE:

@@ -29,6 +29,7 @@ typedef struct {
     uint64_t immovable_bytes;
     bool has_begun;       /* hn_target_begin() was called */
     /* how it went */
+    bool is_divided; /* MOVE_MEMORY of one of several clients, whose chunks the plan does not name */
     uint64_t moved_bytes, left_bytes;
     HnReason reason;      /* IN_PROGRESS until known */
     char *sentence;

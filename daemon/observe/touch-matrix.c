@@ -3,6 +3,7 @@
 #include "observe/touch-matrix.h"
 #include "observe/regions.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Weights are counted in sixteenths of a touch, so that fading by an eighth does not round small
@@ -260,6 +261,32 @@ void hn_touch_matrix_tick(HnTouchMatrix *matrix, uint64_t now_ns)
         row->heat = (uint32_t)hn_touch_faded(row->heat, now_ns - matrix->window_began_ns);
     }
     matrix->window_began_ns = now_ns;
+}
+
+/* ---- what touches are worth ---- */
+
+static int compare_pages(const void *a, const void *b)
+{
+    const HnTouchedPage *x = a, *y = b;
+
+    return x->page != y->page ? (x->page < y->page ? -1 : 1) : 0;
+}
+
+uint64_t hn_touch_independent(HnTouchedPage *touches, uint32_t n, uint32_t scale)
+{
+    unsigned __int128 squares = 0;
+    uint64_t sum = 0, of_page = 0;
+
+    qsort(touches, n, sizeof *touches, compare_pages);
+    for (uint32_t i = 0; i < n; i++) {
+        of_page += touches[i].n_touches;
+        if (i + 1 < n && touches[i + 1].page == touches[i].page)
+            continue;
+        sum += of_page;
+        squares += (unsigned __int128)of_page * of_page;
+        of_page = 0;
+    }
+    return squares ? (uint64_t)((unsigned __int128)sum * sum * scale / squares) : 0;
 }
 
 /* ---- touchers out ---- */

@@ -64,6 +64,17 @@ void hn_touch_matrix_tick(HnTouchMatrix *matrix, uint64_t now_ns);
  * (at most 6 % too much). */
 uint64_t hn_touch_faded(uint64_t value, uint64_t elapsed_ns);
 
+/* A sampled touch: of which page, and how many it stands for. */
+typedef struct {
+    uint64_t page; /* its first address */
+    uint64_t n_touches;
+} HnTouchedPage;
+
+/* How many independent samples these touches are worth, times `scale`: those of one page lie on one node
+ * and come in a row. Kish's effective size of a sample in clusters, (Σw)² / Σw² over the pages (L. Kish, Survey
+ * Sampling, 1965). Sorts them. Sums up to 2³² touches. */
+uint64_t hn_touch_independent(HnTouchedPage *touches, uint32_t n, uint32_t scale);
+
 /* Writes heat and touch_clients into the chunks of `regions` (which the matrix must fit). Chunks of
  * which nothing is known keep the touchers they have. *ret_n_decided: chunks with touchers. */
 void hn_touch_matrix_fill(const HnTouchMatrix *matrix, HnRegion *regions, uint32_t n_regions,

@@ -10,7 +10,8 @@
 
 /* Counts per node are kept finer than they are told, else few touches would never fade. */
 #define NODE_SCALE 256u
-#define BASE_PAGE_MASK (~UINT64_C(4095))
+#define BASE_BYTES UINT64_C(4096)
+#define HUGE_BYTES (UINT64_C(2) << 20)
 
 typedef struct {
     uint32_t id;
@@ -23,6 +24,7 @@ typedef struct {
 /* A touched address whose node is asked for. */
 typedef struct {
     uint64_t hva;
+    uint64_t page; /* where the page begins that it is in, as far as its region tells */
     uint32_t vcpu; /* index */
     uint32_t n_touches;
 } Place;
@@ -40,6 +42,7 @@ struct HnTouchWatch {
     HnTouchSummary totals; /* counters only */
     uint64_t touched_ns;   /* 0: never */
     uint64_t faded_ns;
+    uint64_t n_independent; /* × NODE_SCALE, fading with the touches */
 };
 
 HnTouchWatch *hn_touch_watch_new(HnWatchContext *context, int64_t pid)
@@ -70,6 +73,7 @@ static void forget_vcpus(HnTouchWatch *watch)
     }
     g_clear_pointer(&watch->vcpus, g_free);
     watch->n_vcpus = 0;
+    watch->n_independent = 0;
 }
 
 void hn_touch_watch_free(HnTouchWatch *watch)
@@ -223,6 +227,7 @@ static void switch_off(HnTouchWatch *watch)
 
 typedef struct {
     HnTouchWatch *watch;
+    const HnRegion *regions; /* the matrix is about */
     uint32_t vcpu;
     uint32_t n_every;
     uint64_t now_ns;
@@ -234,8 +239,10 @@ typedef struct {
     GRand *random; /* seeded by what was seen: the same rounds give the same sample */
 } Drain;
 
-static void keep_place(Drain *drain, uint64_t hva)
+static void keep_place(Drain *drain, const HnTouchPlace *place)
 {
+    const HnRegion *region = &drain->regions[place->region];
+    uint64_t page_bytes = MAX(region->page_bytes, region->is_thp ? HUGE_BYTES : BASE_BYTES);
     uint32_t at = drain->n_places;
 
     drain->n_offered++;
@@ -247,7 +254,10 @@ static void keep_place(Drain *drain, uint64_t hva)
         drain->n_places++;
     }
     drain->places[at] =
-        (Place){.hva = hva & BASE_PAGE_MASK, .vcpu = drain->vcpu, .n_touches = drain->n_every};
+        (Place){.hva = place->hva / BASE_BYTES * BASE_BYTES,
+                .page = place->hva / page_bytes * page_bytes,
+                .vcpu = drain->vcpu,
+                .n_touches = drain->n_every};
 }
 
 static void take_touch(const HnTouch *touch, void *user_data)
@@ -264,7 +274,7 @@ static void take_touch(const HnTouch *touch, void *user_data)
     watch->totals.n_touches += drain->n_every;
     watch->totals.n_writes += touch->is_write ? drain->n_every : 0;
     watch->touched_ns = drain->now_ns;
-    keep_place(drain, place.hva);
+    keep_place(drain, &place);
 }
 
 /* Where the pages lie now: after the fault, and after the kernel moved them, if it did. */
@@ -272,6 +282,8 @@ static void ask_nodes(HnTouchWatch *watch, const Drain *drain, const HnHost *hos
 {
     void *addresses[HN_TOUCH_PLACES];
     int status[HN_TOUCH_PLACES];
+    HnTouchedPage found[HN_TOUCH_PLACES];
+    uint32_t n_found = 0;
 
     if (drain->n_places == 0 || !watch->context->probe_ops)
         return;
@@ -284,10 +296,14 @@ static void ask_nodes(HnTouchWatch *watch, const Drain *drain, const HnHost *hos
         const Place *place = &drain->places[i];
         int32_t node = status[i] < 0 ? HN_NODE_NONE : hn_host_index_of_id(host, status[i]);
 
-        if (node != HN_NODE_NONE)
-            watch->vcpus[place->vcpu].node_touches[node] +=
-                (uint64_t)place->n_touches * NODE_SCALE * drain->n_offered / drain->n_places;
+        if (node == HN_NODE_NONE)
+            continue;
+        watch->vcpus[place->vcpu].node_touches[node] +=
+            (uint64_t)place->n_touches * NODE_SCALE * drain->n_offered / drain->n_places;
+        found[n_found++] = (HnTouchedPage){place->page, place->n_touches};
     }
+    /* Rounds are not added up: the next one meets the same pages again. */
+    watch->n_independent = MAX(watch->n_independent, hn_touch_independent(found, n_found, NODE_SCALE));
 }
 
 static void fade_nodes(HnTouchWatch *watch, uint64_t now_ns)
@@ -296,19 +312,22 @@ static void fade_nodes(HnTouchWatch *watch, uint64_t now_ns)
         watch->faded_ns && now_ns > watch->faded_ns ? now_ns - watch->faded_ns : 0;
 
     watch->faded_ns = now_ns;
+    watch->n_independent = hn_touch_faded(watch->n_independent, elapsed_ns);
     for (uint32_t i = 0; i < watch->n_vcpus; i++)
         for (uint32_t n = 0; n < watch->n_nodes; n++)
             watch->vcpus[i].node_touches[n] =
                 hn_touch_faded(watch->vcpus[i].node_touches[n], elapsed_ns);
 }
 
-static void drain_rings(HnTouchWatch *watch, const HnHost *host, uint64_t now_ns)
+static void drain_rings(HnTouchWatch *watch, const HnHost *host, const HnRegion *regions,
+                        uint64_t now_ns)
 {
     const HnPerfOps *ops = watch->context->perf_ops;
     g_autoptr(GByteArray) buffer = g_byte_array_new();
     g_autofree Drain *drain = g_new0(Drain, 1);
 
     drain->watch = watch;
+    drain->regions = regions;
     drain->now_ns = now_ns;
     drain->random = g_rand_new_with_seed((guint32)(watch->pid ^ (int64_t)watch->totals.n_touches));
     fade_nodes(watch, now_ns);
@@ -354,6 +373,7 @@ static void fill_domain(HnTouchWatch *watch, uint64_t now_ns, const char *proble
     summary->is_on = watch->is_on;
     summary->impediment = g_strdup(problem);
     summary->vcpus_per_bit = (domain->n_vcpus + HN_TOUCH_MAX_COLUMNS - 1) / HN_TOUCH_MAX_COLUMNS;
+    summary->n_independent = (uint32_t)(watch->n_independent / NODE_SCALE);
     summary->age_ns = watch->touched_ns == 0 || now_ns < watch->touched_ns
                           ? UINT64_MAX
                           : now_ns - watch->touched_ns;
@@ -379,7 +399,7 @@ void hn_touch_watch_observe(HnTouchWatch *watch, HnTasks *tasks, const HnHost *h
         is_drained = watch->is_on;
     }
     if (is_drained) {
-        drain_rings(watch, host, now_ns);
+        drain_rings(watch, host, regions, now_ns);
         hn_touch_matrix_fill(watch->matrix, regions, n_regions, &watch->totals.n_chunks_known);
         copy_chunks(regions, n_regions, domain);
     }

@@ -222,6 +222,7 @@ static json_object *touches_to_json(const HnTouchSummary *touches)
     hn_put_u64(object, "n-writes", touches->n_writes);
     hn_put_u64(object, "n-elsewhere", touches->n_elsewhere);
     hn_put_u64(object, "n-lost", touches->n_lost);
+    hn_put_u64(object, "n-independent", touches->n_independent);
     hn_put_u64_or_null(object, "age-ns", touches->age_ns);
     return object;
 }

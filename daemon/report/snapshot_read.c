@@ -162,6 +162,7 @@ static void read_touches(HnFieldReader *reader, json_object *object, HnTouchSumm
     touches->n_writes = hn_opt_u64(reader, object, "n-writes", UINT64_MAX, 0);
     touches->n_elsewhere = hn_opt_u64(reader, object, "n-elsewhere", UINT64_MAX, 0);
     touches->n_lost = hn_opt_u64(reader, object, "n-lost", UINT64_MAX, 0);
+    touches->n_independent = (uint32_t)hn_opt_u64(reader, object, "n-independent", UINT32_MAX, 0);
     touches->age_ns = hn_opt_u64(reader, object, "age-ns", UINT64_MAX, UINT64_MAX);
 }
 

@@ -141,6 +141,9 @@ typedef struct {
     uint64_t n_elsewhere;    /* faults outside of RAM (MMIO, QEMU's own memory): left out */
     uint64_t n_lost;         /* not recorded for want of room */
     uint64_t age_ns;         /* since the last one; UINT64_MAX: none so far */
+    /* How many independent samples HnVcpu.touches are worth: touches of one huge page are one. Half-life 30 s as
+     * they; 0: not known (an older recording). */
+    uint32_t n_independent;
 } HnTouchSummary;
 
 typedef struct {

@@ -155,14 +155,42 @@ static void test_divided_by_touches(void)
     split_in_two(plan);
     action = world_add_action(plan, HN_ACTION_MOVE_MEMORY, 0, 2, 32 * MIB);
     first = ranges(world, plan, &immovable);
-    g_assert_cmpstr(first, ==, "1: 4+4 28+4"); /* untouched: chunk 1 of the first quarter */
+    /* Untouched: chunk 1 of the first quarter, and the other client's if that is not enough. */
+    g_assert_cmpstr(first, ==, "1: 4+4 28+4 8+4 20+8");
     action->client = 1;
     second = ranges(world, plan, &immovable);
-    g_assert_cmpstr(second, ==, "1: 0+4 8+4 20+8");
+    g_assert_cmpstr(second, ==, "1: 0+4 8+4 20+8 4+4");
     action->is_spread = true;
     action->to_nodes = 2 | 4;
     shared = ranges(world, plan, &immovable);
     g_assert_cmpstr(shared, ==, "1: 12+4 | 2: 16+4");
+    world_free(world);
+}
+
+/* Whose a chunk is the plan says: three of four touchers are enough, and above 64 vCPUs a bit is several. */
+static void test_divided_by_the_plan(void)
+{
+    World *world = world_new();
+    g_autoptr(HnPlan) plan = world_plan(world, 1);
+    HnRegion *region = use_chunks(world);
+    HnVerdict *verdict = plan->verdicts->pdata[0];
+    const uint8_t owners[8] = {0, 0, 1, 1, HN_CHUNK_SHARED, HN_CHUNK_SHARED, HN_CHUNK_ANY, HN_CHUNK_ANY};
+    g_autofree char *first = NULL, *shared = NULL;
+    HnAction *action;
+    uint64_t immovable;
+
+    for (guint i = 0; i < 8; i++)
+        region->chunks[i].touch_clients = 1 | 2; /* of both, as it seems */
+    split_in_two(plan);
+    verdict->n_chunk_maps = 1;
+    verdict->chunk_maps = g_new0(HnChunkMap, 1);
+    verdict->chunk_maps[0] = (HnChunkMap){.n_chunks = 8, .client = g_memdup2(owners, sizeof owners)};
+    action = world_add_action(plan, HN_ACTION_MOVE_MEMORY, 0, 2, 32 * MIB);
+    first = ranges(world, plan, &immovable);
+    g_assert_cmpstr(first, ==, "1: 0+8 24+8"); /* nobody's: spare, by position they are the second's */
+    action->is_spread = true;
+    shared = ranges(world, plan, &immovable);
+    g_assert_cmpstr(shared, ==, "1: 16+8");
     world_free(world);
 }
 
@@ -230,6 +258,7 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/ranges/cells", test_cells);
     g_test_add_func("/apply/ranges/divided-without-map", test_divided_without_map);
     g_test_add_func("/apply/ranges/divided-by-touches", test_divided_by_touches);
+    g_test_add_func("/apply/ranges/divided-by-the-plan", test_divided_by_the_plan);
     g_test_add_func("/apply/ranges/spread", test_spread);
     g_test_add_func("/apply/ranges/immovable", test_immovable);
     g_test_add_func("/apply/ranges/giant-pages", test_giant_pages);

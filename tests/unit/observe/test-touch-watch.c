@@ -153,6 +153,7 @@ static void test_on_and_off(Fixture *fixture, gconstpointer data)
         g_assert_cmpuint(domain->touches.n_touches, ==, n_seen);
         g_assert_cmpuint(domain->touches.n_chunks_known, ==, n_chunks);
         g_assert_cmpuint(domain->touches.age_ns, ==, round * 2000000000);
+        g_assert_cmpuint(domain->touches.n_independent, ==, 20 * n_chunks); /* each of another page */
         for (uint32_t k = 0; k < n_chunks; k++) {
             g_assert_cmpuint(domain->regions[0].chunks[k].touch_clients, ==,
                              UINT64_C(1) << (k % N_VCPUS));
