@@ -105,6 +105,9 @@ static void print_evidence(const HnCli *cli, json_object *reply, json_object *ro
     }
     if (hinting)
         print_item(cli, hinting);
+    const char *heat = hn_reply_string(hn_reply_object(reply, "heat"), "sentence");
+    if (heat)
+        print_item(cli, heat);
 }
 
 static void print_explanation(const HnCli *cli, json_object *reply)

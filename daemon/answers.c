@@ -326,6 +326,34 @@ static json_object *advice_json(const HnVerdict *verdict, const HnDomain *domain
     return array;
 }
 
+/* null where DAMON has no part in the domain. */
+static json_object *heat_json(const HnManager *manager, const HnDomain *domain)
+{
+    const HnHeatSummary *heat = &domain->heat;
+    const char *code = heat->impediment ? heat->impediment : hn_heat_impediment(manager->heat);
+    if (!manager->config->is_damon_allowed && heat->age_ns == UINT64_MAX)
+        return NULL;
+    json_object *object = json_object_new_object();
+    hn_put_bool(object, "is-on", heat->is_on);
+    hn_put_bool(object, "is-used", heat->is_used);
+    hn_put_string(object, "impediment", code);
+    hn_put_u64(object, "ranges", heat->n_ranges);
+    hn_put_u64(object, "hot-bytes", heat->hot_bytes);
+    if (heat->age_ns != UINT64_MAX)
+        hn_put_u64(object, "age-ms", heat->age_ns / 1000000);
+    else
+        hn_put(object, "age-ms", NULL);
+    g_autofree char *sentence =
+        heat->age_ns != UINT64_MAX
+            ? g_strdup_printf("DAMON found %" G_GUINT64_FORMAT " MiB of its RAM in use, %s.", heat->hot_bytes >> 20,
+                              heat->is_used ? "which moves first" : "but who touches it is known better")
+        : code ? g_strdup_printf("DAMON does not watch it (%s): %s.", code, hn_damon_sentence(code))
+               : g_strdup("DAMON does not watch it: it is not in doubt, its touches are known, or it is not its "
+                          "turn.");
+    hn_put_string(object, "sentence", sentence);
+    return object;
+}
+
 static json_object *hinting_json(const HnManager *manager)
 {
     g_autofree char *sentence = hn_hinting_sentence(manager->hinting);
@@ -354,6 +382,7 @@ json_object *hn_manager_explain_json(HnManager *manager, const HnRound *round)
     hn_put_u64(object, "touches", domain->touches.n_touches);
     hn_put_u64(object, "touches-lost", domain->touches.n_lost);
     hn_put(object, "hinting", hinting_json(manager));
+    hn_put(object, "heat", heat_json(manager, domain));
     hn_put_string(object, "no-dirty-rate-because", guest ? guest->dirty_problem : NULL);
     hn_put(object, "what-would-change", advice_json(verdict, domain));
     hn_put(object, "alternatives", alternatives_json(round, verdict));

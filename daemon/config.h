@@ -60,6 +60,7 @@ typedef struct {
     bool with_hinting_faults;
     HnTouchWish touch_matrix;
     bool is_dirty_ring_allowed;
+    bool is_damon_allowed;
     /* [evidence], besides what is in the policy */
     bool is_balancing_switched;
     uint64_t scan_bytes; /* 0: the kernel's */

@@ -87,6 +87,9 @@ const HnKey hn_config_keys[] = {
      "managed domains wider than a node or disputed, of all managed ones, or of none (off)."},
     {"observe", "allow-dirty-ring", HN_KEY_BOOL, AT(is_dirty_ring_allowed), 0, 0, NULL, RESTART,
      "Allow dirty-rate measurement per vCPU by the dirty ring, where the domain has one."},
+    {"observe", "damon", HN_KEY_BOOL, AT(is_damon_allowed), 0, 0, NULL, NO,
+     "Let DAMON watch the RAM of one domain at a time that is in doubt and gives no touches: what it finds hot "
+     "moves first."},
 
     {"evidence", "rounds", HN_KEY_COUNT, AT(policy.doubt_rounds), 3, 10000, NULL, NO,
      "Rounds without a change after which a domain that was in doubt counts as known, whatever was "

@@ -253,6 +253,9 @@ void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data
         .is_hinting_stuck = hinting == HN_HINTING_DENIED || hinting == HN_HINTING_ADMINS ||
                             hinting == HN_HINTING_REFUSED,
         .hinting = manager->n_rounds > 0 ? hn_hinting_sentence(manager->hinting) : NULL,
+        .is_damon_wanted = manager->config->is_damon_allowed,
+        .is_damon_on = hn_heat_is_on(manager->heat),
+        .damon_impediment = hn_heat_impediment(manager->heat),
     };
     note_guests(manager, &examination->input);
     g_autoptr(GTask) task = g_task_new(NULL, NULL, examined, NULL);

@@ -87,6 +87,7 @@ void hn_manager_on_change(const HnChange *change, void *user_data)
         hn_log_notify("STATUS=waiting for the hypervisor's daemon");
         /* No round will say when the doubt has ended. */
         g_free(hn_hinting_want(manager->hinting, 0, true, 0));
+        hn_manager_watch_heat(manager, false);
         emit_backend(manager, false);
         break;
     case HN_CHANGE_STOPPED:

@@ -195,6 +195,7 @@ HnManager *hn_manager_new(const HnManagerOptions *options, HnConfig *config, GEr
                                   .ownership = hn_ownership_of(manager->journal)};
     manager->observer = hn_observer_new(manager->root, &observing);
     manager->hinting = hn_hinting_new(manager->journal, manager->root, manager->is_dry_run);
+    manager->heat = hn_heat_new(manager->journal, manager->root, manager->is_dry_run);
     manager->actuator = hn_actuator_new(manager->backend, manager->root, manager->journal,
                                         &config->limits, hn_manager_on_outcome, manager);
     load_state(manager);
@@ -216,6 +217,7 @@ void hn_manager_free(HnManager *manager)
         g_thread_pool_free(manager->desk, FALSE, TRUE);
     hn_manager_cancel_dirty(manager);
     hn_hinting_free(manager->hinting);
+    hn_heat_free(manager->heat);
     g_clear_pointer(&manager->actuator, hn_actuator_free);
     hn_observer_free(manager->observer);
     g_clear_pointer(&manager->journal, hn_journal_free);
@@ -286,7 +288,7 @@ static void remove_stats(HnManager *manager)
 
 bool hn_manager_is_idle(const HnManager *manager)
 {
-    return manager->n_at_desk == 0 && manager->n_calls == 0;
+    return manager->n_at_desk == 0 && manager->n_calls == 0 && manager->n_heat == 0;
 }
 
 bool hn_manager_stop(HnManager *manager)
@@ -299,6 +301,7 @@ bool hn_manager_stop(HnManager *manager)
     hn_log_notify("STOPPING=1\nSTATUS=restoring guests");
     hn_actuator_set_paused(manager->actuator, NULL, true);
     drain(manager, &manager->n_at_desk, deadline_ns);
+    drain(manager, &manager->n_heat, deadline_ns);
     if (manager->config->on_stop == HN_ON_STOP_RESTORE && !manager->is_dry_run) {
         hn_actuator_set_paused(manager->actuator, NULL, false);
         uint64_t now_ns = hn_manager_now_ns();
@@ -315,6 +318,11 @@ bool hn_manager_stop(HnManager *manager)
     if (!hn_hinting_end(manager->hinting, &switch_error)) {
         hn_log(LOG_ERR, HN_MSG_STOPPED, "kernel.numa_balancing could not be put back: %s",
                switch_error->message);
+        is_good = false;
+    }
+    g_autoptr(GError) heat_error = NULL;
+    if (!hn_heat_end(manager->heat, &heat_error)) {
+        hn_log(LOG_ERR, HN_MSG_STOPPED, "DAMON could not be switched off: %s", heat_error->message);
         is_good = false;
     }
     remove_stats(manager);

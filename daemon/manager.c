@@ -163,6 +163,7 @@ static void set_freshness(HnManager *manager, HnRound *round)
     round->observe.with_faults = config->with_hinting_faults;
     set_wishes(manager, round);
     set_dirty(manager, round);
+    round->heat = hn_heat_known(manager->heat);
     g_autoptr(GPtrArray) fresh = g_ptr_array_new();
     for (guint i = 0; i < round->outcomes->len; i++)
         g_ptr_array_add(fresh, g_strdup(g_array_index(round->outcomes, HnOutcome, i).uuid));
@@ -296,6 +297,17 @@ static void apply(HnManager *manager)
     hn_orders_check(manager->orders, in_flight);
 }
 
+void hn_manager_watch_heat(HnManager *manager, bool is_allowed)
+{
+    g_autoptr(GHashTable) held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    if (!manager->plan || manager->is_stopping)
+        return;
+    hn_guests_add_held(manager->guests, held);
+    hn_guests_add_released(manager->guests, held);
+    hn_heat_want(manager->heat, manager->plan, manager->snapshot, held,
+                 is_allowed && manager->config->is_damon_allowed && !manager->is_host_held, &manager->n_heat);
+}
+
 /* What must be switched on to be seen: takes a millisecond, or runs elsewhere. */
 static void gather_evidence(HnManager *manager, const HnRound *round)
 {
@@ -307,6 +319,7 @@ static void gather_evidence(HnManager *manager, const HnRound *round)
     if (sentence)
         hn_log(LOG_INFO, NULL, "%s", sentence);
     hn_manager_measure_dirty(manager);
+    hn_manager_watch_heat(manager, true);
 }
 
 /* Nothing moves and every managed domain is where it should be. */
@@ -534,6 +547,7 @@ void hn_manager_set_config(HnManager *manager, HnConfig *config)
     hn_history_set_max(manager->history, config->history_entries);
     hn_recorder_set_max(manager->recorder, config->record_bytes);
     hn_hinting_reset(manager->hinting);
+    hn_heat_reset(manager->heat);
     hn_config_free(manager->config);
     manager->config = config;
     /* A longer interval must not wait for the shorter one to end, nor the other way round. */

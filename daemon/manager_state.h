@@ -9,6 +9,7 @@
 #include "apply/actuator.h"
 #include "control.h"
 #include "guests.h"
+#include "heat.h"
 #include "hinting.h"
 #include "history.h"
 #include "manager.h"
@@ -54,6 +55,8 @@ struct HnManager {
     uint64_t recorded_ns, past_saved_ns;
     bool is_single_node, is_single_node_said;
     HnHinting *hinting;
+    HnHeat *heat;
+    guint n_heat;          /* errands of its, under way in other threads */
     guint n_dirty;         /* dirty-rate bursts under way … */
     GSList *dirty_waiting; /* … of them, whose window is not over: dirty.c */
     guint n_calls; /* into the back end, under way in other threads */
@@ -77,6 +80,8 @@ HnRound *hn_manager_new_round(HnManager *manager);
 /* Runs a trial (round is taken); func gets it back in the main thread and borrows it. */
 typedef void (*HnTrialFunc)(HnManager *manager, HnRound *round, void *user_data);
 void hn_manager_try(HnManager *manager, HnRound *round, HnTrialFunc func, void *user_data);
+/* Has DAMON watch who is to be watched after the last round; nobody, unless is_allowed. */
+void hn_manager_watch_heat(HnManager *manager, bool is_allowed);
 /* Takes config and puts it in force. */
 void hn_manager_set_config(HnManager *manager, HnConfig *config);
 /* How every domain of the last round fares: HnDomainStatus, valid until the next round. */

@@ -9,6 +9,7 @@
  * not change; so is one whose last action failed and is not to be tried again yet.
  */
 #include "round.h"
+#include "heat.h"
 #include "observe/faults.h"
 #include "recorder.h"
 #include "report/plan_json.h"
@@ -71,6 +72,7 @@ void hn_round_free(HnRound *round)
     g_hash_table_unref(round->waiting);
     g_array_unref(round->wishes);
     g_hash_table_unref(round->dirty);
+    g_clear_pointer(&round->heat, g_hash_table_unref);
     g_free(round->explain_uuid);
     g_clear_error(&round->error);
     hn_snapshot_free(round->snapshot);
@@ -110,6 +112,17 @@ static void add_dirty_rates(HnRound *round)
             continue;
         domain->dirty_bytes_per_sec = kept->bytes_per_sec;
         domain->dirty_age_ns = round->now_ns - kept->measured_ns;
+    }
+}
+
+/* What DAMON told of a domain since the round before, and earlier. */
+static void add_heat(HnRound *round)
+{
+    for (guint i = 0; round->heat && i < round->snapshot->domains->len; i++) {
+        HnDomain *domain = g_ptr_array_index(round->snapshot->domains, i);
+        const HnHeatKept *kept = g_hash_table_lookup(round->heat, domain->uuid);
+        if (kept)
+            hn_heat_kept_lay(kept, round->now_ns, domain);
     }
 }
 
@@ -268,6 +281,7 @@ void hn_round_run(HnRound *round)
     if (observe(round)) {
         override_wishes(round);
         add_dirty_rates(round);
+        add_heat(round);
         bool is_kept = round->is_recorded || round->with_document;
         g_autofree char *past_before = is_kept ? hn_past_format(round->past) : NULL;
         g_auto(GStrv) in_flight = list_in_flight(round);

@@ -57,6 +57,7 @@ typedef struct {
     char **fresh, **touched;
     GArray *wishes;    /* HnObserveWish, ascending uuid: what each domain's doubt asks for */
     GHashTable *dirty; /* uuid → HnDirtyKept */
+    GHashTable *heat;  /* uuid → HnHeatKept; NULL: nothing is known */
     HnPolicy policy;
     HnPast *past;          /* owned; before the decision, after hn_round_run() after it */
     GArray *forces;        /* HnForce */

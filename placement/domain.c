@@ -14,6 +14,7 @@ HnDomain *hn_domain_new(uint32_t n_nodes)
     domain->immovable_bytes = g_new0(uint64_t, n_nodes);
     domain->dirty_age_ns = UINT64_MAX;
     domain->touches.age_ns = UINT64_MAX;
+    domain->heat.age_ns = UINT64_MAX;
     domain->wish.weight = 100;
     return domain;
 }
@@ -48,6 +49,7 @@ void hn_domain_free(HnDomain *domain)
     g_free(domain->resident_bytes);
     g_free(domain->immovable_bytes);
     g_free(domain->touches.impediment);
+    g_free(domain->heat.impediment);
     g_free(domain->unobservable);
     g_free(domain);
 }

@@ -102,11 +102,13 @@ bool hn_journal_set_sysctl(HnJournal *journal, const HnRoot *root, const char *p
     return is_good;
 }
 
-/* True if it is back, or no longer ours. */
+/* True if it is back, no longer ours, or gone from the kernel. */
 static bool restore_one(const HnSysctl *sysctl, const HnRoot *root, GError **error)
 {
     g_autofree char *now = NULL;
 
+    if (!hn_root_exists(root, sysctl->path))
+        return true;
     if (!hn_root_read(root, sysctl->path, MAX_SYSCTL_BYTES, &now, NULL, error))
         return false;
     g_strchomp(now);

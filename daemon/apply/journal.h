@@ -143,7 +143,8 @@ bool hn_journal_set_sysctl(HnJournal *journal, const HnRoot *root, const char *p
                            GError **error);
 /* What is journalled of a setting: true, and copies of the value before us and of ours (caller frees). */
 bool hn_journal_lookup_sysctl(HnJournal *journal, const char *path, char **ret_original, char **ret_set);
-/* Puts back one setting, if it still has the value we set; one that is not journalled is none of ours. */
+/* Puts back one setting, if it still has the value we set; one that is not journalled is none of ours, and one that
+ * the kernel does not have any more is forgotten. */
 bool hn_journal_restore_sysctl(HnJournal *journal, const HnRoot *root, const char *path, GError **error);
 /* The setting is the admin's now, or was never changed: it is left as it is, and not restored later. */
 bool hn_journal_forget_sysctl(HnJournal *journal, const char *path, GError **error);

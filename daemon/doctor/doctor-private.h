@@ -50,5 +50,7 @@ void hn_doctor_connection(HnExamination *e);
 void hn_doctor_capabilities(HnExamination *e);
 /* The second half: judges a mask (linux/capability.h). */
 void hn_doctor_judge_capabilities(HnExamination *e, uint64_t effective);
+/* doctor-extras.c */
+void hn_doctor_damon(HnExamination *e);
 /* doctor-guests.c */
 void hn_doctor_guests(HnExamination *e);

@@ -74,5 +74,6 @@ json_object *hn_doctor_examine(const HnDoctorInput *input)
     hn_doctor_zone_reclaim(&e);
     hn_doctor_demotion(&e);
     hn_doctor_perf(&e);
+    hn_doctor_damon(&e);
     return e.checks;
 }

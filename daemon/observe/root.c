@@ -22,6 +22,7 @@
 struct HnRoot {
     int fd;
     bool is_live;
+    bool is_scratch;
 };
 
 static void set_file_error(GError **error, int saved_errno, const char *verb, const char *path)
@@ -56,9 +57,23 @@ void hn_root_free(HnRoot *root)
     g_free(root);
 }
 
+HnRoot *hn_root_open_scratch(const char *dir, GError **error)
+{
+    HnRoot *root = hn_root_open(dir, error);
+
+    if (root)
+        root->is_scratch = !root->is_live;
+    return root;
+}
+
 bool hn_root_is_live(const HnRoot *root)
 {
     return root->is_live;
+}
+
+bool hn_root_is_writable(const HnRoot *root)
+{
+    return root->is_live || root->is_scratch;
 }
 
 static int open_below(const HnRoot *root, const char *path, int flags)
@@ -140,12 +155,13 @@ bool hn_root_write(const HnRoot *root, const char *path, const char *text, GErro
     int saved_errno;
     int fd;
 
-    if (!root->is_live) {
+    if (!hn_root_is_writable(root)) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_ROFS,
                     "cannot write %s: this is a captured machine", path);
         return false;
     }
-    fd = open_below(root, path, O_WRONLY);
+    /* The kernel's files take a write as a whole; those of a scratch directory keep what is longer. */
+    fd = open_below(root, path, O_WRONLY | (root->is_scratch ? O_TRUNC : 0));
     if (fd < 0) {
         set_file_error(error, errno, "open for writing", path);
         return false;

@@ -19,8 +19,14 @@ HnRoot *hn_root_open(const char *dir, GError **error);
 void hn_root_free(HnRoot *root);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HnRoot, hn_root_free)
 
+/* A directory that stands for the machine in tests of what writes: hn_root_write() replaces what its files hold. Its
+ * pids mean nothing. Error: as hn_root_open(). */
+HnRoot *hn_root_open_scratch(const char *dir, GError **error);
+
 /* True for "/": pids mean something and may be acted upon. */
 bool hn_root_is_live(const HnRoot *root);
+/* True unless this is a captured machine. */
+bool hn_root_is_writable(const HnRoot *root);
 
 /* Reads at most max_bytes (more is an error). *ret_text is NUL-terminated, caller frees; its length in
  * *ret_len (may be NULL). Error: G_FILE_ERROR, with the code of errno and the path in the message. */

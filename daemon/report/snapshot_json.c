@@ -227,6 +227,19 @@ static json_object *touches_to_json(const HnTouchSummary *touches)
     return object;
 }
 
+static json_object *heat_to_json(const HnHeatSummary *heat)
+{
+    json_object *object = json_object_new_object();
+    hn_put_bool(object, "is-on", heat->is_on);
+    hn_put_bool(object, "is-used", heat->is_used);
+    if (heat->impediment)
+        hn_put_string(object, "impediment", heat->impediment);
+    hn_put_u64(object, "n-ranges", heat->n_ranges);
+    hn_put_u64(object, "hot-bytes", heat->hot_bytes);
+    hn_put_u64_or_null(object, "age-ns", heat->age_ns);
+    return object;
+}
+
 static json_object *domain_to_json(const HnDomain *domain, uint32_t n_nodes)
 {
     json_object *object = json_object_new_object();
@@ -255,6 +268,9 @@ static json_object *domain_to_json(const HnDomain *domain, uint32_t n_nodes)
     hn_put_u64(object, "dirty-bytes-per-sec", domain->dirty_bytes_per_sec);
     hn_put_u64_or_null(object, "dirty-age-ns", domain->dirty_age_ns);
     hn_put(object, "touches", touches_to_json(&domain->touches));
+    /* Only where DAMON has a part: it is off by default, and most recordings are without. */
+    if (domain->heat.is_on || domain->heat.impediment || domain->heat.age_ns != UINT64_MAX)
+        hn_put(object, "heat", heat_to_json(&domain->heat));
     hn_put_u64(object, "memory-bound-permille", domain->memory_bound_permille);
     hn_put_u64(object, "bandwidth-bytes-per-sec", domain->bandwidth_bytes_per_sec);
     if (domain->unobservable)

@@ -7,7 +7,8 @@
  * {"format": "homenode-snapshot", "version": 1, "taken-ns": N, "host": {…}, "domains": […]}
  * Members of host and domains carry the names of HnHost and HnDomain in kebab-case, units included;
  * CPU sets are lists ("0-3,8"), node sets arrays of node *indexes*, "never" is null. Chunks are
- * run-length encoded: [count, node, n_probes, n_probes_on_node, heat, touch_clients].
+ * run-length encoded: [count, node, n_probes, n_probes_on_node, heat, touch_clients]. A domain's "heat" is there
+ * only where DAMON has a part in it; without it everything of it is at its default.
  *
  * Unknown members are skipped, so that a newer daemon's recording can still be read.
  */

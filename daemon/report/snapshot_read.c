@@ -152,6 +152,16 @@ static void read_vcpu(HnFieldReader *reader, json_object *object, HnVcpu *vcpu, 
     hn_opt_u64_array(reader, object, "touches", vcpu->touches, n_nodes);
 }
 
+static void read_heat(HnFieldReader *reader, json_object *object, HnHeatSummary *heat)
+{
+    heat->is_on = hn_opt_bool(reader, object, "is-on", false);
+    heat->is_used = hn_opt_bool(reader, object, "is-used", false);
+    heat->impediment = g_strdup(hn_opt_string(reader, object, "impediment"));
+    heat->n_ranges = (uint32_t)hn_opt_u64(reader, object, "n-ranges", UINT32_MAX, 0);
+    heat->hot_bytes = hn_opt_u64(reader, object, "hot-bytes", UINT64_MAX, 0);
+    heat->age_ns = hn_opt_u64(reader, object, "age-ns", UINT64_MAX, UINT64_MAX);
+}
+
 static void read_touches(HnFieldReader *reader, json_object *object, HnTouchSummary *touches)
 {
     touches->is_on = hn_opt_bool(reader, object, "is-on", false);
@@ -326,6 +336,12 @@ static HnDomain *read_domain(HnFieldReader *reader, json_object *object, uint32_
     if (!reader->error && json_object_object_get_ex(object, "touches", &touches) && touches) {
         size_t mark = hn_field_enter(reader, "touches", -1);
         read_touches(reader, touches, &domain->touches);
+        hn_field_leave(reader, mark);
+    }
+    json_object *heat = NULL;
+    if (!reader->error && json_object_object_get_ex(object, "heat", &heat) && heat) {
+        size_t mark = hn_field_enter(reader, "heat", -1);
+        read_heat(reader, heat, &domain->heat);
         hn_field_leave(reader, mark);
     }
     domain->memory_bound_permille =

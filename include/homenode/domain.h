@@ -95,7 +95,7 @@ typedef struct {
     int32_t node;           /* where most probes found it; HN_NODE_NONE: absent or not probed */
     uint16_t n_probes;
     uint16_t n_probes_on_node;
-    uint32_t heat;          /* recent sampled touches, decayed */
+    uint32_t heat;          /* recent sampled touches, decayed; without any, permille of DAMON's looks */
     uint64_t touch_clients; /* bit i: vcpus[i] (or several: HnTouchSummary.vcpus_per_bit) touches it
                              * and passed the filter (docs/evidence.md); 0: not known */
 } HnChunk;
@@ -146,6 +146,16 @@ typedef struct {
     uint32_t n_independent;
 } HnTouchSummary;
 
+/* What DAMON told of a domain's RAM, where the configuration asks for it (docs/evidence.md). */
+typedef struct {
+    bool is_on;         /* it watches this domain in this round */
+    bool is_used;       /* HnChunk.heat is from it: there were no touches */
+    char *impediment;   /* not NULL: wished, but not to be had: a stable code */
+    uint32_t n_ranges;  /* address ranges it told apart */
+    uint64_t hot_bytes; /* of those that it found accessed */
+    uint64_t age_ns;    /* since it was asked; UINT64_MAX: never */
+} HnHeatSummary;
+
 typedef struct {
     char uuid[HN_UUID_LEN + 1];
     char *name;
@@ -185,6 +195,7 @@ typedef struct {
     uint64_t dirty_bytes_per_sec; /* write intensity, where measured */
     uint64_t dirty_age_ns;        /* UINT64_MAX: never measured */
     HnTouchSummary touches;
+    HnHeatSummary heat;
     /* Where a counter knows them (resctrl MBM, PMU, a simulator); 0: not measured, placement/ assumes
      * HnPolicy.memory_bound_permille of the demand and a bandwidth in proportion. */
     uint32_t memory_bound_permille;   /* share of its CPU time spent waiting for memory */

@@ -248,6 +248,11 @@ static void test_connection(void)
         {{.is_connected = true, .connect = "x", .last_error = "no such host"}, "round", "fail",
          "no such host"},
         {{.is_connected = true, .connect = "x", .is_dry_run = true}, "dry-run", "note", "advises"},
+        {{.is_connected = true, .connect = "x"}, "damon", "ok", "not used"},
+        {{.is_connected = true, .connect = "x", .is_damon_wanted = true, .is_damon_on = true}, "damon", "ok",
+         "watches a guest"},
+        {{.is_connected = true, .connect = "x", .is_damon_wanted = true, .damon_impediment = "damon-exclusive"}, "damon",
+         "note", "(damon-exclusive)"},
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         json_object *checks = examine(dir, &cases[i].input);

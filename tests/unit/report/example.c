@@ -144,6 +144,7 @@ static HnDomain *example_domain(void)
     domain->dirty_age_ns = 810;
     domain->touches =
         (HnTouchSummary){true, g_strdup("no-ring-memory"), 2, 3, 820, 821, 822, 823, 824};
+    domain->heat = (HnHeatSummary){true, true, g_strdup("damon-in-use"), 4, 825, 826};
     domain->memory_bound_permille = 333;
     domain->bandwidth_bytes_per_sec = 811;
     domain->unobservable = g_strdup("smaps: Permission denied");
