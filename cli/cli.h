@@ -105,6 +105,7 @@ HnExit hn_verb_mode(HnCli *cli, int argc, char **argv);  /* enable, advise, disa
 HnExit hn_verb_attach(HnCli *cli, int argc, char **argv); /* attach, detach */
 HnExit hn_verb_history(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_doctor(HnCli *cli, int argc, char **argv);
+HnExit hn_verb_writes(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_snapshot(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_report(HnCli *cli, int argc, char **argv);
 HnExit hn_verb_replay(HnCli *cli, int argc, char **argv);

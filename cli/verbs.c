@@ -43,6 +43,8 @@ const HnVerb hn_verbs[] = {
      hn_verb_history},
     {"doctor", "", "Check kernel, libvirt, QEMU and other balancers; say what to mend", NULL, false,
      hn_verb_doctor},
+    {"writes", "DOMAIN", "What of a guest's RAM is written in a window; stalls it for a moment",
+     "By the kernel's soft-dirty bits. Needs observe.soft-dirty = yes.", true, hn_verb_writes},
     {"snapshot", "", "What a round saw, as text for bug reports and replay; no guest content", NULL,
      false, hn_verb_snapshot},
     {"replay", "FILE", "Decide recorded rounds again; show where decisions differ",

@@ -61,6 +61,7 @@ typedef struct {
     HnTouchWish touch_matrix;
     bool is_dirty_ring_allowed;
     bool is_damon_allowed;
+    bool is_soft_dirty_allowed;
     /* [evidence], besides what is in the policy */
     bool is_balancing_switched;
     uint64_t scan_bytes; /* 0: the kernel's */

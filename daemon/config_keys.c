@@ -90,6 +90,8 @@ const HnKey hn_config_keys[] = {
     {"observe", "damon", HN_KEY_BOOL, AT(is_damon_allowed), 0, 0, NULL, NO,
      "Let DAMON watch the RAM of one domain at a time that is in doubt and gives no touches: what it finds hot "
      "moves first."},
+    {"observe", "soft-dirty", HN_KEY_BOOL, AT(is_soft_dirty_allowed), 0, 0, NULL, NO,
+     "Allow homenode writes, which measures what a guest writes by soft-dirty bits and stalls it for a moment."},
 
     {"evidence", "rounds", HN_KEY_COUNT, AT(policy.doubt_rounds), 3, 10000, NULL, NO,
      "Rounds without a change after which a domain that was in doubt counts as known, whatever was "

@@ -49,6 +49,10 @@ static const HnQmpArg newcomer_args[] = {
     {"vcpus", HN_QMP_ARG_INT, TRUE, "vCPUs of the guest."},
     {"mib", HN_QMP_ARG_INT, FALSE, "Its memory in MiB; 0 if absent: CPUs alone count."},
     {NULL}};
+static const HnQmpArg writes_args[] = {
+    {"domain", HN_QMP_ARG_STRING, TRUE, "Name or UUID of a running domain."},
+    {"window-ms", HN_QMP_ARG_INT, FALSE, "How long to wait, 10 to 10000 (2000)."},
+    {NULL}};
 static const HnQmpArg history_args[] = {
     {"domain", HN_QMP_ARG_STRING, FALSE, "Name or UUID; all domains if absent."},
     {"limit", HN_QMP_ARG_INT, FALSE, "At most so many entries (20)."},
@@ -94,6 +98,8 @@ static const HnQmpCommand commands[] = {
     {"capture", TRUE, hn_verb_capture, NULL,
      "The files of /proc and /sys that are read of this host; changes nothing, but is not for everybody.",
      "object"},
+    {"measure-writes", TRUE, hn_verb_measure_writes, writes_args,
+     "What of a domain's RAM is written in a window; stalls it for a moment (observe.soft-dirty).", "object"},
     {"metrics", FALSE, hn_verb_metrics, NULL, "OpenMetrics text.", "object"},
     {"query-series", FALSE, hn_verb_query_series, NULL, "Locality, moves and load over time.",
      "object"},

@@ -77,6 +77,7 @@ void hn_verb_resume(HnQmpRequest *request, json_object *args, gpointer user_data
 void hn_verb_attach(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_detach(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_set(HnQmpRequest *request, json_object *args, gpointer user_data);
+void hn_verb_measure_writes(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_capture(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_set_mode(HnQmpRequest *request, json_object *args, gpointer user_data);
 void hn_verb_query_placement(HnQmpRequest *request, json_object *args, gpointer user_data);

@@ -256,6 +256,7 @@ void hn_verb_doctor(HnQmpRequest *request, json_object *args, gpointer user_data
         .is_damon_wanted = manager->config->is_damon_allowed,
         .is_damon_on = hn_heat_is_on(manager->heat),
         .damon_impediment = hn_heat_impediment(manager->heat),
+        .is_soft_dirty_wanted = manager->config->is_soft_dirty_allowed,
     };
     note_guests(manager, &examination->input);
     g_autoptr(GTask) task = g_task_new(NULL, NULL, examined, NULL);

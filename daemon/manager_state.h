@@ -56,6 +56,7 @@ struct HnManager {
     bool is_single_node, is_single_node_said;
     HnHinting *hinting;
     HnHeat *heat;
+    bool is_measuring_writes; /* control_writes.c */
     guint n_heat;          /* errands of its, under way in other threads */
     guint n_dirty;         /* dirty-rate bursts under way … */
     GSList *dirty_waiting; /* … of them, whose window is not over: dirty.c */

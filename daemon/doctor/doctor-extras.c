@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The doctor's look at what is off unless the configuration asks for it: DAMON.
+ * The doctor's look at what is off unless the configuration asks for it: DAMON and soft-dirty bits.
  */
 #include "doctor/doctor-private.h"
 #include "observe/damon.h"
+#include "observe/soft-dirty.h"
 
 #include <string.h>
 
@@ -25,4 +26,23 @@ void hn_doctor_damon(HnExamination *e)
     else
         hn_doctor_add(e, "damon", "ok", NULL, NULL, "%s",
                       input->is_damon_on ? "it watches a guest" : "it may be used; no guest needs it now");
+}
+
+void hn_doctor_soft_dirty(HnExamination *e)
+{
+    uint64_t effective = 0;
+    bool is_kept = false;
+    if (!e->input->is_soft_dirty_wanted || !hn_root_is_live(e->input->root))
+        hn_doctor_add(e, "soft-dirty", "ok", NULL, NULL, "not used (%s)",
+                      e->input->is_soft_dirty_wanted ? "a captured machine is read" : "observe.soft-dirty is 'no'");
+    else if (!hn_soft_dirty_is_kept(e->input->root, &is_kept, NULL) || !is_kept)
+        hn_doctor_add(e, "soft-dirty", "note", "'homenode writes' measures nothing",
+                      "boot a kernel with CONFIG_MEM_SOFT_DIRTY", "the kernel keeps no soft-dirty bits");
+    else if (hn_doctor_effective_capabilities(e, &effective) && !(effective >> 1 & 1))
+        hn_doctor_add(e, "soft-dirty", "note", "'homenode writes' fails for guests of another user",
+                      "add it to CapabilityBoundingSet= for the time being: homenode(1)",
+                      "CAP_DAC_OVERRIDE is missing");
+    else
+        hn_doctor_add(e, "soft-dirty", "ok", NULL, NULL,
+                      "'homenode writes' may be used; it stalls a guest for a moment");
 }

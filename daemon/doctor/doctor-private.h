@@ -50,7 +50,10 @@ void hn_doctor_connection(HnExamination *e);
 void hn_doctor_capabilities(HnExamination *e);
 /* The second half: judges a mask (linux/capability.h). */
 void hn_doctor_judge_capabilities(HnExamination *e, uint64_t effective);
+/* Effective capabilities of this process as a mask (linux/capability.h); false: they cannot be read. */
+bool hn_doctor_effective_capabilities(HnExamination *e, uint64_t *ret_effective);
 /* doctor-extras.c */
 void hn_doctor_damon(HnExamination *e);
+void hn_doctor_soft_dirty(HnExamination *e);
 /* doctor-guests.c */
 void hn_doctor_guests(HnExamination *e);

@@ -62,6 +62,12 @@ void hn_doctor_judge_capabilities(HnExamination *e, uint64_t effective)
         hn_doctor_add(e, "capabilities", "ok", NULL, NULL, "all needed are in effect");
 }
 
+bool hn_doctor_effective_capabilities(HnExamination *e, uint64_t *ret_effective)
+{
+    g_autofree char *status = hn_doctor_text(e, "proc/self/status");
+    return field_of(status, "CapEff:", 16, ret_effective);
+}
+
 void hn_doctor_capabilities(HnExamination *e)
 {
     uint64_t effective = 0;
@@ -70,8 +76,7 @@ void hn_doctor_capabilities(HnExamination *e)
                       "a captured machine is read (--sysroot)");
         return;
     }
-    g_autofree char *status = hn_doctor_text(e, "proc/self/status");
-    if (field_of(status, "CapEff:", 16, &effective))
+    if (hn_doctor_effective_capabilities(e, &effective))
         hn_doctor_judge_capabilities(e, effective);
     else
         hn_doctor_add(e, "capabilities", "warn", "unknown", "mount /proc",

@@ -75,5 +75,6 @@ json_object *hn_doctor_examine(const HnDoctorInput *input)
     hn_doctor_demotion(&e);
     hn_doctor_perf(&e);
     hn_doctor_damon(&e);
+    hn_doctor_soft_dirty(&e);
     return e.checks;
 }

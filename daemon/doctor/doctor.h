@@ -33,9 +33,10 @@ typedef struct {
     bool is_hinting_stuck; /* wanted for evidence, but not to be had … */
     const char *hinting;   /* … how kernel.numa_balancing stands: a sentence, NULL: not known */
     /* Off by default: observe.damon (it watches a guest now; a code of observe/damon.h why it was refused last, NULL: it
-     * was not). */
+     * was not) and observe.soft-dirty. */
     bool is_damon_wanted, is_damon_on;
     const char *damon_impediment;
+    bool is_soft_dirty_wanted;
 } HnDoctorInput;
 
 /* [{"check", "state": "ok|note|warn|fail", "finding", "cost", "remedy"}]; caller owns. What is not ok

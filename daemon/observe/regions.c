@@ -75,6 +75,8 @@ static void parse_flags(HnText value, HnMapping *mapping)
             mapping->is_hugetlb = true;
         else if (hn_text_equal(&flag, "lo"))
             mapping->is_locked = true;
+        else if (hn_text_equal(&flag, "sd"))
+            mapping->is_soft_dirty = true;
     }
 }
 

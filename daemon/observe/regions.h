@@ -32,6 +32,7 @@ typedef struct {
     bool is_hugepage_advised; /* hg */
     bool is_hugetlb;          /* ht */
     bool is_locked;           /* lo */
+    bool is_soft_dirty;       /* sd: all of it counts as written */
 } HnMapping;
 
 /* HnMapping, owned. Lines it does not know are skipped. Error: HN_MODEL_ERROR_SYNTAX. */

@@ -53,7 +53,7 @@ _homenode()
             return
             ;;
         -c|--connect) return ;;
-        --node|--limit|--last|--policy|--timeout|--interval|-n|-l|-t) return ;;
+        --node|--limit|--last|--policy|--timeout|--interval|--window|-n|-l|-t|-w) return ;;
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_homenode_options "$verb")" -- "$word")
@@ -62,7 +62,7 @@ _homenode()
     case $verb in
         "") mapfile -t COMPREPLY < <(compgen -W "$(_homenode_verbs) help" -- "$word") ;;
         help) mapfile -t COMPREPLY < <(compgen -W "$(_homenode_verbs)" -- "$word") ;;
-        status|plan|explain|rebalance|release|pause|resume|enable|advise|disable|history)
+        status|plan|explain|rebalance|release|pause|resume|enable|advise|disable|history|writes)
             mapfile -t COMPREPLY < <(_homenode_domains "$word" "${socket[@]}")
             ;;
         replay|simulate|attach|detach)

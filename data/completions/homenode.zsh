@@ -60,7 +60,7 @@ _homenode()
     case $verb in
         ('') _homenode_verbs; compadd -- help ;;
         (help) _homenode_verbs ;;
-        (status|plan|explain|rebalance|release|pause|resume|enable|advise|disable|history) _homenode_domains $socket ;;
+        (status|plan|explain|rebalance|release|pause|resume|enable|advise|disable|history|writes) _homenode_domains $socket ;;
         (replay|simulate|attach|detach) _files ;;
         (set) _homenode_keys $socket ;;
     esac

@@ -63,7 +63,7 @@ VERBS = {
     "rebalance": (["g3"], 1), "release": (["g3"], 1), "pause": (["g3"], 0), "resume": (["g3"], 0),
     "enable": (["g2"], 1), "advise": (["g2"], 1), "disable": (["g2"], 1), "doctor": ([], None), "snapshot": ([], 0),
     "report": ([], 0), "metrics": ([], 0), "set": ([], 0), "attach": (["/nonexistent.qmp"], 1),
-    "detach": (["/nonexistent.qmp"], 1),
+    "detach": (["/nonexistent.qmp"], 1), "writes": (["g3"], 1),
 }
 # Not tables: pages and texts for programs.
 NOT_TABLES = {"snapshot", "report", "metrics"}

@@ -253,6 +253,8 @@ static void test_connection(void)
          "watches a guest"},
         {{.is_connected = true, .connect = "x", .is_damon_wanted = true, .damon_impediment = "damon-exclusive"}, "damon",
          "note", "(damon-exclusive)"},
+        {{.is_connected = true, .connect = "x"}, "soft-dirty", "ok", "is 'no'"},
+        {{.is_connected = true, .connect = "x", .is_soft_dirty_wanted = true}, "soft-dirty", "ok", "captured"},
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         json_object *checks = examine(dir, &cases[i].input);
