@@ -84,6 +84,7 @@ def run(scene, watcher, contestant, by_hand, timeout_s, calm_s, meter=None, show
     if meter:
         meter.follow(names)
     result.before = watcher.sample(names)
+    scene.assert_all_there(result.before.guests)
     if meter:
         result.meter_before = meter.share_over(6.0)
     result.released_s = time.monotonic()
@@ -120,6 +121,7 @@ def run(scene, watcher, contestant, by_hand, timeout_s, calm_s, meter=None, show
         result.meter_after = meter.share_over(6.0)
         result.meter_series = meter.series()
     result.after = calm[-1]
+    scene.assert_all_there(result.after.guests)
     wanted = measure.load_per_node(calm, watcher.n_nodes, scene.wanted_cpus)
     ran = measure.ran_per_node(calm, watcher.n_nodes)
     result.wanted_per_node = [wanted[node] for node in watcher.cpu_nodes]

@@ -12,6 +12,8 @@ import os
 import sys
 import time
 
+import host as hosts
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 KERNEL = "/root/homenode-guest.elf"
@@ -104,6 +106,14 @@ class Scene:
         every = ",".join(str(cpu) for node in self.cpus_of_node() for cpu in node)
         self.sh("\n".join(f"taskset -apc {every} $(cat /run/libvirt/qemu/{name}.pid) >/dev/null 2>&1 || :"
                           for name in self.names))
+
+    def assert_all_there(self, found):
+        """Raises LabDied with what is known of the guests that are not in @found: nobody here ends any."""
+        gone = [name for name in self.names if name not in found]
+        if gone:
+            why = self.sh("".join(f"tail -n 4 /var/log/libvirt/qemu/{name}.log /tmp/{name}.serial || :;" for name in gone)
+                          + "dmesg | tail -n 5")
+            raise hosts.LabDied(f"guests ended by themselves: {', '.join(gone)}\n{why}", is_hiccup=True)
 
     def destroy(self):
         self.sh("\n".join(f"virsh -q destroy {name} >/dev/null 2>&1 || :" for name in self.names), timeout_s=300)
