@@ -403,6 +403,8 @@ json_object *hn_manager_config_json(HnManager *manager)
 char *hn_manager_metrics(HnManager *manager)
 {
     g_autoptr(GArray) statuses = hn_manager_statuses(manager);
+    HnCallTimes calls;
+    hn_actuator_call_times(manager->actuator, &calls);
     HnMetricsInput input = {
         .version = HN_VERSION,
         .is_connected = manager->backend->ops->is_connected(manager->backend),
@@ -410,6 +412,7 @@ char *hn_manager_metrics(HnManager *manager)
         .n_rounds = manager->n_rounds,
         .n_failed_rounds = manager->n_failed_rounds,
         .round_ns = manager->round_took_ns,
+        .calls = {hn_call_times_bounds_ns, calls.counts, HN_CALL_TIMES_BOUNDS, calls.sum_ns},
         .host = manager->snapshot ? manager->snapshot->host : NULL,
         .plan = manager->plan,
         .domains = (const HnDomainStatus *)statuses->data,

@@ -301,6 +301,11 @@ bool hn_actuator_progress(HnActuator *actuator, const char *uuid, HnProgress *re
     return true;
 }
 
+void hn_actuator_call_times(HnActuator *actuator, HnCallTimes *ret_times)
+{
+    hn_movers_call_times(actuator->movers, ret_times);
+}
+
 /* ---- pausing, limits ---- */
 
 void hn_actuator_set_paused(HnActuator *actuator, const char *uuid, bool is_paused)

@@ -30,6 +30,7 @@
 #include "backend/backend.h"
 #include "observe/root.h"
 #include "journal.h"
+#include "batch.h"
 #include "limits.h"
 #include "syscalls.h"
 
@@ -79,6 +80,9 @@ typedef struct {
 
 /* False if nothing was ever moved for that domain. */
 bool hn_actuator_progress(HnActuator *actuator, const char *uuid, HnProgress *ret_progress);
+
+/* How long the calls of move_pages took since the beginning, of all domains. */
+void hn_actuator_call_times(HnActuator *actuator, HnCallTimes *ret_times);
 
 /* uuid NULL: the whole host. Running kernel calls end, nothing new begins, until resumed. Pauses of the host and
  * of a domain are independent; work continues when neither holds. Pins are held back too. */

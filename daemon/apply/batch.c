@@ -157,6 +157,21 @@ static uint64_t bucket_end_ns(uint32_t bucket)
     return (uint64_t)(((unsigned __int128)mantissa << octave) >> 16);
 }
 
+const uint64_t hn_call_times_bounds_ns[HN_CALL_TIMES_BOUNDS] = {
+    500000,   1000000,   2500000,   5000000,   10000000,   25000000,
+    50000000, 100000000, 250000000, 500000000, 1000000000,
+};
+
+void hn_call_times_add(HnCallTimes *times, uint64_t ns)
+{
+    guint i = 0;
+
+    while (i < HN_CALL_TIMES_BOUNDS && ns > hn_call_times_bounds_ns[i])
+        i++;
+    times->counts[i]++;
+    times->sum_ns += ns;
+}
+
 void hn_histogram_add(HnHistogram *histogram, uint64_t ns)
 {
     histogram->n++;

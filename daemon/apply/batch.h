@@ -49,6 +49,19 @@ bool hn_batch_is_least(const HnBatch *batch, const HnLimits *limits, uint64_t by
 /* A call that was asked to move `bytes` took `call_ns`. */
 void hn_batch_update(HnBatch *batch, const HnLimits *limits, uint64_t bytes, uint64_t call_ns);
 
+/* How long calls took since the beginning, for metrics: how many took at most so long, and longer than the bound
+ * before; the last count is of all beyond the last bound. Bounds hold the default target (5 ms) and twice that. */
+#define HN_CALL_TIMES_BOUNDS 11
+
+typedef struct {
+    uint64_t counts[HN_CALL_TIMES_BOUNDS + 1];
+    uint64_t sum_ns;
+} HnCallTimes;
+
+extern const uint64_t hn_call_times_bounds_ns[HN_CALL_TIMES_BOUNDS]; /* ascending */
+
+void hn_call_times_add(HnCallTimes *times, uint64_t ns);
+
 /* Call times in steps of 2^(1/6) (12 %), up to 2^40 ns (18 minutes). */
 #define HN_HISTOGRAM_STEPS 6
 #define HN_HISTOGRAM_BUCKETS (40 * HN_HISTOGRAM_STEPS)

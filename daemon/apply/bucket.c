@@ -55,7 +55,8 @@ uint64_t hn_bucket_wait_ns(HnBucket *bucket, uint64_t bytes, uint64_t now_ns)
     if (bucket->rate_bytes_per_sec == 0)
         return 0;
     refill(bucket, now_ns);
-    wanted = MIN((__int128)bytes * NS_PER_SEC, capacity(bucket));
+    /* Half the burst stays for those that come late. */
+    wanted = MIN((__int128)bytes * NS_PER_SEC, capacity(bucket) / 2);
     if (bucket->tokens >= wanted)
         return 0;
     missing = wanted - bucket->tokens;

@@ -3,9 +3,9 @@
  * A token bucket: bytes may flow at a rate, with a small burst. A plain value; the time is an argument.
  *
  * The burst is 50 ms worth of the rate, so any 100 ms carry at most 1.5 times their budget
- * (docs/acting.md). A taker may leave the bucket in debt (a 2 MiB page at 1 MiB/s): the debt is paid
- * off before the next, so the mean holds for any page size. A taker that comes late loses at most what
- * exceeds the burst.
+ * (docs/acting.md). What cannot be taken in parts of half the burst (a 2 MiB page below 80 MiB/s) may be taken when half
+ * the burst is there, and leaves a debt: it is paid off before the next, so the mean holds for any page size. A taker
+ * who is woken late loses nothing as long as that is no more than 25 ms.
  */
 #pragma once
 
@@ -22,7 +22,7 @@ typedef struct {
 void hn_bucket_init(HnBucket *bucket, uint64_t rate_bytes_per_sec, uint64_t now_ns);
 /* Keeps debt; a smaller burst takes effect at once. No change, no effect. */
 void hn_bucket_set_rate(HnBucket *bucket, uint64_t rate_bytes_per_sec, uint64_t now_ns);
-/* Time until `bytes` may be taken, 0: now. (More than the burst may be taken when the bucket is full.) */
+/* Time until `bytes` may be taken, 0: now. (More than half the burst may be taken when that half is there.) */
 uint64_t hn_bucket_wait_ns(HnBucket *bucket, uint64_t bytes, uint64_t now_ns);
 /* Takes, into debt if need be. */
 void hn_bucket_take(HnBucket *bucket, uint64_t bytes, uint64_t now_ns);

@@ -9,7 +9,6 @@
 
 #include "mover.h"
 
-#include "batch.h"
 #include "bucket.h"
 
 #define HN_MOVER_BLOCK_BYTES (2ull << 20) /* a transparent huge page */
@@ -37,6 +36,7 @@ struct HnMovers {
     bool is_host_rate_auto;
     uint64_t auto_bytes_per_sec;
     HnBucket host_bucket, cold_bucket;
+    HnCallTimes calls; /* of move_pages, all nodes and domains */
     guint n_collapse_refusals;
     bool has_collapsed, is_collapse_off; /* this kernel can, or cannot */
     GHashTable *by_node; /* node id → HnMover, owned */

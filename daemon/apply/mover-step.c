@@ -181,6 +181,9 @@ static bool move_once(HnMover *mover, HnMoveJob *job, const HnLimits *limits)
     if (hn_batch_is_least(batch, limits, moved.asked_bytes))
         job->floor_call_ns = MAX(job->floor_call_ns, moved.call_ns);
     hn_batch_update(batch, limits, moved.asked_bytes, moved.call_ns);
+    g_mutex_lock(&movers->lock);
+    hn_call_times_add(&movers->calls, moved.call_ns);
+    g_mutex_unlock(&movers->lock);
     hn_target_moved(job->target, moved.moved_bytes, is_cold, moved.call_ns, hn_movers_now_ns(movers));
     return moved.is_node_full;
 }

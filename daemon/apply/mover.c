@@ -248,3 +248,10 @@ void hn_movers_set_auto_rate(HnMovers *movers, uint64_t bytes_per_sec)
     }
     g_mutex_unlock(&movers->lock);
 }
+
+void hn_movers_call_times(HnMovers *movers, HnCallTimes *ret_times)
+{
+    g_mutex_lock(&movers->lock);
+    *ret_times = movers->calls;
+    g_mutex_unlock(&movers->lock);
+}

@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include "batch.h"
 #include "move.h"
 #include "target.h"
 
@@ -60,3 +61,5 @@ void hn_movers_set_held(HnMovers *movers, bool is_held);
 void hn_movers_set_limits(HnMovers *movers, const HnLimits *limits);
 /* What HN_RATE_AUTO means on this host; 1 GiB/s until it is said. Takes effect with the next batch. */
 void hn_movers_set_auto_rate(HnMovers *movers, uint64_t bytes_per_sec);
+/* How long the calls of move_pages took, all that ever were. */
+void hn_movers_call_times(HnMovers *movers, HnCallTimes *ret_times);

@@ -56,6 +56,24 @@ static void label(GString *text, const char *name, const char *content, bool is_
     g_string_append_c(text, '"');
 }
 
+/* OpenMetrics 1.0, "Histogram": buckets are summed up; the last is +Inf and equals the count. */
+static void histogram(GString *text, const char *name, const char *help, const HnMetricsHistogram *h)
+{
+    char buffer[G_ASCII_DTOSTR_BUF_SIZE];
+    uint64_t n = 0;
+
+    family(text, name, "histogram", "seconds", help);
+    for (guint i = 0; i < h->n_bounds; i++) {
+        n += h->counts[i];
+        g_string_append_printf(text, "%s_bucket{le=\"%s\"} %" G_GUINT64_FORMAT "\n", name,
+                               g_ascii_formatd(buffer, sizeof buffer, "%g", (double)h->bounds_ns[i] / 1e9), n);
+    }
+    n += h->counts[h->n_bounds];
+    g_string_append_printf(text, "%s_bucket{le=\"+Inf\"} %" G_GUINT64_FORMAT "\n", name, n);
+    g_string_append_printf(text, "%s_count %" G_GUINT64_FORMAT "\n%s_sum", name, n, name);
+    value(text, (double)h->sum_ns / 1e9);
+}
+
 static void daemon_families(GString *text, const HnMetricsInput *input)
 {
     family(text, "homenode_build", "info", NULL, "Version of the running daemon.");
@@ -71,6 +89,9 @@ static void daemon_families(GString *text, const HnMetricsInput *input)
            (double)input->n_failed_rounds);
     single(text, "homenode_round_duration_seconds", "gauge", "seconds", "Length of the last round.",
            (double)input->round_ns / 1e9);
+    histogram(text, "homenode_move_call_duration_seconds",
+              "How long single calls that move guest memory took: what a guest may have had to wait for a page.",
+              &input->calls);
     single(text, "homenode_domains", "gauge", NULL, "Domains seen in the last round.",
            input->n_domains);
     single(text, "homenode_domains_omitted", "gauge", NULL,

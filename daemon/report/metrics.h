@@ -13,6 +13,14 @@
 
 #define HN_METRICS_MAX_DOMAINS 512
 
+/* Counts are of one bucket each, not summed up: of what took at most its bound and longer than the one before. */
+typedef struct {
+    const uint64_t *bounds_ns; /* [n_bounds], ascending */
+    const uint64_t *counts;    /* [n_bounds + 1]; the last: beyond the last bound */
+    guint n_bounds;
+    uint64_t sum_ns;
+} HnMetricsHistogram;
+
 typedef struct {
     const char *version;
     bool is_connected;
@@ -20,6 +28,7 @@ typedef struct {
     uint64_t n_rounds;
     uint64_t n_failed_rounds;
     uint64_t round_ns;             /* how long the last round took */
+    HnMetricsHistogram calls;      /* of move_pages */
     const HnHost *host;            /* NULL: no round yet */
     const HnPlan *plan;            /* NULL: no round yet */
     const HnDomainStatus *domains; /* [n_domains] */

@@ -35,7 +35,7 @@ def printed():
             text = daemon.call("metrics")["text"]
         finally:
             daemon.close()
-    suffix = {"counter": "_total", "info": "_info"}
+    suffix = {"counter": "_total", "info": "_info", "histogram": "_bucket"}
     families = {name + suffix.get(kind, ""): kind
                 for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)}
     labels = {}

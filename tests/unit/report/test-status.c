@@ -236,10 +236,12 @@ static void test_plan(Fixture *fixture, gconstpointer unused)
  * at the end. */
 static void test_metrics(Fixture *fixture, gconstpointer unused)
 {
+    static const uint64_t bounds_ns[] = {2500000, 1000000000}, counts[] = {3, 2, 1};
     HnMetricsInput input = {.version = "1.2.3",
                             .is_connected = true,
                             .n_rounds = 9,
                             .round_ns = 1500000,
+                            .calls = {bounds_ns, counts, G_N_ELEMENTS(bounds_ns), 4500000000},
                             .host = fixture->snapshot->host,
                             .plan = fixture->plan,
                             .domains = fixture->statuses,
@@ -249,6 +251,11 @@ static void test_metrics(Fixture *fixture, gconstpointer unused)
         "homenode_build_info{version=\"1.2.3\"} 1\n",
         "homenode_rounds_total 9\n",
         "homenode_round_duration_seconds 0.0015\n",
+        "homenode_move_call_duration_seconds_bucket{le=\"0.0025\"} 3\n"
+        "homenode_move_call_duration_seconds_bucket{le=\"1\"} 5\n"
+        "homenode_move_call_duration_seconds_bucket{le=\"+Inf\"} 6\n"
+        "homenode_move_call_duration_seconds_count 6\n"
+        "homenode_move_call_duration_seconds_sum 4.5\n",
         "homenode_node_memory_bytes{node=\"4\"} 9663676416\n",
         "homenode_node_demand_cpus{node=\"0\"} 1.9\n",
         "homenode_domain_bytes_local_ratio{domain=\"web \\\"1\\\"\",uuid=\"" EXAMPLE_UUID_A
@@ -286,7 +293,9 @@ static void test_metrics_bounded(Fixture *fixture, gconstpointer unused)
     g_autofree HnDomainStatus *many = g_new(HnDomainStatus, HN_METRICS_MAX_DOMAINS + 3);
     for (guint i = 0; i < HN_METRICS_MAX_DOMAINS + 3; i++)
         many[i] = fixture->statuses[0];
+    const uint64_t none = 0;
     HnMetricsInput input = {.version = "1",
+                            .calls = {.counts = &none},
                             .host = fixture->snapshot->host,
                             .plan = fixture->plan,
                             .domains = many,
