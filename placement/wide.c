@@ -24,6 +24,8 @@
 #define MATRIX_COLUMNS 64
 #define OWNER_PERMILLE 750
 #define MAX_EXCHANGES 4096
+/* Parts that keep less than this of their touches to themselves keep nothing. */
+#define COMMON_DIVISOR 10
 /* A new cut has to bring this part of all weight inside. */
 #define RECUT_DIVISOR 8
 
@@ -186,8 +188,18 @@ static uint8_t owner_of(uint64_t touchers, const uint8_t *part, uint32_t n_parts
     return HN_CHUNK_SHARED;
 }
 
+/* A chunk's heat in equal parts for its touchers. */
+static void add_shared_touches(const HnChunk *chunk, const uint8_t *part, uint64_t *shared)
+{
+    uint64_t touchers = chunk->touch_clients;
+    uint64_t heat = ((uint64_t)chunk->heat + 1) * 1024 / (uint32_t)__builtin_popcountll(touchers);
+
+    for (uint64_t rest = touchers; rest; rest &= rest - 1)
+        shared[part[__builtin_ctzll(rest)]] += heat;
+}
+
 /* Assigns chunks, and adds up per part how much of its touches falls inside, and how much on what is
- * shared: a chunk's heat in equal parts for its touchers. */
+ * shared. */
 static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own,
                        uint64_t *all, uint64_t *shared)
 {
@@ -209,12 +221,31 @@ static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, ui
                 uint8_t toucher = part[__builtin_ctzll(rest)];
                 all[toucher] += heat;
                 own[toucher] += owner == toucher ? heat : 0;
-                shared[toucher] += owner == HN_CHUNK_SHARED
-                                       ? heat * 1024 / (uint32_t)__builtin_popcountll(touchers)
-                                       : 0;
             }
+            if (owner == HN_CHUNK_SHARED)
+                add_shared_touches(&region->chunks[i], part, shared);
         }
     }
+}
+
+/* Where each part keeps less than a tenth of its touches to itself, all that is touched counts as shared: what
+ * seems to be somebody's there is a matter of who was seen first, and others in the next round. */
+static void share_all(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own, const uint64_t *all,
+                      uint64_t *shared)
+{
+    for (uint32_t p = 0; p < n_parts; p++)
+        if (own[p] >= all[p] / COMMON_DIVISOR)
+            return;
+    for (uint32_t r = 0; r < split->n_chunk_maps; r++)
+        for (uint32_t i = 0; i < split->chunk_maps[r].n_chunks; i++) {
+            uint8_t *owner = &split->chunk_maps[r].client[i];
+            const HnChunk *chunk = &split->domain->regions[r].chunks[i];
+            if (*owner == HN_CHUNK_ANY || *owner == HN_CHUNK_SHARED)
+                continue;
+            add_shared_touches(chunk, part, shared);
+            *owner = HN_CHUNK_SHARED;
+        }
+    memset(own, 0, n_parts * sizeof *own);
 }
 
 /* Takes a chunk's bytes out of what is nobody's on the node and gives them to whose the chunk is. */
@@ -311,6 +342,7 @@ bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
         if (is_at_homes)
             keep_cut(domain, matrix, per_column, n_columns, n_parts, home_part, part);
         map_chunks(split, part, n_parts, own, all, shared);
+        share_all(split, part, n_parts, own, all, shared);
     }
     hn_split_allocate(split, n_parts, host->n_nodes);
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {

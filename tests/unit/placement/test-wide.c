@@ -407,21 +407,20 @@ static void test_shared_is_spread_once(void)
         if (plan->actions->len > 0) {
             g_test_message("round %u: %s", round, v->sentence);
             sum_spread(plan, 0, spread);
-            /* Half, but for the few that seem to be somebody's in this round. */
-            g_assert_cmpuint(spread[1], >, 7 * GIB);
-            g_assert_cmpuint(spread[1], <, 9 * GIB);
-            g_assert_cmpuint(v->bytes_to_move, <, GIB);
+            /* Half, but for what the noise adds to one side. */
+            g_assert_cmpuint(spread[1], >, 8 * GIB - GIB / 4);
+            g_assert_cmpuint(spread[1], <, 8 * GIB + GIB / 4);
+            g_assert_cmpuint(v->bytes_to_move, ==, 0);
             n_acting++;
             uint64_t resident[2] = {domain->resident_bytes[0], domain->resident_bytes[1]};
             g_assert_true(world_apply(world, plan));
             memcpy(domain->resident_bytes, resident, sizeof resident);
             spread_lands(world, region, plan);
         }
-        /* Other chunks in each round seem to be somebody's: as many as are on the wrong node for it when two in a
-         * hundred are (docs/evidence.md). */
+        /* Other chunks in each round seem to be somebody's, twice as many as were measured (docs/evidence.md). */
         for (uint32_t i = 0; i < 256; i++) {
             region->chunks[i].heat = 5 + g_rand_int_range(random, 0, 10);
-            region->chunks[i].touch_clients = g_rand_int_range(random, 0, 100)
+            region->chunks[i].touch_clients = g_rand_int_range(random, 0, 25)
                                                   ? 0xfff
                                                   : UINT64_C(1) << g_rand_int_range(random, 0, 12);
         }
