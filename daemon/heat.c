@@ -18,6 +18,7 @@ struct HnHeat {
     const HnRoot *root;
     bool is_dry_run;
     bool is_busy;            /* an errand is under way */
+    bool has_complained;     /* of not being able to switch it off */
     char *current;           /* uuid of who is watched; NULL: nobody */
     int64_t pid;             /* of its process */
     uint64_t start_ticks, look_ns;
@@ -202,8 +203,10 @@ static void done(GObject *source, GAsyncResult *result, gpointer user_data)
     (*errand->n_calls)--;
     heat->is_busy = false;
     if (errand->kind == ERRAND_OFF) {
-        if (!is_good) /* the journal keeps it: tried again after the next round, at the end, and by the next start */
+        /* The journal keeps it: tried again after the next round, at the end, and by the next start. */
+        if (!is_good && !heat->has_complained)
             hn_log(LOG_WARNING, NULL, "DAMON could not be switched off: %s", error->message);
+        heat->has_complained = !is_good;
         return;
     }
     if (errand->code) {

@@ -8,6 +8,7 @@
 #include "../qmp/fuzz.h"
 
 #include "observe/capture.h"
+#include "observe/damon.h"
 #include "observe/faults.h"
 #include "observe/host-read.h"
 #include "observe/memcg.h"
@@ -15,6 +16,7 @@
 #include "observe/numa-maps.h"
 #include "observe/process.h"
 #include "observe/regions.h"
+#include "observe/soft-dirty.h"
 #include "observe/touch-events.h"
 #include "observe/touch-matrix.h"
 
@@ -206,6 +208,34 @@ static void parse_touches(const char *text, size_t len)
     g_assert_cmpuint(n_known, <=, region.n_chunks);
 }
 
+/* As a number of DAMON's, as ranges it might tell, and as entries of pagemap. */
+static void parse_extras(const char *text, size_t len)
+{
+    uint64_t chunk_written[4] = {0}, value;
+    HnWritten written = {
+        .chunk_bytes = 2 * MIB, .n_chunks = G_N_ELEMENTS(chunk_written), .chunk_written = chunk_written};
+    g_autoptr(GArray) ranges = g_array_new(FALSE, FALSE, sizeof(HnDamonRange));
+    g_autoptr(HnDomain) domain = hn_domain_new(N_NODES);
+    HnRegion *region = hn_domain_add_region(domain, N_NODES);
+    g_autofree uint64_t *entries = g_new0(uint64_t, len / sizeof(uint64_t) + 1);
+
+    if (hn_damon_number_parse(text, len, &value, NULL))
+        g_assert_true(len > 0 && g_ascii_isdigit(text[0]));
+    region->length_bytes = 7 * MIB;
+    region->chunk_bytes = 2 * MIB;
+    region->n_chunks = 4;
+    region->chunks = g_new0(HnChunk, 4);
+    g_array_append_vals(ranges, text, (guint)(len / sizeof(HnDamonRange)));
+    for (guint i = 0; i < ranges->len; i++)
+        g_array_index(ranges, HnDamonRange, i).n_accesses %= HN_DAMON_SAMPLES + 1;
+    hn_damon_lay(ranges, 0, domain);
+    g_assert_cmpuint(domain->heat.n_ranges, ==, ranges->len);
+    if (len > 0)
+        memcpy(entries, text, len / sizeof(uint64_t) * sizeof(uint64_t));
+    hn_pagemap_count(entries, len / sizeof(uint64_t), 4096, 0, &written);
+    g_assert_cmpuint(written.written_bytes, <=, len / sizeof(uint64_t) * 4096);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autofree char *text = g_malloc(size ? size : 1);
@@ -223,6 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     parse_counters(text, size, host);
     parse_maps(text, size, host);
     parse_touches(text, size);
+    parse_extras(text, size);
     hn_numa_maps_parse(text, size, host, &region, 1, NULL, NULL);
     target = g_strndup(text, size);
     hn_open_files_account(&files, target);
