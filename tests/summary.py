@@ -3,7 +3,7 @@
 """Counts the results of a meson test run and ends with "N passed, N failed, N skipped".
 
 A program that speaks TAP counts once per test point, any other once. A failed point is printed with the
-comments before it. Every skip is printed with its
+comments before it, a comment that begins with "unsteady:" in any case (tests/lab/scenario.py). Every skip is printed with its
 reason. A skip that the machine forces begins its reason with "machine:" (no /dev/kvm, no such
 kernel feature); with CI set in the environment every other skip is a failure, so that nothing is left
 out unnoticed.
@@ -42,6 +42,12 @@ def shortened(comments):
     if n_left_out <= 1:
         return comments
     return [*comments[:COMMENTS_SHOWN_FIRST], f"({n_left_out} lines left out)", *comments[-COMMENTS_SHOWN_LAST:]]
+
+
+def unsteady(log_lines):
+    """What tests told as passed with an effort."""
+    return [line[2:] for text in log_lines for line in (json.loads(text).get("stdout") or "").splitlines()
+            if line.startswith("# unsteady: ")]
 
 
 def whole_skip(stdout):
@@ -86,10 +92,13 @@ def main():
         return 2
     try:
         with open(sys.argv[1], encoding="utf-8", errors="replace") as log:
-            passed, failures, skips = count(log, bool(os.environ.get("CI")))
+            lines = list(log)
+        passed, failures, skips = count(lines, bool(os.environ.get("CI")))
     except OSError as error:
         print(f"summary.py: no test log: {error}", file=sys.stderr)
         return 1
+    for text in unsteady(lines):
+        print(text)
     for text in skips:
         print(f"skipped: {text}")
     for text in failures:

@@ -314,15 +314,32 @@ class ScenarioRunner(unittest.TestCase):
         self.assertIn("KeyError: 'unforeseen'", text)
         self.assertIn("\nok 4 - fake:d # SKIP no such device\n", text)
 
-    def test_failed_assertion_is_final(self):
+    def test_failed_twice_is_failed(self):
         calls = []
 
-        def flaky(_lab):
+        def fails(_lab):
             calls.append(1)
-            assert len(calls) > 1, "first time"
+            raise AssertionError("always")
 
-        is_ok, _, runner = run_scenario(test_a=flaky)
-        self.assertEqual((is_ok, len(calls), runner.retried), (False, 1, 0))
+        is_ok, text, runner = run_scenario(test_a=fails)
+        self.assertEqual((is_ok, len(calls), runner.failed, runner.retried, runner.unsteady), (False, 2, 1, 0, 0))
+        self.assertNotIn("unsteady: fake", text)
+
+    def test_unsteady_ones_are_told_and_not_many_are_forgiven(self):
+        calls = {}
+
+        def flaky(name):
+            def test(_lab):
+                calls[name] = calls.get(name, 0) + 1
+                assert calls[name] > 1, f"first time of {name}"
+            return test
+
+        is_ok, text, runner = run_scenario(test_a=flaky("a"), test_b=flaky("b"))
+        self.assertEqual((is_ok, runner.passed, runner.unsteady, calls), (True, 2, 2, {"a": 2, "b": 2}))
+        self.assertRegex(text, "# unsteady: fake:b passed the second time only; the first: .*first time of b")
+        calls.clear()
+        is_ok, _, runner = run_scenario(test_a=flaky("a"), test_b=flaky("b"), test_c=flaky("c"))
+        self.assertEqual((is_ok, runner.passed, runner.failed, calls["c"]), (False, 2, 1, 1))
 
     def test_known_hiccup_is_tried_once_more_and_counted(self):
         calls = []

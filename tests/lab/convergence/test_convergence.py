@@ -106,6 +106,11 @@ class Summary(unittest.TestCase):
         passed, failures, skips = summary.count(self.LOG, False)
         self.assertEqual((passed, len(failures), len(skips)), (3, 2, 2))
 
+    def test_unsteady_ones_are_found(self):
+        log = self.LOG + ['{"name":"lab","result":"OK","stdout":"1..1\\n# unsteady: x passed\\nok 1 - x\\n"}']
+        self.assertEqual(summary.unsteady(log), ["unsteady: x passed"])
+        self.assertEqual(summary.count(log, True)[0], 4)
+
     def test_ci_allows_only_forced_skips(self):
         passed, failures, skips = summary.count(self.LOG, True)
         self.assertEqual((passed, len(failures), len(skips)), (3, 3, 1))
