@@ -118,6 +118,14 @@ static void append_line(GString *out, const HnChart *chart, const HnChartLine *l
     }
 }
 
+static bool has_points(const HnChart *chart, const HnChartLine *line)
+{
+    for (uint32_t i = 0; i < chart->n_points; i++)
+        if (isfinite(line->values[i]))
+            return true;
+    return false;
+}
+
 void hn_chart_append(GString *out, const HnChart *chart)
 {
     g_string_append(out, "<figure><figcaption>");
@@ -147,7 +155,8 @@ void hn_chart_append(GString *out, const HnChart *chart)
         append_colour(out, chart->lines[i].colour);
         g_string_append_printf(out, "\">%s ", chart->lines[i].is_dashed ? "┄" : "━");
         hn_chart_append_text(out, chart->lines[i].label);
-        g_string_append(out, "</span> ");
+        g_string_append(out,
+                        has_points(chart, &chart->lines[i]) ? "</span> " : ": not known</span> ");
     }
     if (chart->n_marks)
         g_string_append(out, "<span class=\"marks\">┆ re-homed</span>");

@@ -295,7 +295,9 @@ static void append_node(GString *out, const Columns *columns, const Track *track
     HnChartLine load = {.label = "demand", .colour = index, .values = track->columns[NODE_DEMAND]};
     g_string_append(out, "<section><h3>");
     hn_chart_append_text(out, track->name);
-    g_string_append_printf(out, "</h3><p style=\"flex-basis:100%%;margin:0\">%u came to it.</p>\n",
+    g_string_append_printf(out,
+                           "</h3><p style=\"flex-basis:100%%;margin:0\">Domains that came to it in "
+                           "this time: %u.</p>\n",
                            track->moves_ms->len);
     append_track_chart(out, columns, track, "Locality", "%", &local, 1, 100);
     append_track_chart(out, columns, track, "Load", "CPUs", &load, 1, 0);

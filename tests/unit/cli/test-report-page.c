@@ -90,6 +90,9 @@ static void test_page(void)
     g_assert_cmpuint(seen.n_polylines, ==, 10 + 3 + 2 + 1 + 3 + 4);
     g_assert_cmpuint(seen.n_marks, ==, 2 /* web */ + 2 /* came to node 2 */);
     g_assert_nonnull(strstr(seen.text->str, "Home 2; moves: 1 in all, 1 of them in this time."));
+    /* A node that is nobody's home has no locality. */
+    g_assert_nonnull(strstr(seen.text->str, "memory local, mean of the domains at home: not known"));
+    g_assert_nonnull(strstr(seen.text->str, "Domains that came to it in this time: 2."));
     g_assert_nonnull(strstr(seen.text->str, "<script>alert(\"x\")</script>&'?[31m"));
     json_object *history = fixture("history"),
                 *entries = json_object_object_get(history, "entries");
