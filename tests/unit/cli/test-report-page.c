@@ -92,7 +92,7 @@ static void test_page(void)
     g_assert_nonnull(strstr(seen.text->str, "Home 2; moves: 1 in all, 1 of them in this time."));
     /* A node that is nobody's home has no locality. */
     g_assert_nonnull(strstr(seen.text->str, "memory local, mean of the domains at home: not known"));
-    g_assert_nonnull(strstr(seen.text->str, "Domains that came to it in this time: 2."));
+    g_assert_nonnull(strstr(seen.text->str, "Domains that came to it in this time: 1."));
     g_assert_nonnull(strstr(seen.text->str, "<script>alert(\"x\")</script>&'?[31m"));
     json_object *history = fixture("history"),
                 *entries = json_object_object_get(history, "entries");
