@@ -23,10 +23,10 @@ CONF = "/etc/homenode/homenode.conf"
 JOURNAL = "/run/homenode/journal"
 
 
-def define(lab, name, *words, mib=64, vcpus=2, iothreads=0, options=()):
-    """A demo guest that touches all of its memory and is idle most of the time."""
+def define(lab, name, *words, mib=64, vcpus=2, iothreads=0, duty=20, options=()):
+    """A demo guest that touches all of its memory and then is busy for @duty percent of the time."""
     argv = [GUEST_TOOL, "xml", name, "--kernel", KERNEL, "--vcpus", str(vcpus), "--mem", str(mib), "--mode", "auto",
-            "--serial", f"/var/log/{name}.serial", *options, "pattern=private", "duty=20", "touch=all", *words]
+            "--serial", f"/var/log/{name}.serial", *options, "pattern=private", f"duty={duty}", "touch=all", *words]
     xml = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
     return lab.define(xml.replace("<os>", f"<iothreads>{iothreads}</iothreads>\n  <os>", 1) if iothreads else xml)
 
@@ -244,8 +244,8 @@ def test_start_is_not_delayed(lab):
         assert guest.share_on(node) < 0.98, "the move had ended before: this shows nothing"
 
 
-def test_dump_in_mid_move(lab):
-    """T16: the dump succeeds, the move steps aside, and is taken up again afterwards."""
+def test_dump_and_save_in_mid_move(lab):
+    """T16: the dump succeeds, the move steps aside, and is taken up again afterwards. So does saving; restored, it is moved anew."""
     guest = settled(lab, define(lab, "g").start())
     node = 1 if guest.share_on(1) < 0.5 else 0
     with daemon(lab, host_rate="1MiB/s", batch_ceiling="1MiB", batch_floor="256KiB"):
@@ -267,6 +267,17 @@ def test_dump_in_mid_move(lab):
         lab.sh("homenode set apply.host-rate 1GiB/s")
         move(lab, guest, node)
         assert guest.share_on(node) >= 0.98
+        lab.sh("homenode set apply.host-rate 1MiB/s")
+        begin_move(lab, guest, 1 - node)
+        saved = guest.pid()
+        lab.sh("rm -f /var/tmp/g.save; virsh save g /var/tmp/g.save", timeout_s=120)
+        lab.wait_until(lambda: lab.sh(f"ls {JOURNAL}").split() == ["corrupt"], 30, "the saved guest's journal entry to be deleted")
+        lab.sh("homenode set apply.host-rate 1GiB/s; virsh restore /var/tmp/g.save; rm /var/tmp/g.save", timeout_s=120)
+        assert guest.pid() != saved
+        lab.wait_until(lambda: lab.run(f"homenode rebalance g --node {1 - node} --wait", timeout_s=90).status == 0, 60,
+                       "the restored guest to be known")
+        assert guest.share_on(1 - node) >= 0.98
+        assert all(cpus == cpus_of(lab, 1 - node) for cpus in pins(lab, guest).values()), pins(lab, guest)
 
 
 def test_node_fills_up_in_mid_move(lab):
