@@ -202,15 +202,51 @@ static GArray *take_batch(HnMove *move, guint n)
     return batch;
 }
 
-/* All statuses of a batch. Returns what err is then: a page without memory for it makes it ENOMEM. */
-static int take_statuses(HnMove *move, const GArray *batch, int err, GArray *arrived)
+/* How many of the n pages of a call that returned `result` (positive) the kernel came to. It isolates pages one after the
+ * other and migrates those that wait when it meets one that cannot be isolated or need not, whose status it writes first; where
+ * some of them do not move it stops, and returns how many did not, and those not come to (do_pages_move() in linux/mm/migrate.c).
+ * So more than the pages after the last status written means: it stopped there. */
+static guint count_tried(const HnMove *move, guint n, long result)
+{
+    guint n_after = 0;
+
+    while (n_after < n && move->status[n - 1 - n_after] == HN_MOVE_SENTINEL)
+        n_after++;
+    return n_after < n && result > (long)n_after ? n - n_after : n;
+}
+
+/* Pages that a call did not come to, from page `skip` of a batch on, are the next again. Returns their bytes. */
+static uint64_t give_back(HnMove *move, const GArray *batch, guint skip)
+{
+    g_autoptr(GArray) runs = g_array_new(FALSE, FALSE, sizeof(HnPageRun));
+    uint64_t bytes = 0;
+
+    for (guint i = 0; i < batch->len; i++) {
+        HnPageRun run = g_array_index(batch, HnPageRun, i);
+        const guint n_tried = MIN(skip, run.n);
+
+        skip -= n_tried;
+        run.address += n_tried * run.bytes;
+        run.n -= n_tried;
+        bytes += run.n * run.bytes;
+        if (run.n > 0)
+            g_array_append_val(runs, run);
+    }
+    if (runs->len > 0)
+        g_array_insert_vals(move->pending, move->head, runs->data, runs->len);
+    move->pending_bytes += bytes;
+    return bytes;
+}
+
+/* The statuses of the first n pages of a batch. Returns what err is then: a page without memory for it makes it ENOMEM. */
+static int take_statuses(HnMove *move, const GArray *batch, guint n, int err, GArray *arrived)
 {
     guint at = 0;
 
     for (guint i = 0; i < batch->len; i++) {
         const HnPageRun *run = &g_array_index(batch, HnPageRun, i);
 
-        for (guint k = 0; k < run->n; k++, at++) {
+        for (guint k = 0; k < run->n && at < n; k++, at++) {
             const int status = move->status[at];
             HnPageRun page;
 
@@ -237,6 +273,8 @@ void hn_move_go(HnMove *move, const HnSyscalls *sys, uint64_t batch_bytes, HnMov
     const bool needs_all = g_array_index(move->pending, HnPageRun, move->head).needs_all;
     g_autoptr(GArray) batch = take_batch(move, n);
     g_autoptr(GArray) arrived = g_array_new(FALSE, FALSE, sizeof(HnPageRun));
+    uint64_t tried_bytes;
+    guint n_tried;
     long result;
     int err;
 
@@ -247,9 +285,11 @@ void hn_move_go(HnMove *move, const HnSyscalls *sys, uint64_t batch_bytes, HnMov
     ret_moved->asked_bytes = asked_bytes;
     ret_moved->call_ns = sys->now_ns(sys->user_data) - start_ns;
 
+    n_tried = result > 0 ? count_tried(move, n, result) : n;
     if (err != ESRCH)
-        requery(move, sys, n);
-    err = take_statuses(move, batch, err, arrived);
+        requery(move, sys, n_tried);
+    err = take_statuses(move, batch, n_tried, err, arrived);
+    tried_bytes = ret_moved->tried_bytes = asked_bytes - give_back(move, batch, n_tried);
     ret_moved->is_node_full = err == ENOMEM;
     if (err != ESRCH)
         check_blocks(move, sys, arrived);
@@ -257,7 +297,7 @@ void hn_move_go(HnMove *move, const HnSyscalls *sys, uint64_t batch_bytes, HnMov
         hn_move_end_by_errno(move, err);
 
     ret_moved->moved_bytes = move->moved_bytes - moved_before;
-    move->futile_bytes = ret_moved->moved_bytes > 0 ? 0 : move->futile_bytes + asked_bytes;
+    move->futile_bytes = ret_moved->moved_bytes > 0 ? 0 : move->futile_bytes + tried_bytes;
     if (move->futile_bytes >= FUTILE_BYTES && move->round == 0)
         hn_move_end(move, HN_REASON_IMMOVABLE,
                     g_strdup_printf("%.0f MiB in a row stayed where they are: this memory is pinned",

@@ -16,6 +16,10 @@
  *   - Status is not to be trusted blindly: it is filled with a sentinel before the call, because for a batch
  *     with an unmovable page the call returns a positive number and leaves status unwritten. Whatever is
  *     unwritten or busy is asked for again by a query.
+ *   - With a positive number the kernel has stopped somewhere, and the pages it did not come to are no busier than others:
+ *     they are the next. (How far it came is known from the number and the last status written.)
+ *   - A folio of some other size (64 KiB …) moves with the first of its addresses; the second is called busy, the others
+ *     are found at home. The query settles it: nothing has to be known of folio sizes.
  *   - Busy pages are set aside and tried again at the end, in rounds, each after a wait twice as long and in
  *     batches a quarter as large (in a failed batch pages may not even have been tried); then they are residue.
  *   - A page mapped by other processes answers EACCES to MPOL_MF_MOVE: once more with MPOL_MF_MOVE_ALL.
@@ -76,6 +80,7 @@ uint64_t hn_move_batch_bytes(const HnMove *move, uint64_t batch_bytes);
 
 typedef struct {
     uint64_t asked_bytes;
+    uint64_t tried_bytes; /* the kernel came to; the others are the next again */
     uint64_t moved_bytes;
     uint64_t call_ns; /* of move_pages itself */
     bool is_node_full; /* ENOMEM */

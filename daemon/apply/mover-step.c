@@ -178,9 +178,9 @@ static bool move_once(HnMover *mover, HnMoveJob *job, const HnLimits *limits)
     hn_move_go(job->move, movers->sys, batch_bytes, &moved);
     if (moved.moved_bytes < moved.asked_bytes)
         give_tokens(mover, job, is_cold, moved.asked_bytes - moved.moved_bytes);
-    if (hn_batch_is_least(batch, limits, moved.asked_bytes))
+    if (hn_batch_is_least(batch, limits, moved.tried_bytes))
         job->floor_call_ns = MAX(job->floor_call_ns, moved.call_ns);
-    hn_batch_update(batch, limits, moved.asked_bytes, moved.call_ns);
+    hn_batch_update(batch, limits, moved.tried_bytes, moved.call_ns);
     g_mutex_lock(&movers->lock);
     hn_call_times_add(&movers->calls, moved.call_ns);
     g_mutex_unlock(&movers->lock);

@@ -13,7 +13,8 @@
 
 typedef struct {
     int node; /* -1: absent */
-    bool is_huge, is_shared;
+    guint folio_pages; /* which all have the same */
+    bool is_shared;
     guint pinned_calls;
 } Page;
 
@@ -129,57 +130,22 @@ static void move_one(FakeKernel *kernel, Page *page, int node)
     page->node = node;
 }
 
-/* The folio of a page: itself, or 512 pages. */
-static Page *folio_of(FakeKernel *kernel, Page *page, guint *ret_n)
+/* The first page of a page's folio. */
+static Page *folio_of(FakeKernel *kernel, Page *page)
 {
-    *ret_n = page->is_huge ? 512 : 1;
-    return page->is_huge ? &kernel->pages[(page - kernel->pages) / 512 * 512] : page;
+    return &kernel->pages[(guint)(page - kernel->pages) / page->folio_pages * page->folio_pages];
 }
 
-/* As linux/mm/migrate.c does it: isolate what can be, then migrate the list; status is written only if all of the
- * list moved; a pinned page makes the call return how many did not; no memory fails the call as a whole, with
- * what moved before staying moved. */
-static long do_move(FakeKernel *kernel, size_t n, void **addresses, const int *nodes, int *status, int flags)
+/* Migrates the folios at addresses [from, to), which wait for it. Returns how many are pinned, or -1 and ENOMEM with what
+ * moved before staying moved; status is written only if all moved. */
+static long flush(FakeKernel *kernel, size_t from, size_t to, void **addresses, const int *nodes, int *status)
 {
-    g_autoptr(GHashTable) isolated = g_hash_table_new(NULL, NULL);
-    g_autofree bool *is_listed = g_new0(bool, n);
     long n_failed = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        Page *page = page_at(kernel, addresses[i]);
-        guint n_folio;
+    for (size_t i = from; i < to; i++) {
+        Page *page = folio_of(kernel, page_at(kernel, addresses[i]));
+        const guint n_folio = page->folio_pages;
 
-        if (nodes[i] < 0 || nodes[i] >= FAKE_NODES) {
-            errno = ENODEV;
-            return -1;
-        }
-        if (!(kernel->allowed >> nodes[i] & 1)) {
-            errno = EACCES;
-            return -1;
-        }
-        if (!page || page->node < 0) {
-            status[i] = page ? -ENOENT : -EFAULT;
-            continue;
-        }
-        page = folio_of(kernel, page, &n_folio);
-        if (g_hash_table_contains(isolated, page)) {
-            status[i] = -EBUSY; /* a second address of the same huge page */
-        } else if (page->node == nodes[i]) {
-            status[i] = page->node;
-        } else if (page->is_shared && !(flags & MPOL_MF_MOVE_ALL)) {
-            status[i] = -EACCES;
-        } else {
-            g_hash_table_add(isolated, page);
-            is_listed[i] = true;
-        }
-    }
-    for (size_t i = 0; i < n; i++) {
-        Page *page = is_listed[i] ? page_at(kernel, addresses[i]) : NULL;
-        guint n_folio;
-
-        if (!page)
-            continue;
-        page = folio_of(kernel, page, &n_folio);
         if (page->pinned_calls > 0) {
             if (page->pinned_calls != G_MAXUINT)
                 page->pinned_calls--;
@@ -194,13 +160,55 @@ static long do_move(FakeKernel *kernel, size_t n, void **addresses, const int *n
         for (guint k = 0; k < n_folio; k++)
             move_one(kernel, page + k, nodes[i]);
         for (guint k = 0; kernel->is_splitting && k < n_folio; k++)
-            page[k].is_huge = false;
+            page[k].folio_pages = 1;
     }
-    for (size_t i = 0; n_failed == 0 && i < n; i++) {
-        if (is_listed[i])
-            status[i] = nodes[i];
-    }
+    for (size_t i = from; n_failed == 0 && i < to; i++)
+        status[i] = nodes[i];
     return n_failed;
+}
+
+/* As linux/mm/migrate.c does it (do_pages_move): folios are isolated one after the other, and migrated when an address
+ * is met that cannot be, for whatever reason (one is that its folio waits already), and at the end. Where some are
+ * pinned it goes no further, and the call returns how many pages did not move or were not tried. (Nobody here asks for
+ * two nodes in one call.) */
+static long do_move(FakeKernel *kernel, size_t n, void **addresses, const int *nodes, int *status, int flags)
+{
+    g_autoptr(GHashTable) isolated = g_hash_table_new(NULL, NULL);
+    size_t from = 0;
+    long result;
+
+    for (size_t i = 0; i < n; i++) {
+        Page *page = page_at(kernel, addresses[i]);
+
+        if (nodes[i] < 0 || nodes[i] >= FAKE_NODES) {
+            errno = ENODEV;
+            return -1;
+        }
+        if (!(kernel->allowed >> nodes[i] & 1)) {
+            errno = EACCES;
+            return -1;
+        }
+        if (!page || page->node < 0) {
+            status[i] = page ? -ENOENT : -EFAULT;
+        } else {
+            page = folio_of(kernel, page);
+            if (page->node == nodes[i]) {
+                status[i] = page->node;
+            } else if (page->is_shared && !(flags & MPOL_MF_MOVE_ALL)) {
+                status[i] = -EACCES;
+            } else if (!g_hash_table_add(isolated, page)) {
+                status[i] = -EBUSY;
+            } else {
+                continue;
+            }
+        }
+        result = flush(kernel, from, i, addresses, nodes, status);
+        if (result != 0)
+            return result < 0 ? result : result + (long)(n - i) - 1;
+        g_hash_table_remove_all(isolated);
+        from = i + 1;
+    }
+    return flush(kernel, from, n, addresses, nodes, status);
 }
 
 static long fake_move_pages(void *user_data, int64_t pid, size_t n, void **addresses, const int *nodes, int *status,
@@ -227,7 +235,7 @@ static long fake_move_pages(void *user_data, int64_t pid, size_t n, void **addre
         for (size_t i = 0; i < n; i++) {
             Page *page = page_at(kernel, addresses[i]);
 
-            bytes += page && page->is_huge ? FAKE_BLOCK : FAKE_PAGE;
+            bytes += page && page->folio_pages == 512 ? FAKE_BLOCK : FAKE_PAGE;
         }
         kernel->largest_move = MAX(kernel->largest_move, bytes);
         result = do_move(kernel, n, addresses, nodes, status, flags);
@@ -309,7 +317,7 @@ static int64_t fake_process_madvise(void *user_data, int pidfd, const struct iov
             for (guint k = 0; is_whole && k < 512; k++)
                 is_whole = page[k].node >= 0;
             for (guint k = 0; is_whole && k < 512; k++)
-                page[k].is_huge = true;
+                page[k].folio_pages = 512;
             if (!is_whole) {
                 errno = EINVAL;
                 result = -1;
@@ -386,6 +394,8 @@ FakeKernel *fake_kernel_new(int64_t pid, guint n_pages, uint64_t free_bytes)
     kernel->start_ticks = 5000;
     kernel->n_pages = n_pages;
     kernel->pages = g_new0(Page, n_pages);
+    for (guint i = 0; i < n_pages; i++)
+        kernel->pages[i].folio_pages = 1;
     kernel->allowed = UINT32_MAX;
     kernel->affinities = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     for (int i = 0; i < FAKE_NODES; i++) {
@@ -456,7 +466,12 @@ void fake_kernel_set_node(FakeKernel *kernel, guint first, guint n, int node)
 
 void fake_kernel_set_huge(FakeKernel *kernel, guint first, guint n)
 {
-    EACH_PAGE(kernel->pages[i].is_huge = true);
+    fake_kernel_set_folios(kernel, first, n, 512);
+}
+
+void fake_kernel_set_folios(FakeKernel *kernel, guint first, guint n, guint folio_pages)
+{
+    EACH_PAGE(kernel->pages[i].folio_pages = folio_pages);
 }
 
 void fake_kernel_set_pinned(FakeKernel *kernel, guint first, guint n, guint calls)
@@ -481,7 +496,7 @@ guint fake_kernel_count_huge(FakeKernel *kernel)
 {
     guint count = 0, first = 0, n = kernel->n_pages;
 
-    EACH_PAGE(count += kernel->pages[i].is_huge);
+    EACH_PAGE(count += kernel->pages[i].folio_pages == 512);
     return count;
 }
 

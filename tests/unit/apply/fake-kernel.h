@@ -39,6 +39,8 @@ void fake_kernel_write(FakeKernel *kernel, const char *path, const char *text); 
 /* Pages [first, first+n): */
 void fake_kernel_set_node(FakeKernel *kernel, guint first, guint n, int node); /* -1: absent */
 void fake_kernel_set_huge(FakeKernel *kernel, guint first, guint n);
+/* Large folios of any size (1: none, 16: 64 KiB, 512: huge pages), in whole ones. */
+void fake_kernel_set_folios(FakeKernel *kernel, guint first, guint n, guint folio_pages);
 void fake_kernel_set_pinned(FakeKernel *kernel, guint first, guint n, guint calls); /* unmovable for so many calls */
 void fake_kernel_set_shared(FakeKernel *kernel, guint first, guint n);
 guint fake_kernel_count(FakeKernel *kernel, int node);
