@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * English for verdicts: one sentence with its numbers.
+ * English for verdicts and plans: one sentence with its numbers.
  */
 #pragma once
 
