@@ -373,11 +373,41 @@ static void test_limits(void)
     g_assert_false(hn_limits_validate(&limits, NULL));
 }
 
+/* A time on a bound belongs to it; beyond the last there is one more. The default target and twice that are bounds. */
+static void test_call_times(void)
+{
+    HnCallTimes times = {0};
+    bool has_target = false, has_twice = false;
+    HnLimits limits;
+
+    hn_limits_init(&limits);
+    for (guint i = 0; i < HN_CALL_TIMES_BOUNDS; i++) {
+        const uint64_t bound_ns = hn_call_times_bounds_ns[i];
+
+        if (i > 0)
+            g_assert_cmpuint(bound_ns, >, hn_call_times_bounds_ns[i - 1]);
+        has_target |= bound_ns == limits.call_target_ns;
+        has_twice |= bound_ns == 2 * limits.call_target_ns;
+        hn_call_times_add(&times, bound_ns);
+        g_assert_cmpuint(times.counts[i], ==, i == 0 ? 1 : 2);
+        hn_call_times_add(&times, bound_ns + 1);
+        g_assert_cmpuint(times.counts[i + 1], ==, 1);
+    }
+    g_assert_true(has_target && has_twice);
+    memset(&times, 0, sizeof times);
+    hn_call_times_add(&times, 0);
+    hn_call_times_add(&times, 3 * SEC);
+    g_assert_cmpuint(times.counts[0], ==, 1);
+    g_assert_cmpuint(times.counts[HN_CALL_TIMES_BOUNDS], ==, 1);
+    g_assert_cmpuint(times.sum_ns, ==, 3 * SEC);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/apply/bucket/rate", test_bucket_rate);
     g_test_add_func("/apply/bucket/changes", test_bucket_changes);
+    g_test_add_func("/apply/batch/call-times", test_call_times);
     g_test_add_func("/apply/batch/adapts", test_batch_adapts);
     g_test_add_func("/apply/batch/floor", test_batch_floor);
     g_test_add_func("/apply/batch/histogram", test_histogram);
