@@ -10,9 +10,8 @@ MEMORY_ONLY = 3
 
 
 def test_six_guests_avoid_the_memory_only_node(lab):
-    names = [f"g{i}" for i in range(6)]
-    running = [test_loop.start(lab, name, "mode='auto'", "duty=35", "touch=all", vcpus=2, mem_mib=48)
-               for name in names]
+    running = test_loop.start_all(lab, [f"g{i}" for i in range(6)], "mode='auto'", "duty=20", "touch=all", vcpus=2,
+                                  mem_mib=48)
     # Two of them start with all their memory where no CPU is.
     for guest in running[:2]:
         lab.sh(f"migratepages {guest.pid()} 0-2 {MEMORY_ONLY}", timeout_s=60)
