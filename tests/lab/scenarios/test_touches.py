@@ -64,10 +64,12 @@ def test_a_guest_without_kvm_is_known_too(lab):
 
 @contextlib.contextmanager
 def agent(lab):
-    """The agent, in doubt for long; nobody else moves memory, so that windows of dirty logging are all that unmaps."""
+    """The agent, in doubt for long; nobody else moves memory, so that windows of dirty logging are all that unmaps.
+
+    However slow this machine is, the guest is young when it is placed: later it would have to gain by it."""
     lab.sh(f"sysctl -qw kernel.numa_balancing=0; mkdir -p /etc/homenode; printf '[daemon]\\nround-interval = 1s\\n"
-           f"[observe]\\ntouch-matrix = wide\\n[evidence]\\nrounds = 1000\\nswitch-balancing = no\\ndirty-rate = none\\n' "
-           f"> {test_loop.CONF}; systemctl start homenoded", timeout_s=60)
+           f"[observe]\\ntouch-matrix = wide\\n[evidence]\\nrounds = 1000\\nswitch-balancing = no\\ndirty-rate = none\\n"
+           f"[placement]\\nboot-window = 1h\\n' > {test_loop.CONF}; systemctl start homenoded", timeout_s=60)
     try:
         lab.wait_until(lambda: lab.run("homenode list --json").status == 0, 30, "homenoded to answer")
         yield
