@@ -234,6 +234,8 @@ class Guest:
 ENDED_SCRIPT = ("for d in $(virsh list --inactive --name); do echo \"$d: $(virsh domstate $d --reason | head -n 1)\"; "
                 "tail -n 3 /var/log/libvirt/qemu/$d.log /var/log/$d.serial 2>/dev/null; done")
 
+CLEANED = "lab: cleaned up"  # in the kernel's log, before each test
+
 # Signs that the emulation broke a guest or a program: no demo guest has an exception or switches itself off before it
 # is done, KVM has no errors of its own on a processor, and only what is under test may crash by its own doing.
 BROKEN_SCRIPT = r"""
@@ -245,7 +247,8 @@ for d in $(virsh list --all --name); do
           ! grep -q event=done /var/log/$d.serial && echo "switched itself off"
     } 2>/dev/null | sed "s/^/$d: /"
 done
-dmesg | grep -E '\]: (segfault at|trap invalid opcode|trap int3|general protection)|traps: ' | grep -v homenode
+dmesg | awk '/lab: cleaned up/ { text = ""; next } { text = text $0 "\n" } END { printf "%s", text }' |
+    grep -E '\]: (segfault at|trap invalid opcode|trap int3|general protection)|traps: ' | grep -v homenode
 true"""
 
 
@@ -367,10 +370,11 @@ class Lab:
         return BOOT_SECTOR_PATH
 
     def cleanup(self):
-        """Removes all guests, everything that spawn() started, and what the kernel said of them."""
+        """Removes all guests and everything that spawn() started; marks in the kernel's log where the next test begins."""
         self.sh("for d in $(virsh list --name); do virsh destroy $d; done >/dev/null\n"
                 "for d in $(virsh list --all --name); do virsh undefine $d; done >/dev/null\n"
-                "systemctl stop lab.slice 2>/dev/null; rm -f /var/log/*.serial; dmesg -C; true", timeout_s=180)
+                "systemctl stop lab.slice 2>/dev/null; rm -f /var/log/*.serial; "
+                f"echo '<7>{CLEANED}' >/dev/kmsg; true", timeout_s=180)
 
     def assert_not_ended(self, guests):
         """To be asked before anything under test has run: a guest that has ended by then was ended by the emulation,
