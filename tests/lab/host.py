@@ -14,6 +14,7 @@ It must not judge what runs inside: that is homelab.py's and the scenarios' busi
 
 import contextlib
 import fcntl
+import glob
 import io
 import json
 import os
@@ -208,6 +209,9 @@ class Host:
         return took_s
 
     def _boot(self, argv, env):
+        # A socket that an emulator left behind would be taken for that of the one being started.
+        for path in glob.glob(self.path("*.sock")):
+            os.unlink(path)
         with open(self.path("qemu.log"), "wb") as log:
             process = subprocess.Popen(argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, start_new_session=True)
