@@ -258,17 +258,18 @@ class Host:
         except (OSError, LabError, ValueError) as error:
             return f"processors: unknown ({error})"
 
-    def _buried(self, what, is_boot=False, is_hang=False):
+    def _buried(self, what, is_boot=False, is_sudden=False):
         """Kills a host that crashed or hung, and returns the exception to raise.
 
-        A hang is the emulator's if nobody stopped it and the kernel has not said a word about why it ended.
+        A hang or a sudden end is the emulator's if nobody stopped it and the kernel has not said a word about why it ended.
         """
         was_running = self.pid() is not None
         console = self.console()
         is_silent = False
-        if is_hang and was_running:
-            is_silent = self.status()["state"] != "paused" and not re.search(CAUSE_PATTERN, console)
-            console = f"{self._processors()}\n{console}"
+        if is_sudden:
+            is_paused = was_running and self.status()["state"] == "paused"
+            is_silent = not is_paused and not re.search(CAUSE_PATTERN, console)
+            console = f"{self._processors()}\n{console}" if was_running else console
         self.kill()
         is_hiccup = is_boot or is_silent or re.search(HICCUP_PATTERN, console) is not None
         end = "killed" if was_running else "its emulator has ended"
@@ -347,10 +348,10 @@ class Host:
             except JobTimeout as error:
                 raise LabTimeout(f"lab '{self.name}': {error}: {shorten(script)}") from error
             except PortSilent as error:
-                raise self._buried(f"hangs ({error}) during: {shorten(script)}", is_hang=True) from error
+                raise self._buried(f"hangs ({error}) during: {shorten(script)}", is_sudden=True) from error
             except PortClosed as error:
                 time.sleep(0.3)  # the emulator may still be writing its last words
-                raise self._buried(f"went away during: {shorten(script)}") from error
+                raise self._buried(f"went away during: {shorten(script)}", is_sudden=True) from error
             finally:
                 port.close()
 
