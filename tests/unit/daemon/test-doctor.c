@@ -3,9 +3,9 @@
  * The doctor on machines made for it: each finding appears when what it names is there, and only then.
  */
 #include "doctor/doctor-private.h"
+#include "scratch.h"
 
 #include <glib/gstdio.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -40,33 +40,11 @@ static const char *const healthy[] = {
     NULL,
 };
 
-static void put(const char *dir, const char *path, const char *text)
-{
-    g_autofree char *full = g_build_filename(dir, path, NULL);
-    g_autofree char *parent = g_path_get_dirname(full);
-    g_assert_cmpint(g_mkdir_with_parents(parent, 0755), ==, 0);
-    /* Not g_file_set_contents(), which waits for the disk: hundreds of files. */
-    FILE *file = g_fopen(full, "w");
-    g_assert_nonnull(file);
-    g_assert_cmpint(fputs(text, file), >=, 0);
-    g_assert_cmpint(fclose(file), ==, 0);
-}
-
-static void remove_tree(const char *path)
-{
-    g_autoptr(GDir) dir = g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
-    for (const char *name; dir && (name = g_dir_read_name(dir));) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_tree(below);
-    }
-    g_assert_cmpint(g_remove(path), ==, 0);
-}
-
 static char *machine_new(void)
 {
     char *dir = g_dir_make_tmp("hn-doctor-XXXXXX", NULL);
     for (guint i = 0; healthy[i]; i += 2)
-        put(dir, healthy[i], healthy[i + 1]);
+        scratch_put(dir, healthy[i], healthy[i + 1]);
     return dir;
 }
 
@@ -124,7 +102,7 @@ static void test_healthy(void)
         g_assert_cmpstr(member(row, "state"), ==, "ok");
     }
     json_object_put(checks);
-    remove_tree(dir);
+    scratch_remove(dir);
 }
 
 static void test_findings(void)
@@ -182,7 +160,7 @@ static void test_findings(void)
         g_autofree char *full = g_build_filename(dir, cases[i].path, NULL);
         g_test_message("%s: %s", cases[i].path, cases[i].text ? cases[i].text : "(gone)");
         if (cases[i].text)
-            put(dir, cases[i].path, cases[i].text);
+            scratch_put(dir, cases[i].path, cases[i].text);
         else
             g_assert_cmpint(g_unlink(full), ==, 0);
         json_object *checks = examine(dir, &connected);
@@ -200,7 +178,7 @@ static void test_findings(void)
                 g_error("%s: %s", member(other, "check"), member(other, "finding"));
         }
         json_object_put(checks);
-        remove_tree(dir);
+        scratch_remove(dir);
     }
 }
 
@@ -210,25 +188,25 @@ static void test_old_layouts(void)
     g_autofree char *dir = machine_new();
     g_autofree char *v2 = g_build_filename(dir, "sys/fs/cgroup", NULL);
     g_autofree char *tracing = g_build_filename(dir, "sys/kernel/tracing", NULL);
-    remove_tree(v2);
-    remove_tree(tracing);
-    put(dir, "sys/fs/cgroup/memory/cgroup.procs", "");
-    put(dir, "sys/fs/cgroup/cpuset/machine.slice/cpuset.cpus", "0-7\n");
-    put(dir, "sys/fs/cgroup/cpuset/machine.slice/cpuset.mems", "0\n");
+    scratch_remove(v2);
+    scratch_remove(tracing);
+    scratch_put(dir, "sys/fs/cgroup/memory/cgroup.procs", "");
+    scratch_put(dir, "sys/fs/cgroup/cpuset/machine.slice/cpuset.cpus", "0-7\n");
+    scratch_put(dir, "sys/fs/cgroup/cpuset/machine.slice/cpuset.mems", "0\n");
     json_object *checks = examine(dir, &connected);
     g_assert_nonnull(find(checks, "page-fault-sampling", "note"));
     g_assert_cmpstr(member(find(checks, "cgroups", "note"), "finding"), ==, "cgroup v1");
     g_assert_nonnull(strstr(member(find(checks, "cpuset", "warn"), "finding"), "nodes 0 of 0-1"));
     json_object_put(checks);
-    remove_tree(dir);
+    scratch_remove(dir);
 
     dir = (g_free(dir), machine_new());
-    put(dir, "sys/kernel/mm/ksm/run", "1\n");
-    put(dir, "sys/kernel/mm/ksm/merge_across_nodes", "0\n");
+    scratch_put(dir, "sys/kernel/mm/ksm/run", "1\n");
+    scratch_put(dir, "sys/kernel/mm/ksm/merge_across_nodes", "0\n");
     checks = examine(dir, &connected);
     g_assert_nonnull(strstr(member(find(checks, "ksm", "ok"), "finding"), "within nodes"));
     json_object_put(checks);
-    remove_tree(dir);
+    scratch_remove(dir);
 }
 
 static void test_connection(void)
@@ -263,7 +241,7 @@ static void test_connection(void)
         g_assert_nonnull(strstr(member(row, "finding"), cases[i].finding));
         json_object_put(checks);
     }
-    remove_tree(dir);
+    scratch_remove(dir);
 }
 
 static void test_capabilities(void)
@@ -300,7 +278,7 @@ static void put_log(const char *dir, const char *name, const char *version)
 {
     g_autofree char *path = g_strdup_printf("var/log/libvirt/qemu/%s.log", name);
     g_autofree char *text = g_strdup_printf(START, version, version);
-    put(dir, path, text);
+    scratch_put(dir, path, text);
 }
 
 static void test_guests(void)
@@ -320,8 +298,8 @@ static void test_guests(void)
     put_log(dir, "g2", "10.0.13");
     put_log(dir, "old", "7.2.22");
     put_log(dir, "bare", "9.9.9"); /* not its: libvirt does not run it */
-    put(dir, "proc/301/cmdline", "qemu");
-    put(dir, "proc/302/cmdline", "qemu");
+    scratch_put(dir, "proc/301/cmdline", "qemu");
+    scratch_put(dir, "proc/302/cmdline", "qemu");
     static const char ring[] = "qemu\0-accel\0kvm,dirty-ring-size=4096\0-m\0" "64";
     g_autofree char *cmdline = g_build_filename(dir, "proc/302/cmdline", NULL);
     g_assert_true(g_file_set_contents(cmdline, ring, sizeof ring, NULL));
@@ -339,13 +317,13 @@ static void test_guests(void)
     g_assert_null(find(checks, "dirty-ring", "warn")); /* 6.12 resets whole rings */
     json_object_put(checks);
 
-    put(dir, "proc/sys/kernel/osrelease", "7.2.13+deb14-amd64\n");
+    scratch_put(dir, "proc/sys/kernel/osrelease", "7.2.13+deb14-amd64\n");
     put_log(dir, "old", "6.2.0");
     checks = examine(dir, &input);
     g_assert_nonnull(strstr(member(find(checks, "dirty-ring", "warn"), "finding"), "later: g2"));
     g_assert_nonnull(strstr(member(find(checks, "qemu", "note"), "finding"), "7.2: old"));
     json_object_put(checks);
-    remove_tree(dir);
+    scratch_remove(dir);
 }
 
 static void test_log(void)

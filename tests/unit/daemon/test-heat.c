@@ -4,9 +4,8 @@
  * behind; and whose turn it is.
  */
 #include "heat.h"
+#include "scratch.h"
 
-#include <glib/gstdio.h>
-#include <stdio.h>
 #include <string.h>
 
 #define BOOT "b0b0b0b0-0000-0000-0000-000000000001"
@@ -22,32 +21,11 @@ typedef struct {
     HnJournal *journal;
 } Fixture;
 
-static void put(Fixture *f, const char *path, const char *text)
-{
-    g_autofree char *full = g_build_filename(f->dir, path, NULL);
-    g_autofree char *parent = g_path_get_dirname(full);
-    g_assert_cmpint(g_mkdir_with_parents(parent, 0755), ==, 0);
-    FILE *file = g_fopen(full, "w");
-    g_assert_nonnull(file);
-    g_assert_cmpint(fputs(text, file), >=, 0);
-    g_assert_cmpint(fclose(file), ==, 0);
-}
-
 static void assert_text(Fixture *f, const char *path, const char *expected)
 {
     g_autofree char *text = NULL;
     g_assert_true(hn_root_read(f->root, path, 4096, &text, NULL, NULL));
     g_assert_cmpstr(g_strstrip(text), ==, expected);
-}
-
-static void remove_tree(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    for (const char *name; dir && (name = g_dir_read_name(dir));) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_tree(below);
-    }
-    g_assert_cmpint(g_remove(path), ==, 0);
 }
 
 /* The files as Linux 6.12 has them once all the numbers are written, at their first values. */
@@ -83,7 +61,7 @@ static void put_damon(Fixture *f)
         {MODULE, "N\n"},
     };
     for (guint i = 0; i < G_N_ELEMENTS(files); i++)
-        put(f, files[i][0], files[i][1]);
+        scratch_put(f->dir, files[i][0], files[i][1]);
 }
 
 static void reopen(Fixture *f)
@@ -110,7 +88,7 @@ static void teardown(Fixture *f, gconstpointer data)
 {
     hn_journal_free(f->journal);
     hn_root_free(f->root);
-    remove_tree(f->dir);
+    scratch_remove(f->dir);
     g_free(f->dir);
     g_free(f->journal_dir);
 }
@@ -161,7 +139,7 @@ static void test_on_and_off(Fixture *f, gconstpointer data)
     g_autoptr(GArray) ranges = hn_damon_ask(f->root, NULL);
     assert_text(f, STATE, "update_schemes_tried_regions");
     g_assert_cmpuint(ranges->len, ==, 1);
-    put(f, STATE, "on\n"); /* what the kernel shows after an order */
+    scratch_put(f->dir, STATE, "on\n"); /* what the kernel shows after an order */
     g_assert_true(hn_damon_stop(f->journal, f->root, NULL));
     assert_as_found(f);
     g_assert_true(hn_damon_stop(f->journal, f->root, NULL)); /* nothing left to do */
@@ -177,11 +155,11 @@ static void test_crash(Fixture *f, gconstpointer data)
         g_assert_true(start(f, &code));
         /* As if it had been killed before the later ones: the journal is always ahead of the file. */
         if (g_strcmp0(last_written[i], STATE) != 0)
-            put(f, STATE, "off\n");
+            scratch_put(f->dir, STATE, "off\n");
         if (i >= 3)
-            put(f, PID_TARGET, "0\n");
+            scratch_put(f->dir, PID_TARGET, "0\n");
         if (!last_written[i])
-            put(f, NR_KDAMONDS, "0\n");
+            scratch_put(f->dir, NR_KDAMONDS, "0\n");
         reopen(f);
         HnHeat *heat = hn_heat_new(f->journal, f->root, false);
         assert_as_found(f);
@@ -203,7 +181,7 @@ static void test_taken_over(Fixture *f, gconstpointer data)
 {
     const char *code;
     g_assert_true(start(f, &code));
-    put(f, PID_TARGET, "999\n");
+    scratch_put(f->dir, PID_TARGET, "999\n");
     reopen(f);
     g_assert_true(hn_damon_stop(f->journal, f->root, NULL));
     assert_text(f, STATE, "on");
@@ -220,7 +198,7 @@ static void test_process_ended(Fixture *f, gconstpointer data)
 {
     const char *code;
     g_assert_true(start(f, &code));
-    put(f, STATE, "off\n");
+    scratch_put(f->dir, STATE, "off\n");
     g_assert_true(hn_damon_stop(f->journal, f->root, NULL));
     assert_as_found(f);
 }
@@ -231,8 +209,8 @@ static void test_vanished(Fixture *f, gconstpointer data)
     const char *code;
     g_autofree char *kdamond = g_build_filename(f->dir, HN_DAMON_KDAMOND, NULL);
     g_assert_true(start(f, &code));
-    remove_tree(kdamond);
-    put(f, NR_KDAMONDS, "0\n");
+    scratch_remove(kdamond);
+    scratch_put(f->dir, NR_KDAMONDS, "0\n");
     g_assert_true(hn_journal_restore_sysctls(f->journal, f->root, NULL));
     g_assert_true(hn_damon_stop(f->journal, f->root, NULL));
     assert_text(f, NR_KDAMONDS, "0");
@@ -257,9 +235,9 @@ static void test_refusal(Fixture *f, gconstpointer data)
     g_autofree char *host = g_build_filename(f->journal_dir, "host", NULL);
     const char *code;
     if (refusals[i].text)
-        put(f, refusals[i].path, refusals[i].text);
+        scratch_put(f->dir, refusals[i].path, refusals[i].text);
     else
-        remove_tree(full);
+        scratch_remove(full);
     g_assert_false(start(f, &code));
     g_assert_cmpstr(code, ==, refusals[i].code);
     assert_text(f, STATE, "off"); /* nothing is left switched on */
@@ -416,7 +394,7 @@ static void test_look(Fixture *f, gconstpointer data)
     assert_as_found(f);
     want(heat, &scene, true);
     assert_text(f, PID_TARGET, "100");
-    put(f, STATE, "on\n"); /* what the kernel shows after an order */
+    scratch_put(f->dir, STATE, "on\n"); /* what the kernel shows after an order */
     {
         g_autoptr(GHashTable) known = hn_heat_known(heat);
         const HnHeatKept *kept = g_hash_table_lookup(known, domain->uuid);
@@ -433,7 +411,7 @@ static void test_look(Fixture *f, gconstpointer data)
     }
     want(heat, &scene, true); /* asked again, not switched on again */
     assert_text(f, STATE, "update_schemes_tried_regions");
-    put(f, STATE, "on\n");
+    scratch_put(f->dir, STATE, "on\n");
     /* It is known now: the others' turn, one after the other, and each process only once switched off. */
     hn_plan_find(scene.plan, domain->uuid)->doubt.wants_hinting = false;
     want(heat, &scene, true);
@@ -446,7 +424,7 @@ static void test_look(Fixture *f, gconstpointer data)
     }
     want(heat, &scene, true);
     assert_text(f, PID_TARGET, "101");
-    put(f, STATE, "on\n");
+    scratch_put(f->dir, STATE, "on\n");
     g_assert_true(hn_heat_end(heat, NULL));
     assert_as_found(f);
     hn_heat_free(heat);
@@ -458,7 +436,7 @@ static void test_look_refused(Fixture *f, gconstpointer data)
     HnHeat *heat = hn_heat_new(f->journal, f->root, false);
     Scene scene;
     scene_init(&scene);
-    put(f, MODULE, "Y\n");
+    scratch_put(f->dir, MODULE, "Y\n");
     want(heat, &scene, true);
     g_assert_cmpstr(hn_heat_impediment(heat), ==, "damon-exclusive");
     {
@@ -468,14 +446,14 @@ static void test_look_refused(Fixture *f, gconstpointer data)
         g_assert_cmpstr(domain->heat.impediment, ==, "damon-exclusive");
         g_assert_false(domain->heat.is_on);
     }
-    put(f, MODULE, "N\n");
+    scratch_put(f->dir, MODULE, "N\n");
     want(heat, &scene, true); /* not before five minutes … */
     assert_as_found(f);
     hn_heat_reset(heat); /* … or a new configuration */
     want(heat, &scene, true);
     assert_text(f, NR_KDAMONDS, "1");
     g_assert_null(hn_heat_impediment(heat));
-    put(f, STATE, "on\n");
+    scratch_put(f->dir, STATE, "on\n");
     /* No domain any more: off, and nothing is remembered of those that went. */
     g_ptr_array_set_size(scene.snapshot->domains, 0);
     want(heat, &scene, true);

@@ -3,9 +3,8 @@
  * DAMON's regions as text, the slices it is given, and the heat that follows.
  */
 #include "observe/damon.h"
+#include "scratch.h"
 
-#include <glib/gstdio.h>
-#include <stdio.h>
 #include <string.h>
 
 #define MIB ((uint64_t)1 << 20)
@@ -15,30 +14,6 @@ typedef struct {
     char *dir;
     HnRoot *root;
 } Fixture;
-
-static void put(Fixture *f, const char *path, const char *text)
-{
-    g_autofree char *full = g_build_filename(f->dir, path, NULL);
-    g_autofree char *parent = g_path_get_dirname(full);
-
-    g_assert_cmpint(g_mkdir_with_parents(parent, 0755), ==, 0);
-    FILE *file = g_fopen(full, "w");
-    g_assert_nonnull(file);
-    g_assert_cmpint(fputs(text, file), >=, 0);
-    g_assert_cmpint(fclose(file), ==, 0);
-}
-
-static void remove_tree(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-
-    for (const char *name; dir && (name = g_dir_read_name(dir));) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-
-        remove_tree(below);
-    }
-    g_assert_cmpint(g_remove(path), ==, 0);
-}
 
 static void setup(Fixture *f, gconstpointer data)
 {
@@ -50,7 +25,7 @@ static void setup(Fixture *f, gconstpointer data)
 static void teardown(Fixture *f, gconstpointer data)
 {
     hn_root_free(f->root);
-    remove_tree(f->dir);
+    scratch_remove(f->dir);
     g_free(f->dir);
 }
 
@@ -61,18 +36,18 @@ static void test_check(Fixture *f, gconstpointer data)
     g_autoptr(HnRoot) captured = hn_root_open(f->dir, NULL);
 
     g_assert_cmpstr(hn_damon_check(f->root, false), ==, "no-damon");
-    put(f, HN_DAMON_ADMIN "/nr_kdamonds", "0\n");
+    scratch_put(f->dir, HN_DAMON_ADMIN "/nr_kdamonds", "0\n");
     g_assert_null(hn_damon_check(f->root, false));
     g_assert_cmpstr(hn_damon_check(captured, false), ==, "captured-machine");
-    put(f, HN_DAMON_ADMIN "/nr_kdamonds", "1\n");
+    scratch_put(f->dir, HN_DAMON_ADMIN "/nr_kdamonds", "1\n");
     g_assert_cmpstr(hn_damon_check(f->root, false), ==, "damon-in-use");
     g_assert_null(hn_damon_check(f->root, true));
-    put(f, HN_DAMON_ADMIN "/nr_kdamonds", "absurd\n");
+    scratch_put(f->dir, HN_DAMON_ADMIN "/nr_kdamonds", "absurd\n");
     g_assert_cmpstr(hn_damon_check(f->root, false), ==, "damon-in-use");
-    put(f, HN_DAMON_ADMIN "/nr_kdamonds", "0\n");
-    put(f, "sys/module/damon_stat/parameters/enabled", "N\n");
+    scratch_put(f->dir, HN_DAMON_ADMIN "/nr_kdamonds", "0\n");
+    scratch_put(f->dir, "sys/module/damon_stat/parameters/enabled", "N\n");
     g_assert_null(hn_damon_check(f->root, false));
-    put(f, "sys/module/damon_stat/parameters/enabled", "Y\n");
+    scratch_put(f->dir, "sys/module/damon_stat/parameters/enabled", "Y\n");
     g_assert_cmpstr(hn_damon_check(f->root, false), ==, "damon-exclusive");
     /* Every code that can come has a sentence of its own. */
     static const char *const codes[] = {HN_DAMON_CAPTURED,  HN_DAMON_NONE,   HN_DAMON_NO_FVADDR, HN_DAMON_IN_USE,
@@ -161,7 +136,7 @@ static void put_region(Fixture *f, guint n, uint64_t start, uint64_t end, guint 
         g_autofree char *path = g_strdup_printf(TRIED "%u/%s", n, files[i].name);
         g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT "\n", files[i].value);
 
-        put(f, path, text);
+        scratch_put(f->dir, path, text);
     }
 }
 
@@ -172,7 +147,7 @@ static void test_ranges(Fixture *f, gconstpointer data)
     g_assert_null(hn_damon_ranges_read(f->root, &error));
     g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
     g_clear_error(&error);
-    put(f, TRIED "total_bytes", "1\n");
+    scratch_put(f->dir, TRIED "total_bytes", "1\n");
     put_region(f, 1, 20 * MIB, 40 * MIB, 1000000, 3); /* more than can be: as many as can be */
     put_region(f, 0, 10 * MIB, 20 * MIB, 0, 9);
     put_region(f, 2, 50 * MIB, 50 * MIB, 4, 0); /* nothing */
@@ -185,7 +160,7 @@ static void test_ranges(Fixture *f, gconstpointer data)
         g_assert_cmpuint(g_array_index(ranges, HnDamonRange, 0).age, ==, 9);
         g_assert_cmpuint(g_array_index(ranges, HnDamonRange, 1).n_accesses, ==, HN_DAMON_SAMPLES);
     }
-    put(f, TRIED "1/age", "old\n");
+    scratch_put(f->dir, TRIED "1/age", "old\n");
     g_assert_null(hn_damon_ranges_read(f->root, &error));
     g_assert_nonnull(error);
 }

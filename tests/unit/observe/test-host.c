@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The host's files: real text, absurd numbers, and a topology that changes under the reader. */
 #include "observe/host-read.h"
+#include "scratch.h"
 
-#include <glib/gstdio.h>
 #include <string.h>
 
 static void test_meminfo(void)
@@ -124,47 +124,32 @@ typedef struct {
     HnRoot *root;
 } Fixture;
 
-static void put(const Fixture *fixture, const char *path, const char *text)
-{
-    g_autofree char *full = g_build_filename(fixture->dir, path, NULL);
-    g_autofree char *dir = g_path_get_dirname(full);
-    FILE *file;
-
-    g_assert_cmpint(g_mkdir_with_parents(dir, 0755), ==, 0);
-    file = g_fopen(full, "w"); /* in place, as the kernel's files change */
-    g_assert_nonnull(file);
-    fputs(text, file);
-    fclose(file);
-}
-
 static void set_up(Fixture *fixture, gconstpointer data)
 {
     fixture->dir = g_dir_make_tmp("hn-host-XXXXXX", NULL);
     fixture->root = hn_root_open(fixture->dir, NULL);
-    put(fixture, "sys/devices/system/node/online", "0-1\n");
-    put(fixture, "sys/devices/system/node/has_memory", "0-1\n");
-    put(fixture, "sys/devices/system/cpu/online", "0-3\n");
-    put(fixture, "sys/devices/system/cpu/isolated", "\n");
-    put(fixture, "sys/devices/system/cpu/nohz_full", "(null)\n");
-    put(fixture, "sys/devices/system/node/node0/cpulist", "0-1\n");
-    put(fixture, "sys/devices/system/node/node1/cpulist", "2-3\n");
-    put(fixture, "sys/devices/system/node/node0/distance", "10 21\n");
-    put(fixture, "sys/devices/system/node/node1/distance", "17 10\n");
-    put(fixture, "sys/devices/system/node/node0/meminfo",
+    scratch_put(fixture->dir, "sys/devices/system/node/online", "0-1\n");
+    scratch_put(fixture->dir, "sys/devices/system/node/has_memory", "0-1\n");
+    scratch_put(fixture->dir, "sys/devices/system/cpu/online", "0-3\n");
+    scratch_put(fixture->dir, "sys/devices/system/cpu/isolated", "\n");
+    scratch_put(fixture->dir, "sys/devices/system/cpu/nohz_full", "(null)\n");
+    scratch_put(fixture->dir, "sys/devices/system/node/node0/cpulist", "0-1\n");
+    scratch_put(fixture->dir, "sys/devices/system/node/node1/cpulist", "2-3\n");
+    scratch_put(fixture->dir, "sys/devices/system/node/node0/distance", "10 21\n");
+    scratch_put(fixture->dir, "sys/devices/system/node/node1/distance", "17 10\n");
+    scratch_put(fixture->dir, "sys/devices/system/node/node0/meminfo",
         "Node 0 MemTotal: 4096 kB\nNode 0 MemFree: 1024 kB\n");
-    put(fixture, "sys/devices/system/node/node1/meminfo",
+    scratch_put(fixture->dir, "sys/devices/system/node/node1/meminfo",
         "Node 1 MemTotal: 8192 kB\nNode 1 MemFree: 2048 kB\n");
-    put(fixture, "proc/zoneinfo", "Node 0, zone Normal\n high 5\nNode 1, zone Normal\n high 6\n");
-    put(fixture, "proc/stat",
+    scratch_put(fixture->dir, "proc/zoneinfo", "Node 0, zone Normal\n high 5\nNode 1, zone Normal\n high 6\n");
+    scratch_put(fixture->dir, "proc/stat",
         "cpu0 0 0 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0\ncpu2 0 0 0 0 0 0 0 0\ncpu3 0 0 0 0 0 0 0 0\n");
 }
 
 static void tear_down(Fixture *fixture, gconstpointer data)
 {
-    g_autofree char *command = g_strdup_printf("rm -rf '%s'", fixture->dir);
-
     hn_root_free(fixture->root);
-    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+    scratch_remove(fixture->dir);
     g_free(fixture->dir);
 }
 
@@ -183,10 +168,10 @@ static void test_reader(Fixture *fixture, gconstpointer data)
     g_assert_cmpuint(first->nodes[1].mem_free_bytes, ==, 2048 * 1024);
     g_assert_cmpuint(first->nodes[1].mem_watermark_bytes, ==, 6 * 4096);
     g_assert_cmpuint(first_busy_ns[0], ==, 0);
-    put(fixture, "proc/stat",
+    scratch_put(fixture->dir, "proc/stat",
         "cpu0 50 0 0 9 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0\ncpu2 10 0 10 0 0 0 0 0\ncpu3 0 0 0 0 0 0 0 "
         "0\n");
-    put(fixture, "sys/devices/system/node/node1/meminfo",
+    scratch_put(fixture->dir, "sys/devices/system/node/node1/meminfo",
         "Node 1 MemTotal: 8192 kB\nNode 1 MemFree: 4 kB\n");
     g_assert_true(hn_host_reader_read(reader, &second, &busy_ns, NULL));
     g_assert_cmpuint(hn_host_reader_generation(reader), ==, 1);
@@ -205,14 +190,14 @@ static void test_reader_change(Fixture *fixture, gconstpointer data)
     g_autofree uint64_t *busy_ns = NULL;
 
     g_assert_true(hn_host_reader_read(reader, &before, NULL, NULL));
-    put(fixture, "sys/devices/system/cpu/online", "0-2\n");
-    put(fixture, "sys/devices/system/node/node1/cpulist", "2\n");
-    put(fixture, "proc/stat", "cpu0 50 0 0 9 0 0 0 0\n");
+    scratch_put(fixture->dir, "sys/devices/system/cpu/online", "0-2\n");
+    scratch_put(fixture->dir, "sys/devices/system/node/node1/cpulist", "2\n");
+    scratch_put(fixture->dir, "proc/stat", "cpu0 50 0 0 9 0 0 0 0\n");
     g_assert_true(hn_host_reader_read(reader, &after, &busy_ns, NULL));
     g_assert_cmpuint(hn_host_reader_generation(reader), ==, 2);
     g_assert_cmpuint(after->nodes[1].n_cpus, ==, 1);
     g_assert_cmpuint(busy_ns[0], ==, 0); /* differences would mean nothing */
-    put(fixture, "sys/fs/cgroup/cpuset.cpus.isolated", "0\n");
+    scratch_put(fixture->dir, "sys/fs/cgroup/cpuset.cpus.isolated", "0\n");
     g_assert_true(hn_host_reader_read(reader, &isolated, NULL, NULL));
     g_assert_cmpuint(isolated->nodes[0].n_cpus, ==, 1);
     g_assert_true(hn_cpuset_has(&isolated->isolated, 0));
@@ -240,11 +225,11 @@ static void test_reader_errors(Fixture *fixture, gconstpointer data)
         HnHost *none = NULL;
 
         g_assert_true(g_file_get_contents(full, &good, NULL, NULL));
-        put(fixture, breaks[i].path, breaks[i].text);
+        scratch_put(fixture->dir, breaks[i].path, breaks[i].text);
         g_assert_false(hn_host_reader_read(reader, &none, NULL, &error));
         g_assert_nonnull(error);
         g_assert_null(none);
-        put(fixture, breaks[i].path, good); /* the same reader recovers */
+        scratch_put(fixture->dir, breaks[i].path, good); /* the same reader recovers */
         g_assert_true(hn_host_reader_read(reader, &again, NULL, NULL));
     }
 }
@@ -254,19 +239,16 @@ static void test_reader_flat(void)
 {
     g_autofree char *dir = g_dir_make_tmp("hn-flat-XXXXXX", NULL);
     g_autoptr(HnRoot) root = hn_root_open(dir, NULL);
-    Fixture fixture = {dir, root};
     g_autoptr(HnHostReader) reader = hn_host_reader_new(root);
     g_autoptr(HnHost) host = NULL;
-    g_autofree char *command = g_strdup_printf("rm -rf '%s'", dir);
-
-    put(&fixture, "sys/devices/system/cpu/online", "0-1\n");
-    put(&fixture, "proc/meminfo", "MemTotal: 4096 kB\nMemFree: 1024 kB\n");
-    put(&fixture, "proc/zoneinfo", "Node 0, zone Normal\n high 5\n");
-    put(&fixture, "proc/stat", "cpu0 0 0 0 0 0 0 0 0\n");
+    scratch_put(dir, "sys/devices/system/cpu/online", "0-1\n");
+    scratch_put(dir, "proc/meminfo", "MemTotal: 4096 kB\nMemFree: 1024 kB\n");
+    scratch_put(dir, "proc/zoneinfo", "Node 0, zone Normal\n high 5\n");
+    scratch_put(dir, "proc/stat", "cpu0 0 0 0 0 0 0 0 0\n");
     g_assert_true(hn_host_reader_read(reader, &host, NULL, NULL));
     g_assert_cmpuint(host->n_nodes, ==, 1);
     g_assert_cmpuint(host->nodes[0].n_cpus, ==, 2);
-    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+    scratch_remove(dir);
 }
 
 int main(int argc, char **argv)

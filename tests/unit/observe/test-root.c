@@ -2,6 +2,7 @@
 /* The root handle: bounds, order, errors, and that a captured machine can neither be left nor
  * written. */
 #include "observe/kept.h"
+#include "scratch.h"
 #include "observe/root.h"
 
 #include <glib/gstdio.h>
@@ -14,15 +15,6 @@ typedef struct {
     HnRoot *root;
 } Fixture;
 
-static void put(const Fixture *fixture, const char *path, const char *text)
-{
-    g_autofree char *full = g_build_filename(fixture->dir, path, NULL);
-    g_autofree char *dir = g_path_get_dirname(full);
-
-    g_assert_cmpint(g_mkdir_with_parents(dir, 0755), ==, 0);
-    g_assert_true(g_file_set_contents(full, text, -1, NULL));
-}
-
 static void set_up(Fixture *fixture, gconstpointer data)
 {
     fixture->dir = g_dir_make_tmp("hn-root-XXXXXX", NULL);
@@ -32,10 +24,8 @@ static void set_up(Fixture *fixture, gconstpointer data)
 
 static void tear_down(Fixture *fixture, gconstpointer data)
 {
-    g_autofree char *command = g_strdup_printf("rm -rf '%s'", fixture->dir);
-
     hn_root_free(fixture->root);
-    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+    scratch_remove(fixture->dir);
     g_free(fixture->dir);
 }
 
@@ -48,8 +38,8 @@ static void test_read(Fixture *fixture, gconstpointer data)
     char *untouched = NULL;
     size_t len;
 
-    put(fixture, "proc/1/comm", "init\n");
-    put(fixture, "big", big);
+    scratch_put(fixture->dir, "proc/1/comm", "init\n");
+    scratch_put(fixture->dir, "big", big);
     g_assert_true(hn_root_read(fixture->root, "proc/1/comm", 100, &text, &len, NULL));
     g_assert_cmpstr(text, ==, "init\n");
     g_assert_cmpuint(len, ==, 5);
@@ -71,10 +61,10 @@ static void test_list(Fixture *fixture, gconstpointer data)
     g_auto(GStrv) names = NULL;
     g_autoptr(GError) error = NULL;
 
-    put(fixture, "d/cpu10", "");
-    put(fixture, "d/cpu2", "");
-    put(fixture, "d/online", "");
-    put(fixture, "d/cpu1", "");
+    scratch_put(fixture->dir, "d/cpu10", "");
+    scratch_put(fixture->dir, "d/cpu2", "");
+    scratch_put(fixture->dir, "d/online", "");
+    scratch_put(fixture->dir, "d/cpu1", "");
     names = hn_root_list(fixture->root, "d", NULL);
     g_assert_cmpstrv(names, expected);
     g_assert_null(hn_root_list(fixture->root, "nothing", &error));
@@ -99,7 +89,7 @@ static void test_no_escape(Fixture *fixture, gconstpointer data)
         hn_root_read(fixture->root, "../../../../etc/passwd", 1 << 20, &text, NULL, NULL));
     target = hn_root_read_link(fixture->root, "absolute", NULL);
     g_assert_cmpstr(target, ==, "/etc/passwd");
-    put(fixture, "etc/passwd", "captured\n");
+    scratch_put(fixture->dir, "etc/passwd", "captured\n");
     g_assert_true(hn_root_read(fixture->root, "absolute", 100, &text, NULL, NULL));
     g_assert_cmpstr(text, ==, "captured\n");
     g_free(text);
@@ -110,7 +100,7 @@ static void test_no_write(Fixture *fixture, gconstpointer data)
     g_autofree char *text = NULL;
     g_autoptr(GError) error = NULL;
 
-    put(fixture, "sys/x", "0\n");
+    scratch_put(fixture->dir, "sys/x", "0\n");
     g_assert_false(hn_root_is_live(fixture->root));
     g_assert_false(hn_root_write(fixture->root, "sys/x", "1\n", &error));
     g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_ROFS);
@@ -153,8 +143,8 @@ static void test_kept(Fixture *fixture, gconstpointer data)
     g_autofree char *path = g_build_filename(fixture->dir, "a", NULL);
     FILE *file;
 
-    put(fixture, "a", "one");
-    put(fixture, "b", big);
+    scratch_put(fixture->dir, "a", "one");
+    scratch_put(fixture->dir, "b", big);
     g_assert_true(hn_kept_read(&first, &budget, fixture->root, "a", 100, buffer, NULL));
     g_assert_cmpstr(buffer->str, ==, "one");
     g_assert_cmpuint(budget.n_open, ==, 1);

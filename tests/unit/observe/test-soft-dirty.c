@@ -3,10 +3,10 @@
  * Soft-dirty bits: entries of pagemap as numbers, files that stand for a process, and this process itself.
  */
 #include "observe/soft-dirty.h"
+#include "scratch.h"
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -100,13 +100,6 @@ static char *path_of(Fixture *f, const char *path)
     return g_steal_pointer(&full);
 }
 
-static void put(Fixture *f, const char *path, const char *text)
-{
-    g_autofree char *full = path_of(f, path);
-
-    g_assert_true(g_file_set_contents(full, text, -1, NULL));
-}
-
 /* The pages [first, first + n) of pagemap get that entry. */
 static void put_entries(Fixture *f, uint64_t first, guint n, uint64_t entry)
 {
@@ -126,19 +119,7 @@ static void put_smaps(Fixture *f, const char *flags)
                         "1400000-1c00000 rw-p 00000000 00:00 0 \nRss: 8192 kB\nVmFlags: rd wr ht \n",
                         flags);
 
-    put(f, "proc/" PID "/smaps", text);
-}
-
-static void remove_tree(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-
-    for (const char *name; dir && (name = g_dir_read_name(dir));) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-
-        remove_tree(below);
-    }
-    g_assert_cmpint(g_remove(path), ==, 0);
+    scratch_put(f->dir, "proc/" PID "/smaps", text);
 }
 
 static void setup(Fixture *f, gconstpointer data)
@@ -151,7 +132,7 @@ static void setup(Fixture *f, gconstpointer data)
 static void teardown(Fixture *f, gconstpointer data)
 {
     hn_root_free(f->root);
-    remove_tree(f->dir);
+    scratch_remove(f->dir);
     g_free(f->dir);
 }
 
@@ -203,7 +184,7 @@ static void test_clear(Fixture *f, gconstpointer data)
     g_assert_false(hn_soft_dirty_clear(f->root, 4711, &error));
     g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
     g_clear_error(&error);
-    put(f, "proc/" PID "/clear_refs", "");
+    scratch_put(f->dir, "proc/" PID "/clear_refs", "");
     g_assert_true(hn_soft_dirty_clear(f->root, 4711, &error));
     g_assert_true(hn_root_read(f->root, "proc/" PID "/clear_refs", 10, &text, NULL, NULL));
     g_assert_cmpstr(text, ==, "4");
