@@ -276,9 +276,10 @@ class Lifecycle(DaemonTest):
             return int(words[11]) + int(words[12])
 
         time.sleep(1)  # the connections above are gone
-        before, rounds = ticks(), daemon.call("query-host")["rounds"]
+        rounds, before = daemon.call("query-host")["rounds"], ticks()
         time.sleep(5)
-        self.assertLessEqual(ticks() - before, 1)
+        # A tick is charged whole to who runs when it comes: a few say nothing, a loop or rounds would take many.
+        self.assertLessEqual(ticks() - before, 5)
         self.assertEqual(daemon.call("query-host")["rounds"], rounds)
         self.assertEqual(daemon.log().count("nothing to place"), 1)
 
