@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The outer emulator: which QEMU runs the emulated host, and its command line.
 
-Theory of operation. QEMU 7.2 crashes now and then when it emulates several processors in
-threads, so the emulator has to be 10.0 or newer. The machine's own is taken when it is new
-enough; else the one in the image's unpacked tree, run through that tree's own dynamic loader
-with that tree's libraries, firmware and modules, so that neither root nor chroot is needed.
+Theory of operation. QEMU 7.2 crashes now and then when it emulates several processors in threads, so the emulator has to
+be 10.0 or newer. Before 10.2 its emulation of SVM changes a processor's pending interrupts without a lock, and now and
+then one that comes at that instant is lost: a host that waits for it hangs. So the machine's own is taken when it is 10.2
+or newer; else the one that the image script unpacked from backports, or the one inside the image's tree, each run through
+that tree's own dynamic loader with that tree's libraries, firmware and modules, so that neither root nor chroot is needed.
+Where none is 10.2, the first that is 10.0 has to do.
 
 It must not start anything but `qemu --version` and the image script.
 """
@@ -19,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SUITES = ("bookworm", "trixie", "forky", "sid")
 DEFAULT_SUITE = "trixie"
 VERSION_MIN = (10, 0)
+VERSION_WANTED = (10, 2)
 PORTS = 8
 PORT_PREFIX = "homenode.lab."  # runner.c looks for this
 TB_SIZE_MIB = 512
@@ -76,33 +79,52 @@ def _version(argv, env):
     return tuple(int(part or 0) for part in match.groups()) if match else None
 
 
-def _from_tree(image):
-    tree = os.path.join(image, "tree")
-    libraries = os.path.join(tree, "usr/lib/x86_64-linux-gnu")
-    argv = [os.path.join(tree, "usr/lib64/ld-linux-x86-64.so.2"),
+def _from_tree(image, folder):
+    """The emulator of a folder of an image, with the libraries of its tree; or None."""
+    libraries = os.path.join(image, "tree/usr/lib/x86_64-linux-gnu")
+    root = os.path.join(image, folder)
+    argv = [os.path.join(image, "tree/usr/lib64/ld-linux-x86-64.so.2"),
             "--library-path", f"{libraries}:{libraries}/pulseaudio",
-            os.path.join(tree, "usr/bin/qemu-system-x86_64")]
-    env = {"QEMU_MODULE_DIR": os.path.join(libraries, "qemu")}
+            os.path.join(root, "usr/bin/qemu-system-x86_64")]
+    env = {"QEMU_MODULE_DIR": os.path.join(root, "usr/lib/x86_64-linux-gnu/qemu")}
     version = _version(argv, env)
-    for folder in ("usr/share/qemu", "usr/share/seabios"):
-        argv += ["-L", os.path.join(tree, folder)]
-    return Emulator(argv, env, version, image) if version else None
+    for data in (os.path.join(root, "usr/share/qemu"), os.path.join(image, "tree/usr/share/seabios")):
+        argv += ["-L", data]
+    return Emulator(argv, env, version, root) if version else None
+
+
+def _candidates(image):
+    """Emulators at hand, the preferred first; the last resort is another suite's image, built if need be."""
+    own = shutil.which("qemu-system-x86_64")
+    if own:
+        yield Emulator([own], {}, _version([own], {}), own)
+    yield _from_tree(image, "emulator")
+    yield _from_tree(image, "tree")
+    default = image_dir(DEFAULT_SUITE)
+    if default != image:
+        yield _from_tree(default, "emulator")
+        yield _from_tree(default, "tree")
 
 
 def find(image):
-    """Returns the emulator to use with @image: the machine's, the image's, or trixie's."""
-    own = os.environ.get("HN_LAB_QEMU") or shutil.which("qemu-system-x86_64")
-    if own:
-        version = _version([own], {})
-        if version and (version >= VERSION_MIN or "HN_LAB_QEMU" in os.environ):
-            return Emulator([own], {}, version, own)
-    emulator = _from_tree(image)
-    if emulator is None or emulator.version < VERSION_MIN:
-        emulator = _from_tree(image_dir(DEFAULT_SUITE))
-    if emulator is None or emulator.version < VERSION_MIN:
+    """Returns the emulator to use with @image: what HN_LAB_QEMU names, else the machine's, the image's, or trixie's."""
+    named = os.environ.get("HN_LAB_QEMU")
+    if named:
+        version = _version([named], {})
+        if not version:
+            raise EmulatorError(f"HN_LAB_QEMU is '{named}', which does not tell a version of QEMU")
+        return Emulator([named], {}, version, named)
+    will_do = None
+    for emulator in _candidates(image):
+        if emulator is None or not emulator.version or emulator.version < VERSION_MIN:
+            continue
+        if emulator.version >= VERSION_WANTED:
+            return emulator
+        will_do = will_do or emulator
+    if will_do is None:
         raise EmulatorError("no QEMU 10.0 or newer: neither on this machine nor in the image; "
                             "HN_LAB_QEMU may name one")
-    return emulator
+    return will_do
 
 
 def command_line(emulator, image, topology, run_dir, options):

@@ -385,9 +385,14 @@ class Lab:
                           + self.run(ENDED_SCRIPT, timeout_s=60).out, is_hiccup=True)
 
     def broken(self):
-        """What the emulation broke since the last cleanup(), one per line; "" when there is no sign of that."""
+        """What the emulation broke since the last cleanup(), one per line; "" when there is no sign of that.
+
+        Raises LabDied when the host is found dead.
+        """
         try:
             return self.run(BROKEN_SCRIPT, timeout_s=60).out.strip()
+        except LabDied:
+            raise
         except LabError:
             return ""
 

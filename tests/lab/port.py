@@ -20,6 +20,7 @@ CHUNK_BYTES = 1 << 16
 SYNC_PATIENCE_S = 5.0
 RECONNECT_PAUSE_S = 0.5
 ASK_AGAIN_S = 0.5
+HEARD_LATELY_S = 10.0  # five heartbeats
 
 
 class PortSilent(Exception):
@@ -122,7 +123,8 @@ class Port:
         """Runs @script (text) with bash and returns its exit status.
 
         @stdin: a binary file object or None. @on_output(is_error, data) gets the output as it
-        comes. Raises JobTimeout, PortSilent or PortClosed.
+        comes. Raises JobTimeout, PortSilent or PortClosed. A host that is silent when the time is up
+        is asked for its heartbeat first: a job that is late and a host that hangs are two things.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         text = script.encode()
@@ -140,10 +142,11 @@ class Port:
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if outgoing else 0)
                 selector.modify(self._socket, events)
                 now_s = time.monotonic()
-                if deadline_s is not None and now_s >= deadline_s:
+                is_late = deadline_s is not None and now_s >= deadline_s
+                if is_late and now_s < heard_s + HEARD_LATELY_S:
                     raise JobTimeout(f"not finished after {timeout_s:g} s")
                 wait_s = max(0.0, heard_s + self._patience_s - now_s)
-                if deadline_s is not None:
+                if deadline_s is not None and not is_late:
                     wait_s = min(wait_s, deadline_s - now_s)
                 ready = selector.select(wait_s)
                 # Judged only when there is nothing to read: this process may have been stopped.

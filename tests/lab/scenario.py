@@ -223,8 +223,14 @@ class Runner:
         raise died  # out here, where it does not become a consequence of the tidying up
 
     def breakage_behind(self, error):
-        """A test cannot pass when the emulation broke one of its guests: that is a hiccup too, when there is a sign."""
-        signs = self.lab.broken() if self.lab and self.lab.host.pid() else ""
+        """A test cannot pass when the emulation broke one of its guests: that is a hiccup too, when there is a sign.
+
+        Nor when the host hangs, which the question finds out where a command was only late before.
+        """
+        try:
+            signs = self.lab.broken() if self.lab and self.lab.host.pid() else ""
+        except LabDied as died:
+            return None if isinstance(error, AssertionError) else died
         return LabDied(f"broken by the emulation:\n{signs}\nafter which: {type(error).__name__}: {error}",
                        is_hiccup=True) if signs else None
 

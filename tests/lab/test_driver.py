@@ -3,8 +3,7 @@
 """Unit tests of the lab's driver: what can be judged without booting anything.
 
 They cover the topology parser (every error names its line and what is allowed), the physical
-layout, the emulator's arguments, the frames of a control port against a runner of our own, and
-the rule of the scenario runner that a failed assertion is final.
+layout, the emulator's arguments, the choice of the emulator, and the frames of a control port against a runner of our own.
 """
 
 import contextlib
@@ -14,7 +13,6 @@ import socket
 import sys
 import tempfile
 import threading
-import types
 import unittest
 from unittest import mock
 
@@ -23,9 +21,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
 import emulator  # noqa: E402
 import homelab  # noqa: E402
-import scenario  # noqa: E402
 import topology  # noqa: E402
-from host import Host, LabDied, LabError, shell_quote  # noqa: E402
+import port as port_module  # noqa: E402
+from host import Host, LabError, shell_quote  # noqa: E402
 from port import HEADER, JobTimeout, Port, PortClosed, PortSilent  # noqa: E402
 
 GOOD = """
@@ -135,6 +133,80 @@ class Layout(unittest.TestCase):
         argv, _ = emulator.command_line(found, "/image", topology.read("n2c2"), "/run/lab", options)
         self.assertEqual(argv[argv.index("-plugin") + 1], "file=/x.so,socket=/run/lab/m.sock")
         self.assertTrue(argv[argv.index("-append") + 1].endswith(" quiet2"))
+
+
+class WhichEmulator(unittest.TestCase):
+    """Fake emulators in a fake image, which tell a version."""
+
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = temporary.name
+        self.images = {name: os.path.join(self.folder, name) for name in ("trixie", "bookworm")}
+        self.built = []
+        for patch in (mock.patch.object(emulator, "image_dir", self.build),
+                      mock.patch.object(emulator.shutil, "which", lambda name: self.own),
+                      mock.patch.dict(os.environ)):
+            patch.start()
+            self.addCleanup(patch.stop)
+        os.environ.pop("HN_LAB_QEMU", None)
+        self.own = None
+
+    def build(self, suite):
+        self.built.append(suite)
+        return self.images[suite]
+
+    def program(self, version, *path):
+        """An executable that tells @version; in an image it stands for the loader, which is what is run."""
+        file = os.path.join(self.folder, *path)
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        with open(file, "w", encoding="ascii") as stream:
+            stream.write(f"#!/bin/sh\necho QEMU emulator version {version}\n")
+        os.chmod(file, 0o755)
+        return file
+
+    def image(self, name, **versions):
+        """An image whose loader runs whatever emulator it is given; {'tree': '10.0.2', …}."""
+        for folder, version in versions.items():
+            self.program(version, name, folder, "usr/bin/qemu-system-x86_64")
+        loader = self.program("", name, "tree/usr/lib64/ld-linux-x86-64.so.2")
+        with open(loader, "w", encoding="ascii") as stream:
+            stream.write('#!/bin/sh\nshift 2; exec "$@"\n')
+
+    def found(self, image):
+        return emulator.find(self.images[image]).version
+
+    def test_the_first_that_loses_no_interrupt(self):
+        self.image("trixie", tree="10.0.13", emulator="11.1.3")
+        self.assertEqual(self.found("trixie"), (11, 1, 3))
+        self.own = self.program("10.0.9", "own")
+        self.assertEqual(self.found("trixie"), (11, 1, 3))
+        self.own = self.program("10.2.0", "own")
+        self.assertEqual((self.found("trixie"), emulator.find(self.images["trixie"]).argv), ((10, 2, 0), [self.own]))
+        self.assertEqual(set(self.built) - {"trixie"}, set())
+
+    def test_another_image_only_if_need_be(self):
+        self.image("trixie", tree="10.0.13", emulator="11.1.3")
+        self.image("bookworm", tree="7.2.22")
+        self.assertEqual((self.found("bookworm"), self.built), ((11, 1, 3), ["trixie"]))
+        self.built.clear()
+        self.image("bookworm", tree="10.2.1")
+        self.assertEqual((self.found("bookworm"), self.built), ((10, 2, 1), []))
+
+    def test_what_has_to_do(self):
+        self.image("trixie", tree="10.0.13")
+        self.own = self.program("7.2.22", "own")
+        self.assertEqual(self.found("trixie"), (10, 0, 13))
+        self.image("trixie", tree="9.2.0")
+        with self.assertRaisesRegex(emulator.EmulatorError, "no QEMU 10.0"):
+            self.found("trixie")
+
+    def test_named_by_hand(self):
+        os.environ["HN_LAB_QEMU"] = self.program("7.2.22", "named")
+        self.assertEqual(self.found("trixie"), (7, 2, 22))
+        os.environ["HN_LAB_QEMU"] = "/no/such/qemu"
+        with self.assertRaisesRegex(emulator.EmulatorError, "HN_LAB_QEMU is '/no/such/qemu'"):
+            self.found("trixie")
 
 
 class FakeRunner(threading.Thread):
@@ -248,217 +320,22 @@ class PortFrames(unittest.TestCase):
         with self.assertRaises(JobTimeout):
             self.run_port(answer, patience_s=2.0, timeout_s=0.5)
 
+    def test_a_host_that_hangs_is_not_taken_for_a_late_job(self):
+        # The time is up long before the patience is, and nothing was heard since the job began.
+        with mock.patch.object(port_module, "HEARD_LATELY_S", 0.1), self.assertRaises(PortSilent):
+            self.run_port(lambda link: None, patience_s=1.0, timeout_s=0.3)
+
+        def answer(link):  # a heartbeat comes after the time is up
+            threading.Event().wait(0.6)
+            link.sendall(frame(b"H"))
+            threading.Event().wait(5)
+
+        with mock.patch.object(port_module, "HEARD_LATELY_S", 0.1), self.assertRaises(JobTimeout):
+            self.run_port(answer, patience_s=2.0, timeout_s=0.3)
+
     def test_closed(self):
         with self.assertRaises(PortClosed):
             self.run_port(lambda link: link.shutdown(socket.SHUT_RDWR))
-
-
-class FakeLab:
-    """Stands in for an emulated host where only the runner is judged."""
-
-    host = types.SimpleNamespace(pid=lambda: 1)
-    signs = []  # what broken() will say, last first
-
-    def cleanup(self):
-        """Nothing to clean."""
-
-    def diagnostics(self):
-        return "diagnostics"
-
-    def broken(self):
-        """Signs of what the emulation broke."""
-        return self.signs.pop() if self.signs else ""
-
-    def down(self):
-        """Nothing to stop."""
-
-
-class FakeRunnerOfScenarios(scenario.Runner):
-    """Boots nothing."""
-
-    def ensure_host(self, test):
-        self.lab = FakeLab()
-
-
-def run_scenario(**functions):
-    """Runs functions as the tests of a scenario; returns (ok, TAP text, runner)."""
-    module = types.SimpleNamespace(**functions)
-    tests = [scenario.Test("fake", module, name) for name in functions if name.startswith("test_")]
-    args = types.SimpleNamespace(build=None, keep=False)
-    runner, text = FakeRunnerOfScenarios(args), io.StringIO()
-    with contextlib.redirect_stdout(text):
-        is_ok = runner.run_all(tests)
-    return is_ok, text.getvalue(), runner
-
-
-class ScenarioRunner(unittest.TestCase):
-    def test_passed_failed_skipped(self):
-        def passes(_lab):
-            pass
-
-        def fails(_lab):
-            raise AssertionError("the reason")
-
-        def breaks(_lab):
-            raise KeyError("unforeseen")
-
-        def skips(_lab):
-            raise homelab.Skip("no such\ndevice")
-
-        is_ok, text, runner = run_scenario(test_a=passes, test_b=fails, test_c=breaks, test_d=skips)
-        self.assertFalse(is_ok)
-        self.assertEqual((runner.passed, runner.failed, runner.skipped), (1, 2, 1))
-        self.assertIn("1..4\n", text)
-        self.assertIn("\nok 1 - fake:a\n", text)
-        self.assertIn("# AssertionError: the reason\n# diagnostics\nnot ok 2 - fake:b\n", text)
-        self.assertIn("KeyError: 'unforeseen'", text)
-        self.assertIn("\nok 4 - fake:d # SKIP no such device\n", text)
-
-    def test_failed_twice_is_failed(self):
-        calls = []
-
-        def fails(_lab):
-            calls.append(1)
-            raise AssertionError("always")
-
-        is_ok, text, runner = run_scenario(test_a=fails)
-        self.assertEqual((is_ok, len(calls), runner.failed, runner.retried, runner.unsteady), (False, 2, 1, 0, 0))
-        self.assertNotIn("unsteady: fake", text)
-
-    def test_unsteady_ones_are_told_and_not_many_are_forgiven(self):
-        calls = {}
-
-        def flaky(name):
-            def test(_lab):
-                calls[name] = calls.get(name, 0) + 1
-                assert calls[name] > 1, f"first time of {name}"
-            return test
-
-        is_ok, text, runner = run_scenario(test_a=flaky("a"), test_b=flaky("b"))
-        self.assertEqual((is_ok, runner.passed, runner.unsteady, calls), (True, 2, 2, {"a": 2, "b": 2}))
-        self.assertRegex(text, "# unsteady: fake:b passed the second time only; the first: .*first time of b")
-        calls.clear()
-        is_ok, _, runner = run_scenario(test_a=flaky("a"), test_b=flaky("b"), test_c=flaky("c"))
-        self.assertEqual((is_ok, runner.passed, runner.failed, calls["c"]), (False, 2, 1, 1))
-
-    def test_known_hiccup_is_tried_once_more_and_counted(self):
-        calls = []
-
-        def once(_lab):
-            calls.append(1)
-            if len(calls) == 1:
-                raise LabDied("int3", is_hiccup=True)
-
-        is_ok, text, runner = run_scenario(test_a=once)
-        self.assertEqual((is_ok, len(calls), runner.retried), (True, 2, 1))
-        self.assertIn("once more after: int3", text)
-
-        def always(_lab):
-            raise LabDied("int3", is_hiccup=True)
-
-        is_ok, _, runner = run_scenario(test_a=always)
-        self.assertEqual((is_ok, runner.failed), (False, 1))
-
-    def test_what_the_emulation_broke_is_tried_once_more_and_counted(self):
-        calls = []
-
-        def fails(_lab):
-            calls.append(1)
-            raise AssertionError("no such guest")
-
-        def fails_once(lab):
-            if not calls:
-                fails(lab)
-
-        with mock.patch.object(FakeLab, "signs", ["g: error exception=6"]):
-            is_ok, text, runner = run_scenario(test_a=fails_once)
-        self.assertEqual((is_ok, len(calls), runner.retried), (True, 1, 1), text)
-        self.assertIn("once more after: broken by the emulation:\n# g: error exception=6\n"
-                      "# after which: AssertionError: no such guest\n", text)
-
-        calls.clear()
-        with mock.patch.object(FakeLab, "signs", ["g: error exception=6"]):
-            is_ok, text, _ = run_scenario(test_a=fails)
-        self.assertEqual((is_ok, len(calls)), (False, 2), text)
-        self.assertIn("# AssertionError: no such guest\n# diagnostics\nnot ok 1", text)
-
-    def test_hiccup_after_a_failed_assertion_is_final(self):
-        calls = []
-
-        def fails_and_dies(_lab):
-            calls.append(1)
-            try:
-                assert len(calls) > 1, "first time"
-            finally:
-                try:
-                    raise PortSilent("no heartbeat")
-                except PortSilent as error:
-                    raise LabDied("hangs", is_hiccup=True) from error
-
-        is_ok, _, runner = run_scenario(test_a=fails_and_dies)
-        self.assertEqual((is_ok, len(calls), runner.retried), (False, 1, 0))
-
-    def test_hiccup_is_not_hidden_by_tidying_up(self):
-        for complaint in (LabError("lab is not up"), AssertionError("left behind")):
-            calls = []
-
-            def dies_in_the_middle(_lab, calls=calls, complaint=complaint):
-                calls.append(1)
-                try:
-                    if len(calls) == 1:
-                        raise LabDied("hangs", is_hiccup=True)
-                finally:
-                    if len(calls) == 1:
-                        raise complaint
-
-            is_ok, text, runner = run_scenario(test_a=dies_in_the_middle)
-            self.assertEqual((is_ok, len(calls), runner.retried), (True, 2, 1), text)
-            self.assertIn("once more after: hangs", text)
-
-    def test_other_death_is_final(self):
-        calls = []
-
-        def dies(_lab):
-            calls.append(1)
-            raise LabDied("panic", is_hiccup=False)
-
-        is_ok, text, _ = run_scenario(test_a=dies)
-        self.assertEqual((is_ok, len(calls)), (False, 1))
-        self.assertIn("# panic\nnot ok 1", text)
-
-    def test_overlong_test_fails(self):
-        def sleeps(_lab):
-            threading.Event().wait(5)
-
-        is_ok, text, _ = run_scenario(TIMEOUT_S=0.2, test_a=sleeps)
-        self.assertFalse(is_ok)
-        self.assertIn("TIMEOUT_S", text)
-
-    def test_needs_build(self):
-        is_ok, text, _ = run_scenario(NEEDS_BUILD=True, test_a=lambda lab: None)
-        self.assertTrue(is_ok)
-        self.assertIn("# SKIP needs a build", text)
-
-    def test_host_that_cannot_be_had_is_tried_once(self):
-        starts = []
-
-        class Broken(scenario.Runner):
-            def start_host(self, key):
-                starts.append(key)
-                raise LabError("no image")
-
-        module = types.SimpleNamespace(test_a=lambda lab: None, test_b=lambda lab: None)
-        runner, text = Broken(types.SimpleNamespace(build=None, keep=False)), io.StringIO()
-        with contextlib.redirect_stdout(text):
-            self.assertFalse(runner.run_all([scenario.Test("fake", module, name) for name in ("test_a", "test_b")]))
-        self.assertEqual((len(starts), runner.failed), (1, 2))
-        self.assertIn("could not be started: LabError: no image", text.getvalue())
-
-    def test_unknown_names(self):
-        with self.assertRaisesRegex(LabError, "nosuch.*there are: .*lab"):
-            scenario.select(["nosuch"])
-        with self.assertRaisesRegex(LabError, "no test 'nosuch'; it has: nodes_are"):
-            scenario.select(["lab:nosuch"])
 
 
 class SmallThings(unittest.TestCase):

@@ -11,7 +11,8 @@ import re
 import subprocess
 import time
 
-from homelab import LabTimeout, parse_cpu_list
+import account
+from homelab import parse_cpu_list
 
 TOPOLOGY = "n2c4"
 NEEDS_BUILD = True
@@ -51,19 +52,11 @@ def daemon(lab, placement=None, **keys):
            f"printf '%s' '[evidence]\nswitch-balancing = no\n[apply]\nback-off = no\n{lines}[placement]\n{planning}' > {CONF}; "
            "systemctl daemon-reload; systemctl start homenoded", timeout_s=90)
     try:
-        # The first round has been made: before it, it knows no nodes and says so.
-        lab.wait_until(lambda: lab.run("homenode plan --json").status == 0, 60, "homenoded to answer")
-        lab.wait_until(lambda: re.search(r'"rounds": *[1-9]', lab.run("homenode host --json").out), 60, "its first round")
-        yield
-    except AssertionError as error:
-        script = ("homenode host; homenode list; for g in $(homenode list --names); do homenode explain $g; done; "
-                  "homenode history | tail -n 12")
-        try:
-            said = lab.run(script, timeout_s=60)
-            told = said.out + said.err
-        except LabTimeout as timeout:
-            told = str(timeout)
-        raise AssertionError(f"{error}\n{told}") from error
+        with account.given_on_failure(lab):
+            # The first round has been made: before it, it knows no nodes and says so.
+            lab.wait_until(lambda: lab.run("homenode plan --json").status == 0, 60, "homenoded to answer")
+            lab.wait_until(lambda: re.search(r'"rounds": *[1-9]', lab.run("homenode host --json").out), 60, "its first round")
+            yield
     finally:
         lab.run(f"systemctl stop homenoded; systemctl reset-failed homenoded; rm {CONF}; sysctl -q kernel.numa_balancing=1; "
                 f"test ! -e /run/homenode.conf.before || mv /run/homenode.conf.before {CONF}", timeout_s=120)
@@ -82,9 +75,8 @@ def pins(lab, guest):
 def iothread_cpus(lab, guest):
     """Where its only iothread may run, as virsh tells it and as the kernel has it; they have to agree."""
     told = parse_cpu_list(re.search(r"^ *1 +([-0-9,]+) *$", lab.sh(f"virsh iothreadinfo {guest.name} --live"), re.M)[1])
-    task = lab.sh(f"grep -l '^IO iothread1$' /proc/{guest.pid()}/task/*/comm").strip()
-    real = re.search(r"^Cpus_allowed_list:\s*(\S+)", lab.sh(f"cat {os.path.dirname(task)}/status"), re.M)[1]
-    assert told == parse_cpu_list(real), (told, real)
+    (real,) = (thread.affinity for thread in guest.threads() if thread.name == "IO iothread1")
+    assert told == real, (told, real)
     return told
 
 

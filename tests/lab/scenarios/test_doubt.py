@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "convergence")]
 
 # pylint: disable=wrong-import-position
+import account  # noqa: E402
 import scene  # noqa: E402
 
 TOPOLOGY = "n2c4"
@@ -54,7 +55,8 @@ def daemon(lab, **sections):
     lab.sh(f"sysctl -qw kernel.numa_balancing=0; mkdir -p /etc/homenode; printf '%s' '{lines}' > {CONF}; "
            "systemctl daemon-reload; systemctl start homenoded", timeout_s=90)
     try:
-        yield
+        with account.given_on_failure(lab):
+            yield
     finally:
         lab.run(f"systemctl stop homenoded; systemctl reset-failed homenoded; rm {CONF}; "
                 "sysctl -qw kernel.numa_balancing=1", timeout_s=120)
