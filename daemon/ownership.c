@@ -29,6 +29,8 @@ static bool lookup(void *user_data, const char *uuid, HnOwnedKind kind, uint32_t
         return false;
     *ret_owned = (HnOwned){
         .ours = piece->set,
+        .has_previous = piece->has_previous,
+        .previous = piece->previous,
         .has_original = piece->has_original,
         .original = piece->original,
     };

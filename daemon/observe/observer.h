@@ -27,6 +27,8 @@ typedef enum { HN_OWNED_VCPU, HN_OWNED_EMULATOR, HN_OWNED_IOTHREAD, HN_OWNED_NOD
 
 typedef struct {
     HnCpuset ours;     /* what we set last (for HN_OWNED_NODESET: kernel node ids) */
+    bool has_previous; /* what that replaced was ours too … */
+    HnCpuset previous; /* … and may be in force still: it is written down before it is done */
     bool has_original; /* the admin had one before our first change … */
     HnCpuset original; /* … this one: still the admin's constraint */
 } HnOwned;

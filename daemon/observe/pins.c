@@ -9,6 +9,11 @@ static bool lookup(const HnOwnership *ownership, const char *uuid, HnOwnedKind k
     return ownership->lookup && ownership->lookup(ownership->user_data, uuid, kind, id, ret_owned);
 }
 
+static bool is_ours(const HnOwned *owned, const HnCpuset *pin)
+{
+    return hn_cpuset_equal(pin, &owned->ours) || (owned->has_previous && hn_cpuset_equal(pin, &owned->previous));
+}
+
 bool hn_pin_judge(const HnOwnership *ownership, const char *uuid, HnOwnedKind kind, uint32_t id,
                   const HnPinState *state, const HnCpuset *everything, HnCpuset *ret_allowed)
 {
@@ -17,7 +22,7 @@ bool hn_pin_judge(const HnOwnership *ownership, const char *uuid, HnOwnedKind ki
     bool has_allowed = state->has_pin;
     HnCpuset allowed = state->pin;
 
-    if (is_owned && state->has_pin && hn_cpuset_equal(&state->pin, &owned.ours)) {
+    if (is_owned && state->has_pin && is_ours(&owned, &state->pin)) {
         has_allowed = owned.has_original;
         allowed = owned.original;
     }
@@ -44,7 +49,7 @@ void hn_pin_disinherit(const HnOwnership *ownership, const char *uuid, HnOwnedKi
 
     if (!state->has_pin || lookup(ownership, uuid, kind, id, &own) ||
         !lookup(ownership, uuid, HN_OWNED_EMULATOR, 0, &creator) ||
-        !hn_cpuset_equal(&state->pin, &creator.ours))
+        !is_ours(&creator, &state->pin))
         return;
     state->has_pin = creator.has_original;
     state->pin = creator.original;
@@ -74,7 +79,7 @@ void hn_nodeset_judge(const HnOwnership *ownership, const HnDomainInfo *info, co
         if (host->nodes[i].mem_total_bytes > 0)
             hn_cpuset_add(&with_memory, (uint32_t)host->nodes[i].id);
     *ret_is_fenced = lookup(ownership, info->uuid, HN_OWNED_NODESET, 0, &owned) && state.has_pin &&
-                     hn_cpuset_equal(&state.pin, &owned.ours) &&
+                     is_ours(&owned, &state.pin) &&
                      !hn_cpuset_is_subset(&with_memory, &state.pin);
     *ret_is_admin =
         hn_pin_judge(ownership, info->uuid, HN_OWNED_NODESET, 0, &state, &with_memory, &allowed);

@@ -213,7 +213,7 @@ static void test_pins(void)
 {
     /* "" stands for: not there */
     static const struct {
-        const char *pin, *fallback, *affinity, *ours, *original, *expected;
+        const char *pin, *fallback, *affinity, *ours, *original, *expected, *previous;
     } cases[] = {
         {"", "", "0-3", "", "", ""},          /* nothing set, all allowed */
         {"0-3", "", "0-3", "", "", ""},       /* a pin to everything is none */
@@ -227,6 +227,9 @@ static void test_pins(void)
         {"0-1", "0-2", "0-1", "0-1", "", "0-2"}, /* ours, inside the fallback */
         {"2-3", "", "2-3", "0-1", "", "2-3"},    /* the admin changed ours */
         {"", "", "0-1", "0-1", "", ""},          /* our pin, not shown yet */
+        {"2-3", "", "2-3", "0-1", "", "", "2-3"},       /* ours from before, as the new one is not set yet */
+        {"2", "", "2", "0-1", "0-2", "0-2", "2"},       /* … inside what the admin had set */
+        {"1-2", "", "1-2", "0-1", "", "1-2", "2-3"},    /* neither: the admin's */
     };
     HnCpuset everything = set_of("0-3");
     HnOwnership ownership = {.lookup = lookup};
@@ -243,6 +246,8 @@ static void test_pins(void)
 
         is_owned = *cases[i].ours;
         owned_pin = (HnOwned){.ours = set_of(cases[i].ours),
+                              .has_previous = cases[i].previous,
+                              .previous = set_of(cases[i].previous ? cases[i].previous : ""),
                               .has_original = *cases[i].original,
                               .original = set_of(cases[i].original)};
         is_admin = hn_pin_judge(&ownership, "u", HN_OWNED_VCPU, 1, &state, &everything, &allowed);
@@ -275,6 +280,10 @@ static void test_nodeset(void)
     owned_pin = (HnOwned){.ours = set_of("2")};
     info.numatune_mode = HN_NUMATUNE_RESTRICTIVE;
     info.numatune_nodes = set_of("2");
+    hn_nodeset_judge(&ownership, &info, host, &is_admin, &nodes, &is_fenced);
+    g_assert_true(!is_admin && is_fenced);
+    /* opening is written down, and not done yet */
+    owned_pin = (HnOwned){.ours = set_of("0,2"), .has_previous = true, .previous = set_of("2")};
     hn_nodeset_judge(&ownership, &info, host, &is_admin, &nodes, &is_fenced);
     g_assert_true(!is_admin && is_fenced);
     owned_pin.ours = info.numatune_nodes = set_of("0,2");
