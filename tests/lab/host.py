@@ -40,6 +40,12 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 # Debian's virsh asks libvirtd over its socket, which starts with the first question.
 READY_SCRIPT = "virsh -q list >/dev/null"
 # The kernel's text patching against threaded emulation: an int3 that nobody planted.
+# How each port's runner stands, asked on another port when one is silent.
+KNOCK_PATIENCE_S = 8.0
+KNOCK_SCRIPT = r"""for p in $(pgrep -f '^/usr/libexec/homenode-lab-runner'); do
+    grep -q sigtimedwait /proc/$p/stack && continue  # without a client
+    echo "runner $p: $(readlink /proc/$p/fd/* | grep vport), $(grep ^State /proc/$p/status)," $(cat /proc/$p/stack)
+done"""
 # Where the kernel says why it ended; what follows pushes it out of a short tail.
 CAUSE_PATTERN = r"Kernel panic|Oops|BUG:|Out of memory|watchdog"
 HICCUP_PATTERN = r"int3: 0000|Oops: int3|kernel BUG at arch/x86/kernel/alternative"
@@ -258,6 +264,30 @@ class Host:
         except (OSError, LabError, ValueError) as error:
             return f"processors: unknown ({error})"
 
+    def knocks(self):
+        """What was heard on another port each time one was silent, since the start; the oldest first."""
+        return [knock["heard"] for knock in self._read_json("status.json").get("knocks", [])]
+
+    def _knock(self):
+        """A port is silent: asks on another one, and notes what was heard there.
+
+        All ports share an interrupt, so that one which was lost is made good by this.
+        """
+        heard = bytearray()
+        try:
+            with self._free_port(patience_s=1.0) as path:
+                port = Port(path, KNOCK_PATIENCE_S)
+                try:
+                    port.connect()
+                    port.run(KNOCK_SCRIPT, None, KNOCK_PATIENCE_S, lambda is_error, data: heard.extend(data))
+                finally:
+                    port.close()
+        except (LabError, JobTimeout, PortSilent, PortClosed) as error:
+            heard += f"another port: {error}".encode()
+        status = self._read_json("status.json")
+        status.setdefault("knocks", []).append({"unix_time_s": int(time.time()), "heard": heard.decode(errors="replace")})
+        self._write_json("status.json", status)
+
     def _buried(self, what, is_boot=False, is_sudden=False):
         """Kills a host that crashed or hung, and returns the exception to raise.
 
@@ -265,6 +295,8 @@ class Host:
         """
         was_running = self.pid() is not None
         console = self.console()
+        if self.knocks():
+            console = f"asked on another port {len(self.knocks())} times, at last: {self.knocks()[-1]}\n{console}"
         is_silent = False
         if is_sudden:
             is_paused = was_running and self.status()["state"] == "paused"
@@ -308,9 +340,9 @@ class Host:
     # --- use -------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _free_port(self):
+    def _free_port(self, patience_s=BUSY_PORTS_TIMEOUT_S):
         """Holds the lock of a control port nobody uses, and gives its path."""
-        deadline_s = time.monotonic() + BUSY_PORTS_TIMEOUT_S * timeout_scale()
+        deadline_s = time.monotonic() + patience_s * timeout_scale()
         while True:
             for port in range(emulators.PORTS):
                 lock = os.open(self.path(f"port{port}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -344,7 +376,7 @@ class Host:
                 port.connect()
                 return port.run(script, stdin,
                                 None if timeout_s is None else timeout_s * timeout_scale(),
-                                on_output or (lambda is_error, data: None))
+                                on_output or (lambda is_error, data: None), self._knock)
             except JobTimeout as error:
                 raise LabTimeout(f"lab '{self.name}': {error}: {shorten(script)}") from error
             except PortSilent as error:

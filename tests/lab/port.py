@@ -21,6 +21,7 @@ SYNC_PATIENCE_S = 5.0
 RECONNECT_PAUSE_S = 0.5
 ASK_AGAIN_S = 0.5
 HEARD_LATELY_S = 10.0  # five heartbeats
+KNOCK_AGAIN_S = 15.0
 
 
 class PortSilent(Exception):
@@ -119,12 +120,13 @@ class Port:
         del self._received[:end]
         return kind, payload
 
-    def run(self, script, stdin, timeout_s, on_output):
+    def run(self, script, stdin, timeout_s, on_output, knock=lambda: None):
         """Runs @script (text) with bash and returns its exit status.
 
         @stdin: a binary file object or None. @on_output(is_error, data) gets the output as it
         comes. Raises JobTimeout, PortSilent or PortClosed. A host that is silent when the time is up
-        is asked for its heartbeat first: a job that is late and a host that hangs are two things.
+        is asked for its heartbeat first: a job that is late and a host that hangs are two things. @knock is called
+        when nothing was heard for some heartbeats, and again later: what is heard because of it counts.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         text = script.encode()
@@ -134,6 +136,7 @@ class Port:
         with selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ)
             heard_s = time.monotonic()
+            knock_s = heard_s + HEARD_LATELY_S
             while True:
                 if not outgoing and is_stdin_open:
                     data = stdin.read(CHUNK_BYTES) if stdin else b""
@@ -145,13 +148,17 @@ class Port:
                 is_late = deadline_s is not None and now_s >= deadline_s
                 if is_late and now_s < heard_s + HEARD_LATELY_S:
                     raise JobTimeout(f"not finished after {timeout_s:g} s")
-                wait_s = max(0.0, heard_s + self._patience_s - now_s)
+                wait_s = max(0.0, min(heard_s + self._patience_s, knock_s) - now_s)
                 if deadline_s is not None and not is_late:
                     wait_s = min(wait_s, deadline_s - now_s)
                 ready = selector.select(wait_s)
                 # Judged only when there is nothing to read: this process may have been stopped.
-                if not ready and time.monotonic() >= heard_s + self._patience_s:
+                now_s = time.monotonic()
+                if not ready and now_s >= heard_s + self._patience_s:
                     raise PortSilent(f"no heartbeat for {self._patience_s:g} s")
+                if not ready and now_s >= knock_s:
+                    knock()
+                    knock_s = time.monotonic() + KNOCK_AGAIN_S
                 for _, mask in ready:
                     if mask & selectors.EVENT_WRITE:
                         self._send_some(outgoing)
@@ -164,6 +171,7 @@ class Port:
                     if kind in (b"O", b"F"):
                         on_output(kind == b"F", payload)  # may block for long
                     heard_s = time.monotonic()
+                    knock_s = heard_s + HEARD_LATELY_S
 
     def _send_some(self, outgoing):
         try:

@@ -119,6 +119,7 @@ class Runner:
         self.key = None
         self.broken = {}  # host key → why no such host can be had
         self.number = self.passed = self.failed = self.skipped = self.retried = self.unsteady = self.boots = 0
+        self.knocks = self.n_knocks_told = 0
 
     # --- output ------------------------------------------------------------------------------
 
@@ -177,6 +178,7 @@ class Runner:
             preloads=self.args.preload + [text.replace("{build}", build) for text in preloads],
             kernel_args=self.args.kernel_arg + list(kernel_args))
         self.lab, self.key = Lab(LAB_NAME, topology, self.args.suite, options), key
+        self.n_knocks_told = 0
         self.lab.build = build
         took_s = self.lab.up()
         self.boots += 1
@@ -190,8 +192,17 @@ class Runner:
     def stop_host(self):
         """Stops the host that is up, if any."""
         if self.lab:
+            self.tell_knocks()
             self.lab.down()
         self.lab = None
+
+    def tell_knocks(self):
+        """Says when a port was silent and another one was asked, whether or not that helped."""
+        heard = self.lab.host.knocks() if self.lab else []
+        for knock in heard[self.n_knocks_told:]:
+            self.knocks += 1
+            self.say(f"a port was silent; on another: {knock}")
+        self.n_knocks_told = len(heard)
 
     # --- tests -------------------------------------------------------------------------------
 
@@ -278,6 +289,7 @@ class Runner:
         elif failure and self.unsteady < UNSTEADY_MAX:
             failure, skip, died = self.once_more(test, failure)
         failure = str(died) if died else failure
+        self.tell_knocks()
         self.report(test, time.monotonic() - started_s, failure, skip)
 
     def run_all(self, tests):
@@ -296,7 +308,7 @@ class Runner:
             else:
                 self.stop_host()
         self.say(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped; "
-                 f"{self.boots} boots, {self.retried} retried after a hiccup of the emulator, {self.unsteady} unsteady")
+                 f"{self.boots} boots, {self.retried} retried after a hiccup of the emulator, {self.unsteady} unsteady, {self.knocks} knocks")
         return self.failed == 0
 
 

@@ -259,7 +259,7 @@ def frame(kind, payload=b""):
 
 
 class PortFrames(unittest.TestCase):
-    def run_port(self, answer, patience_s=5.0, timeout_s=None, stdin=None, **runner):
+    def run_port(self, answer, patience_s=5.0, timeout_s=None, stdin=None, knock=lambda: None, **runner):
         with tempfile.TemporaryDirectory() as folder:
             fake = FakeRunner(folder, answer, **runner)
             port, seen = Port(fake.path, patience_s), {False: b"", True: b""}
@@ -269,7 +269,7 @@ class PortFrames(unittest.TestCase):
 
             try:
                 port.connect()
-                status = port.run("true", stdin, timeout_s, keep)
+                status = port.run("true", stdin, timeout_s, keep, knock)
             finally:
                 port.close()
             return status, seen[False], seen[True], fake.stdin
@@ -332,6 +332,23 @@ class PortFrames(unittest.TestCase):
 
         with mock.patch.object(port_module, "HEARD_LATELY_S", 0.1), self.assertRaises(JobTimeout):
             self.run_port(answer, patience_s=2.0, timeout_s=0.3)
+
+    def test_a_silent_port_is_knocked_at(self):
+        knocked, answered = threading.Event(), []
+
+        def answer(link):  # nothing until somebody knocks, as where an interrupt was lost
+            answered.append(knocked.wait(5))
+            link.sendall(frame(b"X", b"\x03\0\0\0"))
+
+        with mock.patch.object(port_module, "HEARD_LATELY_S", 0.2):
+            self.assertEqual(self.run_port(answer, patience_s=4.0, knock=knocked.set)[0], 3)
+        self.assertEqual(answered, [True])
+
+        count = []
+        with mock.patch.object(port_module, "HEARD_LATELY_S", 0.2), mock.patch.object(port_module, "KNOCK_AGAIN_S", 0.2), \
+                self.assertRaises(PortSilent):
+            self.run_port(lambda link: None, patience_s=1.0, knock=lambda: count.append(1))
+        self.assertGreater(len(count), 1)
 
     def test_closed(self):
         with self.assertRaises(PortClosed):

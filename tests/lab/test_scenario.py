@@ -23,7 +23,7 @@ from port import PortSilent  # noqa: E402
 class FakeLab:
     """Stands in for an emulated host where only the runner is judged."""
 
-    host = types.SimpleNamespace(pid=lambda: 1)
+    host = types.SimpleNamespace(pid=lambda: 1, knocks=list)
     signs = []  # what broken() will say, last first
 
     def cleanup(self):
@@ -166,6 +166,12 @@ class ScenarioRunner(unittest.TestCase):
         with mock.patch.object(FakeLab, "broken", side_effect=[LabDied("hangs", is_hiccup=True)]):
             is_ok, text, runner = run_scenario(test_a=lambda lab: late(lab, AssertionError("wrong")))
         self.assertEqual((is_ok, runner.retried, runner.unsteady), (True, 0, 1), text)
+
+    def test_knocks_are_told_once(self):
+        heard = []
+        with mock.patch.object(FakeLab.host, "knocks", lambda: heard):
+            is_ok, text, runner = run_scenario(test_a=lambda lab: heard.append("runner 7: R"), test_b=lambda lab: None)
+        self.assertEqual((is_ok, runner.knocks, text.count("a port was silent; on another: runner 7: R")), (True, 1, 1), text)
 
     def test_hiccup_after_a_failed_assertion_is_final(self):
         calls = []

@@ -4,6 +4,7 @@
 And the one test that every back end must pass, here with libvirt's daemon and real KVM guests of both kinds.
 """
 
+import contextlib
 import json
 import shlex
 
@@ -89,8 +90,9 @@ def wait_managed(lab, name):
 
 def test_moves_hot_plug_release_quit(lab):
     guest = BareGuest(lab, "bare", vcpus=1)  # with the second one a node of this host is full
-    test_loop.start_agent(lab)
-    try:
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(guest.stop)
+        at_end.enter_context(test_loop.agent(lab))
         lab.wait_until(lambda: row_of(lab, "bare"), 30, "the guest to be seen")
         assert not row_of(lab, "bare")["is-managed"]
         assert set(guest.threads().values()) == {everywhere(lab)}, guest.threads()
@@ -117,9 +119,6 @@ def test_moves_hot_plug_release_quit(lab):
         assert lab.run(f"test -e {guest.socket}.stats.xml").status != 0, "statistics were left behind"
         left = lab.sh("ls /run/homenode/journal /run/homenode/journal/corrupt").split()
         assert not [name for name in left if len(name) == 36], f"a journal entry was left: {left}"
-    finally:
-        test_loop.stop_agent(lab)
-        guest.stop()
 
 
 def test_beside_libvirt_and_attached(lab):
@@ -129,8 +128,9 @@ def test_beside_libvirt_and_attached(lab):
     lab.sh(f"mkdir -p /run/elsewhere; mv {guest.socket} /run/elsewhere/")  # the socket lives on under its new name
     guest.socket = "/run/elsewhere/bare.qmp"
     guest.opt_in()
-    test_loop.start_agent(lab)
-    try:
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(guest.stop)
+        at_end.enter_context(test_loop.agent(lab))
         lab.wait_until(lambda: row_of(lab, "managed"), 60, "libvirt's domain")
         assert row_of(lab, "bare") is None
         lab.sh(f"homenode attach {guest.socket}")
@@ -150,9 +150,6 @@ def test_beside_libvirt_and_attached(lab):
         lab.wait_until(lambda: set(guest.threads().values()) == {everywhere(lab)}, 30, "the pins to be given back")
         lab.sh(f"homenode detach {guest.socket}")
         lab.wait_until(lambda: row_of(lab, "bare") is None, 30, "the guest to be let go")
-    finally:
-        test_loop.stop_agent(lab)
-        guest.stop()
         lab.run("rm -rf /run/elsewhere")
 
 

@@ -13,6 +13,7 @@ import json
 import re
 import struct
 
+import account
 import test_loop
 
 TOPOLOGY = "n2c4"
@@ -38,7 +39,8 @@ def sampling(lab, touch_matrix):
            + "\nsysctl -qw kernel.numa_balancing=1; systemctl start homenoded", timeout_s=60)
     try:
         lab.wait_until(lambda: lab.run("homenode list --json").status == 0, 30, "homenoded to answer")
-        yield
+        with account.given_on_failure(lab):
+            yield
     finally:
         test_loop.stop_agent(lab)
         lab.sh(f"while read name value; do echo $value > {SCAN}/$name; done < /run/scan.before")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The whole loop as an admin uses it: move there and back, release, opt out, statistics, bad input."""
 
+import contextlib
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "convergence")]
 
 # pylint: disable=wrong-import-position
+import account  # noqa: E402
 import scene  # noqa: E402
 
 TOPOLOGY = "n2c4"
@@ -50,6 +52,17 @@ def stop_agent(lab):
     lab.sh(f"systemctl stop homenoded; systemctl reset-failed homenoded 2>/dev/null; rm -f {CONF}", timeout_s=120)
 
 
+@contextlib.contextmanager
+def agent(lab):
+    """The agent, stopped at the end; a failure is told with its account."""
+    start_agent(lab)
+    try:
+        with account.given_on_failure(lab):
+            yield
+    finally:
+        stop_agent(lab)
+
+
 def pins(lab, name):
     """Everything libvirt says about where it may run."""
     return lab.sh(f"virsh vcpupin {name}; virsh emulatorpin {name}; virsh numatune {name}")
@@ -66,8 +79,7 @@ def test_rebalance_there_and_back_and_nobody_else(lab):
     managed = start(lab, "managed", "mode='auto'")
     other = start(lab, "other", "")
     other_pins, other_ram = pins(lab, "other"), other.ram_bytes_per_node()
-    start_agent(lab)
-    try:
+    with agent(lab):
         for node in (1, 0, 1):
             lab.sh(f"homenode rebalance managed --node {node} --wait", timeout_s=120)
             assert is_home(lab, managed, node), (node, managed.ram_bytes_per_node(), managed.vcpus())
@@ -80,16 +92,13 @@ def test_rebalance_there_and_back_and_nobody_else(lab):
             "statistics that tell the home")
         # virsh ends with status 0 whether there is an element or not.
         assert "<stats" not in lab.run(f"virsh -r metadata other --uri {STATS}").out
-    finally:
-        stop_agent(lab)
         lab.sh("sysctl -qw kernel.numa_balancing=1")
 
 
 def test_release_opt_out_and_stop_restore(lab):
     guest = start(lab, "managed", "mode='auto'", vcpus=2)
     before = pins(lab, "managed")
-    start_agent(lab)
-    try:
+    with agent(lab):
         lab.sh("homenode rebalance managed --node 1 --wait", timeout_s=120)
         assert pins(lab, "managed") != before
         lab.sh("homenode release managed", timeout_s=60)
@@ -106,16 +115,13 @@ def test_release_opt_out_and_stop_restore(lab):
         lab.wait_until(lambda: lab.run("homenode rebalance managed --node 1 --wait", timeout_s=120).status == 0, 60,
                        "the guest to be managed again")
         assert pins(lab, "managed") != before
-    finally:
-        stop_agent(lab)
     assert pins(lab, "managed") == before, pins(lab, "managed")
     assert "<stats" not in lab.run(f"virsh metadata managed --uri {STATS}").out, "statistics were left behind"
 
 
 def test_libvirtd_restarts_during_a_move(lab):
     guest = start(lab, "managed", "mode='auto'", mem_mib=192)
-    start_agent(lab)
-    try:
+    with agent(lab):
         lab.sh("homenode rebalance managed --node 0 --wait", timeout_s=120)
         lab.sh("homenode rebalance managed --node 1; systemctl restart libvirtd", timeout_s=120)
         # The order may end as libvirt-gone; the guest must be whole all the same, here or there.
@@ -126,16 +132,13 @@ def test_libvirtd_restarts_during_a_move(lab):
                 lambda wanted=node: lab.run(f"homenode rebalance managed --node {wanted} --wait", timeout_s=120).status == 0,
                 90, "the agent to have reconnected and to act")
             assert is_home(lab, guest, node), guest.ram_bytes_per_node()
-    finally:
-        stop_agent(lab)
 
 
 def test_guest_killed_and_agent_killed_during_a_move(lab):
     doomed = start(lab, "doomed", "mode='auto'", mem_mib=192)
     stays = start(lab, "stays", "mode='auto'")
     before = pins(lab, "stays")
-    start_agent(lab)
-    try:
+    with agent(lab):
         lab.sh("homenode rebalance doomed --node 0 --wait; homenode rebalance stays --node 0 --wait", timeout_s=120)
         lab.sh(f"homenode rebalance doomed --node 1; kill -9 {doomed.pid()}", timeout_s=60)
         lab.sh("homenode rebalance stays --node 1 --wait", timeout_s=120)
@@ -145,8 +148,6 @@ def test_guest_killed_and_agent_killed_during_a_move(lab):
         lab.wait_until(lambda: lab.run("homenode list --json").status == 0, 30, "the new homenoded to answer")
         lab.sh("homenode rebalance stays --node 1 --wait", timeout_s=120)
         assert is_home(lab, stays, 1)
-    finally:
-        stop_agent(lab)
     assert pins(lab, "stays") == before, pins(lab, "stays")
     # An entry is a file named by the domain's UUID.
     left = [name for name in lab.sh("ls -A /run/homenode/journal 2>/dev/null || true").split() if len(name) == 36]
@@ -168,8 +169,7 @@ def test_bad_input_changes_nothing(lab):
     guest = start(lab, "managed", "mode='sometimes'")
     before, ram = pins(lab, "managed"), guest.ram_bytes_per_node()
     refused(lab, "homenode list", "homenoded")
-    start_agent(lab)
-    try:
+    with agent(lab):
         refused(lab, "homenode rebalance nobody --node 1", "nobody")
         refused(lab, "homenode rebalance managed --node 7", "7", "0", "1")
         row = lab.sh("homenode explain managed")
@@ -181,6 +181,4 @@ def test_bad_input_changes_nothing(lab):
         result = lab.run("setpriv --reuid=65534 --regid=65534 --clear-groups homenode rebalance managed --node 1")
         assert result.status != 0, "an unprivileged user moved a guest"
         lab.sh("setpriv --reuid=65534 --regid=65534 --clear-groups homenode list")
-    finally:
-        stop_agent(lab)
         lab.sh("sysctl -qw kernel.numa_balancing=1")

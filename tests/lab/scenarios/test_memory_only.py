@@ -17,8 +17,7 @@ def test_six_guests_avoid_the_memory_only_node(lab):
         lab.sh(f"migratepages {guest.pid()} 0-2 {MEMORY_ONLY}", timeout_s=60)
     assert running[0].share_on(MEMORY_ONLY) > 0.9
     lab.assert_not_ended(running)
-    test_loop.start_agent(lab)
-    try:
+    with test_loop.agent(lab):
         def homes():
             found = {}
             for guest in running:
@@ -32,5 +31,3 @@ def test_six_guests_avoid_the_memory_only_node(lab):
             per_node[node] = per_node.get(node, 0) + 1
         # Node 0 has two CPUs, 1 and 2 have one each: 3, 2, 1 guests in whatever order of the last two, or 2, 2, 2.
         assert MEMORY_ONLY not in per_node and max(per_node.values()) <= 4, per_node
-    finally:
-        test_loop.stop_agent(lab)
