@@ -9,6 +9,9 @@
  */
 #include "world.h"
 
+#include "observe/pins.h"
+#include "ownership.h"
+
 #include <glib/gstdio.h>
 #include <string.h>
 
@@ -206,12 +209,51 @@ static void assert_restored(World *world, const Instant *instant)
     }
 }
 
+static bool is_his(const HnOwnership *ownership, HnOwnedKind kind, uint32_t id, bool has_pin, const HnCpuset *pin,
+                   HnCpuset *ret_allowed)
+{
+    const HnPinState state = {.has_pin = has_pin, .pin = *pin};
+    const HnCpuset everything = world_set("0-7");
+
+    return hn_pin_judge(ownership, WORLD_UUID, kind, id, &state, &everything, ret_allowed);
+}
+
+/* What the new daemon's first round takes for the admin's is the one pin he has set, and that as he has set it. */
+static void assert_admin_known(World *world, const Instant *instant)
+{
+    const HnOwnership ownership = hn_ownership_of(world->journal);
+    const HnCpuset his = world_set(HIS_CPUS);
+    g_autoptr(HnDomainInfo) info = NULL;
+    HnCpuset allowed;
+    HnNodemask nodes;
+    bool is_admin, is_fenced;
+
+    g_test_message("%s, journal:\n%s", instant->pins, instant->journal ? instant->journal : "none");
+    g_assert_true(world->backend->ops->get(world->backend, WORLD_UUID, &info, NULL));
+    for (guint i = 0; i < info->vcpus->len; i++) {
+        const HnVcpuInfo *vcpu = &g_array_index(info->vcpus, HnVcpuInfo, i);
+
+        is_admin = is_his(&ownership, HN_OWNED_VCPU, vcpu->id, vcpu->has_pin, &vcpu->pin, &allowed);
+        g_assert_cmpint(is_admin, ==, vcpu->id == HIS_VCPU);
+        g_assert_true(!is_admin || hn_cpuset_equal(&allowed, &his));
+    }
+    g_assert_false(is_his(&ownership, HN_OWNED_EMULATOR, 0, info->has_emulator_pin, &info->emulator_pin, &allowed));
+    for (guint i = 0; i < info->iothreads->len; i++) {
+        const HnIothreadInfo *iothread = &g_array_index(info->iothreads, HnIothreadInfo, i);
+
+        g_assert_false(is_his(&ownership, HN_OWNED_IOTHREAD, iothread->id, iothread->has_pin, &iothread->pin, &allowed));
+    }
+    hn_nodeset_judge(&ownership, info, world->snapshot->host, &is_admin, &nodes, &is_fenced);
+    g_assert_false(is_admin);
+}
+
 /* A new daemon that restores, or takes the guest over, gives it a third home, and is stopped. */
 static void start_again(Record *record, const Instant *instant, const char *torn, bool is_adopting)
 {
     HnActuator *actuator;
 
     go_back(record->world, instant, torn);
+    assert_admin_known(record->world, instant);
     actuator = start_actuator(record);
     if (is_adopting) {
         go_home(record, actuator, 1, 3, false);
