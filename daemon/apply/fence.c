@@ -27,11 +27,16 @@ static bool is_admins(const HnControl *control, const HnDomainInfo *info, const 
     return true;
 }
 
-static HnEnd set_nodeset(const HnControl *control, const HnDomainInfo *info, const HnPiece *piece)
+static HnEnd set_nodeset(const HnControl *control, const HnDomainInfo *info, HnPiece *piece)
 {
     g_autofree char *nodes = hn_cpuset_format(&piece->set);
     g_autoptr(GError) error = NULL;
+    HnPiece old;
 
+    piece->has_previous = info->numatune_mode != HN_NUMATUNE_NONE &&
+                          hn_journal_lookup(control->journal, info->uuid, HN_PIECE_NODESET, 0, &old) &&
+                          hn_piece_owns(&old, &info->numatune_nodes);
+    piece->previous = info->numatune_nodes;
     if (!hn_journal_will_set(control->journal, info->uuid, piece, 1, &error))
         return hn_end(HN_REASON_KERNEL_REFUSED, "%s; nothing was changed", error->message);
     if (!control->backend->ops->set_nodeset(control->backend, info->uuid, &piece->set, &error))

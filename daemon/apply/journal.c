@@ -345,7 +345,10 @@ static void merge_piece(HnJournalEntry *entry, const HnPiece *wish)
     }
     if (piece->is_yielded)
         return;
-    if (piece->has_set && !hn_cpuset_equal(&piece->set, &wish->set)) {
+    if (wish->has_previous) {
+        piece->has_previous = true;
+        piece->previous = wish->previous;
+    } else if (piece->has_set && !hn_cpuset_equal(&piece->set, &wish->set)) {
         piece->has_previous = true;
         piece->previous = piece->set;
     }

@@ -49,7 +49,7 @@ typedef struct {
     HnNumatuneMode original_mode; /* NODESET only */
     bool has_set;         /* we changed it and have not restored it */
     HnCpuset set;
-    bool has_previous;    /* what `set` replaced, if that was ours too */
+    bool has_previous;    /* what was in force before `set`, if that was ours too */
     HnCpuset previous;
     bool is_yielded;      /* the admin's now */
 } HnPiece;
@@ -111,8 +111,9 @@ HnJournalEntry *hn_journal_get(HnJournal *journal, const char *uuid);
 void hn_journal_begin(HnJournal *journal, const HnDomainInfo *info, uint64_t start_ticks);
 
 /* Before pieces are changed to their `set`: records it, and for a piece touched for the first time also
- * `original`, `original_mode`, `start_ticks` as given; writes the file once for all. Yielded pieces are left as
- * they are. Nothing may be changed if this fails.
+ * `original`, `original_mode`, `start_ticks` as given; writes the file once for all. `previous` as given: what is in force
+ * of ours; where it is not given, what was set last is taken to be in force (it is not if it was written down and never
+ * done). Yielded pieces are left as they are. Nothing may be changed if this fails.
  * Errors: HN_JOURNAL_ERROR_IO, HN_JOURNAL_ERROR_UNKNOWN (no hn_journal_begin). */
 bool hn_journal_will_set(HnJournal *journal, const char *uuid, const HnPiece *pieces, guint n_pieces,
                          GError **error);

@@ -117,8 +117,12 @@ static void consider(Work *work, HnPieceKind kind, uint32_t id, bool has_pin, co
     wanted.piece = (HnPiece){.kind = kind, .id = id, .has_original = has_pin, .set = work->request->cpus};
     if (has_pin)
         wanted.piece.original = *pin;
-    if (is_old)
+    if (is_old) {
         wanted.piece.has_original = old.has_original, wanted.piece.original = old.original;
+        wanted.piece.has_previous = has_pin && hn_piece_owns(&old, pin);
+        if (wanted.piece.has_previous)
+            wanted.piece.previous = *pin;
+    }
     if (wanted.piece.has_original)
         hn_cpuset_and(&wanted.piece.set, &wanted.piece.original);
     else if (work->info->has_default_cpuset)
@@ -161,12 +165,17 @@ static HnEnd pin_vhost(Work *work)
     for (guint i = 0; i < work->request->threads->len; i++) {
         const HnPinThread *thread = &g_array_index(work->request->threads, HnPinThread, i);
         HnPiece piece = {.kind = HN_PIECE_VHOST, .id = (uint32_t)thread->tid, .set = work->request->cpus};
+        HnPiece old;
         g_autoptr(GError) error = NULL;
 
         if (thread->kind != HN_PIECE_VHOST || !is_vhost(work->control, thread->tid, &piece.start_ticks) ||
             is_affinity_within(work, thread->tid, &piece.set, &piece.original))
             continue;
         piece.has_original = true;
+        piece.previous = piece.original; /* what is in force; ours only if we have been here before */
+        piece.has_previous =
+            hn_journal_lookup(work->control->journal, work->request->identity.uuid, HN_PIECE_VHOST, piece.id, &old) &&
+            old.start_ticks == piece.start_ticks && hn_piece_owns(&old, &piece.previous);
         if (!hn_journal_will_set(work->control->journal, work->request->identity.uuid, &piece, 1, &error))
             return hn_end(HN_REASON_KERNEL_REFUSED, "%s; nothing more was changed", error->message);
         if (sys->sched_setaffinity(sys->user_data, thread->tid, &piece.set) < 0) {

@@ -470,6 +470,27 @@ static void test_failing_inherited(void)
     }
 }
 
+/* Two homes in a row are written down, and libvirt is gone before the first pin of each: what is in force is of the
+ * home before both, and ours all the same. */
+static void test_never_came_into_force(void)
+{
+    World *world = world_new();
+
+    assert_end(pin_to(world, 2), HN_REASON_DONE, NULL);
+    assert_end(fence_to(world, "1", 1000, 0), HN_REASON_DONE, NULL);
+    hn_fake_fail(world->inner, HN_FAKE_PIN_VCPU, NULL, HN_BACKEND_ERROR_DISCONNECTED, "told to", 2);
+    hn_fake_fail(world->inner, HN_FAKE_SET_NODESET, NULL, HN_BACKEND_ERROR_DISCONNECTED, "told to", 2);
+    for (HnNodemask home = 4; home <= 8; home *= 2) {
+        assert_end(pin_to(world, home), HN_REASON_LIBVIRT_GONE, "told to");
+        assert_end(fence_to(world, home == 4 ? "2" : "3", 1000, 0), HN_REASON_LIBVIRT_GONE, "told to");
+    }
+    assert_pins(world, "0:2-3 1:2-3 2:2-3 3:2-3 emulator:2-3 io1:2-3 nodeset:1");
+    world_reopen_journal(world);
+    assert_end(hn_restore(&world->control, WORLD_UUID), HN_REASON_RELEASED, NULL);
+    assert_pins(world, "0:0-7 1:0-7 2:0-7 3:0-7 emulator:0-7 io1:0-7 nodeset:0-3");
+    world_free(world);
+}
+
 static void test_failing_fences(void)
 {
     static const HnFakeOp ops[] = {HN_FAKE_GET, HN_FAKE_SET_NODESET};
@@ -575,6 +596,7 @@ int main(int argc, char **argv)
     g_test_add_func("/apply/faults/pins", test_failing_pins);
     g_test_add_func("/apply/faults/restores", test_failing_restores);
     g_test_add_func("/apply/faults/inherited", test_failing_inherited);
+    g_test_add_func("/apply/faults/never-came-into-force", test_never_came_into_force);
     g_test_add_func("/apply/faults/fences", test_failing_fences);
     g_test_add_func("/apply/faults/affinity", test_failing_affinity);
     g_test_add_func("/apply/faults/unwritable-journal", test_unwritable_journal);
