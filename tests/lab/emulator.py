@@ -11,6 +11,8 @@ Where none is 10.2, the first that is 10.0 has to do.
 It must not start anything but `qemu --version` and the image script.
 """
 
+import glob
+import itertools
 import os
 import re
 import shutil
@@ -93,38 +95,66 @@ def _from_tree(image, folder):
     return Emulator(argv, env, version, root) if version else None
 
 
-def _candidates(image):
-    """Emulators at hand, the preferred first; the last resort is another suite's image, built if need be."""
+def _of_image(image):
+    """The emulators of an image, the preferred first."""
+    yield _from_tree(image, "emulator")
+    yield _from_tree(image, "tree")
+
+
+def _of_machine():
+    """The machine's own emulator, if any."""
     own = shutil.which("qemu-system-x86_64")
     if own:
         yield Emulator([own], {}, _version([own], {}), own)
-    yield _from_tree(image, "emulator")
-    yield _from_tree(image, "tree")
+
+
+def _candidates(image):
+    """Emulators for @image, the preferred first; the last resort is another suite's image, built if need be."""
+    yield from _of_machine()
+    yield from _of_image(image)
     default = image_dir(DEFAULT_SUITE)
     if default != image:
-        yield _from_tree(default, "emulator")
-        yield _from_tree(default, "tree")
+        yield from _of_image(default)
 
 
-def find(image):
-    """Returns the emulator to use with @image: what HN_LAB_QEMU names, else the machine's, the image's, or trixie's."""
+def _named():
+    """What HN_LAB_QEMU names, or None where it is not set."""
     named = os.environ.get("HN_LAB_QEMU")
-    if named:
-        version = _version([named], {})
-        if not version:
-            raise EmulatorError(f"HN_LAB_QEMU is '{named}', which does not tell a version of QEMU")
-        return Emulator([named], {}, version, named)
+    if not named:
+        return None
+    version = _version([named], {})
+    if not version:
+        raise EmulatorError(f"HN_LAB_QEMU is '{named}', which does not tell a version of QEMU")
+    return Emulator([named], {}, version, named)
+
+
+def _best(candidates):
+    """The first that is as new as wanted, else the first that will do, else None."""
     will_do = None
-    for emulator in _candidates(image):
+    for emulator in candidates:
         if emulator is None or not emulator.version or emulator.version < VERSION_MIN:
             continue
         if emulator.version >= VERSION_WANTED:
             return emulator
         will_do = will_do or emulator
-    if will_do is None:
+    return will_do
+
+
+def find(image):
+    """Returns the emulator to use with @image: what HN_LAB_QEMU names, else the machine's, the image's, or trixie's."""
+    found = _named() or _best(_candidates(image))
+    if found is None:
         raise EmulatorError("no QEMU 10.0 or newer: neither on this machine nor in the image; "
                             "HN_LAB_QEMU may name one")
-    return will_do
+    return found
+
+
+def at_hand():
+    """As find(), of what is here already, or None; builds nothing."""
+    cache = os.environ.get("HN_LAB_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "homenode-lab")
+    images = sorted(glob.glob(os.path.join(cache, "*-*")))
+    return _named() or _best(itertools.chain(_of_machine(), *map(_of_image, images)))
 
 
 def command_line(emulator, image, topology, run_dir, options):

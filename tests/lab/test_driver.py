@@ -201,6 +201,13 @@ class WhichEmulator(unittest.TestCase):
         with self.assertRaisesRegex(emulator.EmulatorError, "no QEMU 10.0"):
             self.found("trixie")
 
+    def test_at_hand_builds_nothing(self):
+        os.environ["HN_LAB_CACHE"] = self.folder
+        self.assertIsNone(emulator.at_hand())
+        for name, versions in (("bookworm-1", {"tree": "7.2.22"}), ("trixie-1", {"tree": "10.0.13", "emulator": "11.1.3"})):
+            self.image(name, **versions)
+        self.assertEqual((emulator.at_hand().version, self.built), ((11, 1, 3), []))
+
     def test_named_by_hand(self):
         os.environ["HN_LAB_QEMU"] = self.program("7.2.22", "named")
         self.assertEqual(self.found("trixie"), (7, 2, 22))

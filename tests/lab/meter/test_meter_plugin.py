@@ -5,12 +5,10 @@
 Theory of operation: a demo guest runs directly on the emulator that a lab would use, with its two vCPUs and its
 memory on two emulated nodes. There is no guest mode then, so the guest's memory is announced as an address
 range; private slices make the truth: each vCPU touches one node only. Needs QEMU 10 or newer: the
-machine's, or that of a lab image which is there already; without one it skips with the reason (TAP).
+machine's, or one of a lab image which is there already; without one it skips with the reason (TAP).
 Arguments: build folder, guest program.
 """
-import glob
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,21 +23,6 @@ import meter  # noqa: E402
 
 MIB = 1 << 20
 LIMIT_S = 60
-
-
-def find_emulator():
-    """An emulators.Emulator, or None; never builds an image."""
-    # pylint: disable=protected-access  # the public find() would build an image where none is
-    own = os.environ.get('HN_LAB_QEMU') or shutil.which('qemu-system-x86_64')
-    version = emulators._version([own], {}) if own else None
-    if version and version >= emulators.VERSION_MIN:
-        return emulators.Emulator([own], {}, version, own)
-    cache = os.environ.get('HN_LAB_CACHE') or os.path.expanduser('~/.cache/homenode-lab')
-    for image in sorted(glob.glob(os.path.join(cache, '*-*')), reverse=True):
-        found = emulators._from_tree(image)
-        if found and found.version >= emulators.VERSION_MIN:
-            return found
-    return None
 
 
 def start(emulator, plugin, folder, program):
@@ -102,7 +85,7 @@ def check(folder):
 def main():
     build, program = sys.argv[1:]
     print('1..1', flush=True)
-    emulator = find_emulator()
+    emulator = emulators.at_hand()
     if emulator is None:
         print('ok 1 counts by node # SKIP no QEMU 10 or newer here, and no lab image (tests/lab/lab image)')
         return 0
