@@ -169,6 +169,7 @@ static void split_by_cells(HnSplit *split, uint32_t n_nodes)
         /* The guest knows its cells and keeps its threads near their memory, mostly (AutoNUMA runs
          * in guests too); 900 leaves a pull between neighbouring cells. */
         client->private_permille = 900;
+        client->sibling_permille = 100;
         if (has_detail)
             add_cell_memory(domain, n_nodes, client);
     }
@@ -436,8 +437,10 @@ static bool split_by_cores(HnSplit *split, const HnHost *host, const HnPolicy *p
     for (uint32_t c = 0; c < split->n_clients; c++) {
         /* Cut along its homes: it was given them because its parts kept to themselves at least so
          * much, and nothing has said otherwise since. */
-        if (!split->is_split_by_touch)
+        if (!split->is_split_by_touch) {
             split->clients[c].private_permille = PRIVATE_PERMILLE;
+            split->clients[c].sibling_permille = 1000 - PRIVATE_PERMILLE;
+        }
         is_apart &= split->clients[c].private_permille >= PRIVATE_PERMILLE;
     }
     if (!is_apart)

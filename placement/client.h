@@ -32,6 +32,7 @@ typedef struct {
         *share_permille;       /* [n_nodes] where its unpinned vCPUs run; NULL if home_now is set */
     uint64_t shared_touches;   /* of chunks that several parts touch: weights among siblings */
     uint32_t private_permille; /* share of its touches that fall in its own part (1000: not wide) */
+    uint32_t sibling_permille; /* share that falls in other parts; the rest is on what is shared, and counts where that lies */
 } HnClient;
 
 /* A domain, split. */

@@ -291,9 +291,9 @@ static void fill_demand(HnModel *model, uint32_t item, const HnSplit *split, con
     else
         it->draw_mib = MAX(it->demand_mcpu * bound_permille / 1000 * DRAW_MIB_PER_CPU / 1000,
                            (int64_t)(domain->dirty_bytes_per_sec >> 20) / split->n_clients);
-    /* Touches outside its own part fall on its siblings' parts alike. */
+    /* Touches on its siblings' parts fall on each of them alike. */
     if (split->n_clients > 1)
-        it->kin_factor = it->bound_mcpu * (1000 - (int64_t)client->private_permille) / 1000 * 100 *
+        it->kin_factor = it->bound_mcpu * (int64_t)client->sibling_permille / 1000 * 100 *
                          model->policy->kappa_permille / (split->n_clients - 1);
 }
 

@@ -198,10 +198,16 @@ static void add_shared_touches(const HnChunk *chunk, const uint8_t *part, uint64
         shared[part[__builtin_ctzll(rest)]] += heat;
 }
 
-/* Assigns chunks, and adds up per part how much of its touches falls inside, and how much on what is
- * shared. */
-static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own,
-                       uint64_t *all, uint64_t *shared)
+/* Per part the heat of its touches. */
+typedef struct {
+    uint64_t all[HN_MAX_CLIENTS];
+    uint64_t own[HN_MAX_CLIENTS];    /* … on chunks that are its own */
+    uint64_t common[HN_MAX_CLIENTS]; /* … on chunks that are shared */
+    uint64_t shared[HN_MAX_CLIENTS]; /* of shared chunks, each chunk's heat in equal parts for its touchers */
+} Touches;
+
+/* Assigns chunks, and adds up on whose each part's touches fall. */
+static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, Touches *touches)
 {
     const HnDomain *domain = split->domain;
 
@@ -219,22 +225,22 @@ static void map_chunks(HnSplit *split, const uint8_t *part, uint32_t n_parts, ui
             split->chunk_maps[r].client[i] = owner;
             for (uint64_t rest = touchers; rest; rest &= rest - 1) {
                 uint8_t toucher = part[__builtin_ctzll(rest)];
-                all[toucher] += heat;
-                own[toucher] += owner == toucher ? heat : 0;
+                touches->all[toucher] += heat;
+                touches->own[toucher] += owner == toucher ? heat : 0;
+                touches->common[toucher] += owner == HN_CHUNK_SHARED ? heat : 0;
             }
             if (owner == HN_CHUNK_SHARED)
-                add_shared_touches(&region->chunks[i], part, shared);
+                add_shared_touches(&region->chunks[i], part, touches->shared);
         }
     }
 }
 
 /* Where each part keeps less than a tenth of its touches to itself, all that is touched counts as shared: what
  * seems to be somebody's there is a matter of who was seen first, and others in the next round. */
-static void share_all(HnSplit *split, const uint8_t *part, uint32_t n_parts, uint64_t *own, const uint64_t *all,
-                      uint64_t *shared)
+static void share_all(HnSplit *split, const uint8_t *part, uint32_t n_parts, Touches *touches)
 {
     for (uint32_t p = 0; p < n_parts; p++)
-        if (own[p] >= all[p] / COMMON_DIVISOR)
+        if (touches->own[p] >= touches->all[p] / COMMON_DIVISOR)
             return;
     for (uint32_t r = 0; r < split->n_chunk_maps; r++)
         for (uint32_t i = 0; i < split->chunk_maps[r].n_chunks; i++) {
@@ -242,10 +248,11 @@ static void share_all(HnSplit *split, const uint8_t *part, uint32_t n_parts, uin
             const HnChunk *chunk = &split->domain->regions[r].chunks[i];
             if (*owner == HN_CHUNK_ANY || *owner == HN_CHUNK_SHARED)
                 continue;
-            add_shared_touches(chunk, part, shared);
+            add_shared_touches(chunk, part, touches->shared);
             *owner = HN_CHUNK_SHARED;
         }
-    memset(own, 0, n_parts * sizeof *own);
+    memset(touches->own, 0, sizeof touches->own);
+    memcpy(touches->common, touches->all, sizeof touches->common);
 }
 
 /* Takes a chunk's bytes out of what is nobody's on the node and gives them to whose the chunk is. */
@@ -327,7 +334,7 @@ bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
     g_autofree uint64_t *matrix = g_new0(uint64_t, MATRIX_COLUMNS * MATRIX_COLUMNS);
     /* A bit beyond the last column (a recording may hold anything) counts with the last part. */
     g_autofree uint8_t *part = g_new0(uint8_t, MAX(n_columns, MATRIX_COLUMNS));
-    uint64_t own[HN_MAX_CLIENTS] = {0}, all[HN_MAX_CLIENTS] = {0}, shared[HN_MAX_CLIENTS] = {0};
+    Touches touches = {0};
 
     for (uint32_t i = 0; i < MAX(n_columns, MATRIX_COLUMNS); i++)
         part[i] = (uint8_t)(MIN((uint64_t)i, n_columns - 1) * n_parts / n_columns);
@@ -341,8 +348,8 @@ bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
         exchange_pairs(matrix, n_columns, part);
         if (is_at_homes)
             keep_cut(domain, matrix, per_column, n_columns, n_parts, home_part, part);
-        map_chunks(split, part, n_parts, own, all, shared);
-        share_all(split, part, n_parts, own, all, shared);
+        map_chunks(split, part, n_parts, &touches);
+        share_all(split, part, n_parts, &touches);
     }
     hn_split_allocate(split, n_parts, host->n_nodes);
     for (uint32_t i = 0; i < domain->n_vcpus; i++) {
@@ -351,11 +358,16 @@ bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
                                     : (uint32_t)((uint64_t)i * n_parts / domain->n_vcpus);
         hn_cpuset_add(&split->clients[in].vcpus, domain->vcpus[i].id);
     }
-    for (uint32_t p = 0; p < n_parts; p++)
-        split->clients[p].private_permille =
-            all[p] ? (uint32_t)(own[p] * 1000 / all[p]) : 1000 / n_parts;
-    for (uint32_t p = 0; p < n_parts; p++)
-        split->clients[p].shared_touches = shared[p];
+    for (uint32_t p = 0; p < n_parts; p++) {
+        HnClient *client = &split->clients[p];
+        uint64_t all = touches.all[p];
+        /* Nothing known: anywhere. */
+        client->private_permille = all ? (uint32_t)(touches.own[p] * 1000 / all) : 1000 / n_parts;
+        client->sibling_permille =
+            all ? (uint32_t)((all - touches.own[p] - touches.common[p]) * 1000 / all)
+                : 1000 - client->private_permille;
+        client->shared_touches = touches.shared[p];
+    }
     divide_memory(split, host->n_nodes);
     return split->is_split_by_touch || is_by_homes;
 }

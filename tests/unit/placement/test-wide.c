@@ -177,9 +177,10 @@ static void test_says_why_not(void)
 
 /* A guest on three nodes' hosts whose first `n_shared` chunks are touched from both halves, the rest by one
  * half each; everything lies on `node`. */
-static HnRegion *add_sharing_guest(World *world, uint32_t n_nodes, uint32_t node, uint32_t n_shared, uint64_t sharers)
+static HnRegion *add_sharing_guest(World *world, uint32_t n_nodes, uint32_t node, uint32_t n_shared, uint64_t sharers,
+                                   uint64_t load_mcpu)
 {
-    HnDomain *domain = world_add(world, 12, 16 * GIB, 12000, node == 2 ? 2 : HN_NODE_NONE);
+    HnDomain *domain = world_add(world, 12, 16 * GIB, load_mcpu, node == 2 ? 2 : HN_NODE_NONE);
     HnRegion *region = hn_domain_add_region(domain, n_nodes);
 
     memset(domain->resident_bytes, 0, n_nodes * sizeof *domain->resident_bytes);
@@ -221,7 +222,7 @@ static void test_spread(void)
         g_autoptr(World) world = world_new(world_host(3, 8, 1, 32 * GIB));
         uint64_t spread[3];
 
-        add_sharing_guest(world, 3, 2, 32, cases[k].sharers);
+        add_sharing_guest(world, 3, 2, 32, cases[k].sharers, 12000);
         world->snapshot->host->nodes[2].other_load_mcpu = 8000; /* not a place to be */
         g_autoptr(HnPlan) plan = third_plan(world);
         const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
@@ -392,7 +393,7 @@ static void test_shared_is_spread_once(void)
 {
     g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
     g_autoptr(HnPast) past = hn_past_new();
-    HnRegion *region = add_sharing_guest(world, 2, 0, 256, 0xfff);
+    HnRegion *region = add_sharing_guest(world, 2, 0, 256, 0xfff, 12000);
     HnDomain *domain = g_ptr_array_index(world->snapshot->domains, 0);
     g_autoptr(GRand) random = g_rand_new_with_seed(3);
     uint64_t spread[3], seed = 1;
@@ -433,6 +434,29 @@ static void test_shared_is_spread_once(void)
     g_assert_cmpuint(n_acting, ==, 1);
 }
 
+/* Touches on what is shared cost where that lies, and not once more because others touch it too: however little its
+ * vCPUs do, two homes cost no more than to roam with everything on one node. */
+static void test_shared_counts_once(void)
+{
+    for (uint64_t mcpu = 600; mcpu <= 12000; mcpu += 1900) {
+        g_autoptr(World) world = world_new(world_host(2, 8, 1, 32 * GIB));
+        HnRegion *region = add_sharing_guest(world, 2, 0, 256, 0xfff, mcpu);
+        HnDomain *domain = g_ptr_array_index(world->snapshot->domains, 0);
+
+        domain->started_ns = world->snapshot->taken_ns;
+        /* One of eight seems to be somebody's: what they share is the greater part by far. */
+        for (uint32_t i = 0; i < region->n_chunks; i += 8)
+            region->chunks[i].touch_clients = UINT64_C(1) << i / 8 % 12;
+        g_autoptr(HnPlan) plan = third_plan(world);
+        const HnVerdict *v = g_ptr_array_index(plan->verdicts, 0);
+        g_test_message("%" G_GUINT64_FORMAT " mcpu: %s", mcpu, v->sentence);
+        g_assert_cmpint(v->clients[0].home_wanted, !=, v->clients[1].home_wanted);
+        g_assert_cmpint(v->clients[0].home_wanted, >=, 0);
+        g_assert_cmpint(v->clients[1].home_wanted, >=, 0);
+        g_assert_cmpint(v->cost_after.company_ns_per_sec, <=, v->cost_after.remote_ns_per_sec / 4);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -443,6 +467,7 @@ int main(int argc, char **argv)
     g_test_add_func("/wide/says-why-not", test_says_why_not);
     g_test_add_func("/wide/spread", test_spread);
     g_test_add_func("/wide/shared-is-spread-once", test_shared_is_spread_once);
+    g_test_add_func("/wide/shared-counts-once", test_shared_counts_once);
     g_test_add_func("/wide/one-part-only", test_one_part_only);
     g_test_add_func("/wide/cut-by-cores", test_cut_by_cores);
     g_test_add_func("/wide/shared-is-not-cut", test_shared_is_not_cut);
