@@ -18,7 +18,7 @@ import time
 HEADER = struct.Struct("<cI")
 CHUNK_BYTES = 1 << 16
 SYNC_PATIENCE_S = 5.0
-RECONNECT_PAUSE_S = 0.5
+RECONNECT_PAUSE_S = 3.0  # the runner has to see that nobody is there: longer than its CLIENT_GRACE_MS
 ASK_AGAIN_S = 0.5
 HEARD_LATELY_S = 10.0  # five heartbeats
 KNOCK_AGAIN_S = 15.0

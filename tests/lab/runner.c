@@ -22,6 +22,10 @@
  * side needs nothing but closing the port. What a job left in the background with its output
  * redirected lives on.
  *
+ * That a client went and the next one came is told by another queue than their data, and later: on a busy
+ * host the next one's job may run already when its forerunner's end is seen. So a client is gone only
+ * when it stays away for CLIENT_GRACE_MS; who comes sooner begins with S, which ends what is left.
+ *
  * It must not allocate without bound, and must not depend on any library of the image: it is
  * linked statically so that one binary serves every suite.
  */
@@ -47,6 +51,8 @@
 #define CHUNK_BYTES 16384
 #define HEARTBEAT_MS 2000
 #define NO_CLIENT_RECHECK_MS 1000 /* SIGIO normally wakes us earlier */
+#define CLIENT_GRACE_MS 2000      /* shorter than port.py's RECONNECT_PAUSE_S */
+#define CLIENT_RECHECK_MS 20
 #define PORT_PREFIX "homenode.lab."
 
 typedef struct {
@@ -86,6 +92,22 @@ close_fd(int *fd)
     *fd = -1;
 }
 
+/* The port has hung up: for good, or does a client come within the grace? */
+static bool
+is_client_gone(const Port *port)
+{
+    const struct timespec pause = { .tv_nsec = CLIENT_RECHECK_MS * 1000000 };
+    int64_t end_ms = now_ms() + CLIENT_GRACE_MS;
+
+    while (now_ms() < end_ms) {
+        struct pollfd p = { .fd = port->fd, .events = POLLIN };
+        if (poll(&p, 1, 0) >= 0 && !(p.revents & (POLLHUP | POLLERR)))
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* Writes all of it, or returns false when the client is gone. */
 static bool
 port_write(Port *port, const void *data, size_t bytes)
@@ -100,7 +122,7 @@ port_write(Port *port, const void *data, size_t bytes)
             return false;
         } else {
             struct pollfd p = { .fd = port->fd, .events = POLLOUT };
-            if (poll(&p, 1, NO_CLIENT_RECHECK_MS) > 0 && (p.revents & POLLHUP))
+            if (poll(&p, 1, NO_CLIENT_RECHECK_MS) > 0 && (p.revents & POLLHUP) && is_client_gone(port))
                 return false;
         }
     }
@@ -139,7 +161,8 @@ static void
 job_kill(Port *port)
 {
     if (port->job.pid > 0) {
-        kill(-port->job.pid, SIGKILL);
+        if (kill(-port->job.pid, SIGKILL) < 0) /* it has no group of its own yet */
+            kill(port->job.pid, SIGKILL);
         waitpid(port->job.pid, NULL, 0);
     }
     job_close(port);
@@ -304,7 +327,7 @@ receive(Port *port)
         if (n < 0)
             return errno == EAGAIN || errno == EINTR;
         if (n == 0 && want > 0)
-            return false;
+            return !is_client_gone(port);
         if (is_header) {
             port->header_fill += (size_t) n;
             if (port->header_fill < FRAME_HEADER_BYTES)
@@ -352,7 +375,7 @@ serve_client(Port *port)
         if (p[0].revents & POLLIN)
             is_alive = receive(port);
         else if (p[0].revents & (POLLHUP | POLLERR))
-            is_alive = false;
+            is_alive = !is_client_gone(port);
         if (is_alive && (p[1].revents & (POLLIN | POLLHUP)))
             is_alive = forward(port, &job->out, 'O');
         if (is_alive && (p[2].revents & (POLLIN | POLLHUP)))
