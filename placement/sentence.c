@@ -104,26 +104,31 @@ static void append_shared(const HnRound *round, GString *text, const HnStanding 
 }
 
 /* How a wide domain was cut, and by what evidence. */
-static void append_split(GString *text, const HnStanding *s, const HnVerdict *v)
+static void append_cut(GString *text, const HnStanding *s)
 {
     const HnTouchSummary *touches = &s->domain->touches;
 
-    g_string_append_printf(text,
-                           s->split->is_split_by_cores
-                               ? "it wants more CPU than one node's cores give; its %u parts"
-                               : "it is wider than a node; its %u parts",
-                           v->n_clients);
     if (s->split->clients[0].guest_cell >= 0)
-        g_string_append(text, " (its guest cells)");
+        g_string_append(text, "its guest cells");
     else if (s->split->is_split_by_touch)
-        g_string_append_printf(text, " (cut by who touches what, from %" G_GUINT64_FORMAT " touches)",
+        g_string_append_printf(text, "cut by who touches what, from %" G_GUINT64_FORMAT " touches",
                                touches->n_touches);
     else
-        g_string_append_printf(text, " (cut by vCPU number: who touches what is not known%s%s%s)",
+        g_string_append_printf(text, "cut by vCPU number: who touches what is not known%s%s%s",
                                touches->impediment ? ", " : "",
                                touches->impediment ? touches->impediment : "",
                                touches->is_on && !touches->impediment ? " yet" : "");
-    g_string_append(text, " get homes near each other");
+}
+
+static void append_split(GString *text, const HnStanding *s, const HnVerdict *v)
+{
+    g_string_append_printf(text,
+                           s->split->is_split_by_cores
+                               ? "it wants more CPU than one node's cores give; its %u parts ("
+                               : "it is wider than a node; its %u parts (",
+                           v->n_clients);
+    append_cut(text, s);
+    g_string_append(text, ") get homes near each other");
 }
 
 static void append_change(GString *text, const char *what, int64_t now_ns, int64_t after_ns)
@@ -500,6 +505,11 @@ static void describe_rest(const HnRound *round, GString *text, const HnStanding 
             g_string_append_c(text, ' ');
             hn_phrase_bytes(text, shared_bytes(round, s));
             g_string_append(text, " that several of its parts touch stay where they are.");
+        }
+        if (v->n_clients > 1) {
+            g_string_append_printf(text, " Its %u parts: ", v->n_clients);
+            append_cut(text, s);
+            g_string_append_c(text, '.');
         }
         return;
     case HN_REASON_IDLE:

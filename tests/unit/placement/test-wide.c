@@ -429,6 +429,7 @@ static void test_shared_is_spread_once(void)
         if (round == 299) {
             g_assert_cmpint(v->reason, ==, HN_REASON_CONVERGED);
             g_assert_cmpint(v->clients[0].home_now, !=, v->clients[1].home_now);
+            g_assert_nonnull(strstr(v->sentence, " Its 2 parts: cut by who touches what, from "));
         }
     }
     g_assert_cmpuint(n_acting, ==, 1);
