@@ -3,7 +3,7 @@
 #
 # Turns a plain Debian tree into the emulated host: runs once, inside the tree, while the image
 # is built. It leaves out what costs boot time under emulation and serves no test, loads KVM,
-# relaxes what libvirt cannot confine here, and starts the job runner early in the boot.
+# relaxes what libvirt cannot confine here, and starts the job runner and the holder of static keys.
 set -eu
 
 kernel=$(basename /usr/lib/modules/*)
@@ -91,6 +91,27 @@ Restart=on-failure
 [Install]
 WantedBy=sysinit.target
 EOF
+# What keeps the kernel from patching its text while guests run (see keys.c), before there can be any. AllowedCPUs makes
+# a cgroup with a cpuset, and so holds the keys of that.
+cat > /etc/systemd/system/homenode-lab-keys.service << 'EOF'
+[Unit]
+Description=Holder of static keys of the homenode lab
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target libvirtd.service
+After=systemd-modules-load.service sys-kernel-tracing.mount
+
+[Service]
+Type=notify
+ExecStart=/usr/libexec/homenode-lab-keys
+Slice=-.slice
+AllowedCPUs=0
+OOMScoreAdjust=-900
+
+[Install]
+WantedBy=sysinit.target
+EOF
 mkdir -p /etc/systemd/system/sysinit.target.wants
+ln -sf ../homenode-lab-keys.service /etc/systemd/system/sysinit.target.wants/homenode-lab-keys.service
 ln -sf ../homenode-lab.service /etc/systemd/system/sysinit.target.wants/homenode-lab.service
-chmod 755 /usr/libexec/homenode-lab-runner
+chmod 755 /usr/libexec/homenode-lab-runner /usr/libexec/homenode-lab-keys

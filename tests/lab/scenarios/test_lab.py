@@ -130,6 +130,25 @@ def test_kvm_guest_runs(lab):
     assert lab.sh(f"stat -fc %T {lab_quote(guest.cgroup())}").strip() == "cgroup2fs"
 
 
+def test_guests_come_and_go_without_a_change_of_kernel_text(lab):
+    """Static keys that change while guests run are what broke guests and hosts (keys.c): with the first guest and the
+    last, with the first event of a task and the last."""
+    trace = "/sys/kernel/tracing"
+    lab.sh(f"echo 'p:lab_key jump_label_update key=%di:symbol' >> {trace}/kprobe_events\n"
+           f"echo 1 > {trace}/events/kprobes/lab_key/enable")
+    try:
+        guest = lab.define(domain_xml("passing", memory_mib=32, disk=lab.boot_sector())).start()
+        lab.sh("sleep 2")  # that its APIC is off is forgotten a second later
+        guest.destroy()
+        patched = lab.sh(f"sed -n 's/.*lab_key:.*key=//p' {trace}/trace")
+        assert not patched, f"of the kernel's static keys these changed:\n{patched}{lab.sh('systemctl status homenode-lab-keys')}"
+        # That the question can be answered with yes: a key nobody holds.
+        lab.sh("sysctl -qw kernel.numa_balancing=0; sysctl -qw kernel.numa_balancing=1")
+        assert "sched_numa_balancing" in lab.read(f"{trace}/trace")
+    finally:
+        lab.run(f"echo 0 > {trace}/events/kprobes/lab_key/enable; echo '-:lab_key' >> {trace}/kprobe_events; echo > {trace}/trace")
+
+
 def test_pin_and_restrictive_numatune(lab):
     guest = lab.define(domain_xml("fenced", 96, 1, disk=lab.boot_sector(), prealloc=True,
                                   numatune="1", cpuset="2")).start()
