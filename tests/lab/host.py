@@ -6,7 +6,7 @@ machine: the emulator's pid, its sockets, the console log, config.json (what was
 status.json (what happened). up() starts the emulator, waits for the job runner and then for
 libvirtd. run() takes a free control port and runs a script there. A host that is silent for too
 long is killed and reported with the end of its console. Two hiccups of the emulation are known
-(docs/lab.md): an int3 oops, and a host that hangs without a word of its kernel, at boot or later.
+(docs/lab.md): an int3 oops, and a host that hangs or ends without a word of its kernel, at boot or later.
 up() tries a second time after one of them, once, and counts it; nothing else is ever tried again.
 
 It must not judge what runs inside: that is homelab.py's and the scenarios' business.
@@ -39,7 +39,6 @@ CONSOLE_TAIL_LINES = 25
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 # Debian's virsh asks libvirtd over its socket, which starts with the first question.
 READY_SCRIPT = "virsh -q list >/dev/null"
-# The kernel's text patching against threaded emulation: an int3 that nobody planted.
 # How each port's runner stands, asked on another port when one is silent.
 KNOCK_PATIENCE_S = 8.0
 KNOCK_SCRIPT = r"""for p in $(pgrep -f '^/usr/libexec/homenode-lab-runner'); do
@@ -48,6 +47,7 @@ KNOCK_SCRIPT = r"""for p in $(pgrep -f '^/usr/libexec/homenode-lab-runner'); do
 done"""
 # Where the kernel says why it ended; what follows pushes it out of a short tail.
 CAUSE_PATTERN = r"Kernel panic|Oops|BUG:|Out of memory|watchdog"
+# The kernel's text patching against threaded emulation (keys.c): an int3 that nobody planted.
 HICCUP_PATTERN = r"int3: 0000|Oops: int3|kernel BUG at arch/x86/kernel/alternative"
 
 
@@ -90,13 +90,14 @@ def state_root():
 
 
 class Host:
-    """One lab, by its name; the object holds no state that its run folder does not."""
+    """One lab, by its name; the object holds no state that its run folder does not, but for its emulator as a child."""
 
     def __init__(self, name="default"):
         if not re.fullmatch(NAME_PATTERN, name):
             raise LabError(f"lab name '{name}': allowed are up to 32 letters, digits, '_', '.', '-'")
         self.name = name
         self.run_dir = os.path.join(state_root(), name)
+        self._process = None  # of the emulator, where this object started it
 
     # --- state -----------------------------------------------------------------------------
 
@@ -219,14 +220,14 @@ class Host:
         for path in glob.glob(self.path("*.sock")):
             os.unlink(path)
         with open(self.path("qemu.log"), "wb") as log:
-            process = subprocess.Popen(argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+                                             stdout=log, stderr=log, start_new_session=True)
         with open(self.path("qemu.pid"), "w", encoding="ascii") as stream:
-            stream.write(str(process.pid))
+            stream.write(str(self._process.pid))
         deadline_s = time.monotonic() + BOOT_TIMEOUT_S * timeout_scale()
         while not os.path.exists(self.path(f"port{emulators.PORTS - 1}.sock")):
-            if process.poll() is not None:
-                raise LabDied(f"lab '{self.name}': the emulator ended with {process.returncode} at "
+            if self._process.poll() is not None:
+                raise LabDied(f"lab '{self.name}': the emulator ended with {self._process.returncode} at "
                               f"once\n{self.console()}", is_hiccup=False)
             if time.monotonic() > deadline_s:
                 raise self._buried("made no control ports", is_boot=True)
@@ -269,10 +270,7 @@ class Host:
         return [knock["heard"] for knock in self._read_json("status.json").get("knocks", [])]
 
     def _knock(self):
-        """A port is silent: asks on another one, and notes what was heard there.
-
-        All ports share an interrupt, so that one which was lost is made good by this.
-        """
+        """A port is silent: asks on another one, and notes what was heard there."""
         heard = bytearray()
         try:
             with self._free_port(patience_s=1.0) as path:
@@ -287,6 +285,13 @@ class Host:
         status = self._read_json("status.json")
         status.setdefault("knocks", []).append({"unix_time_s": int(time.time()), "heard": heard.decode(errors="replace")})
         self._write_json("status.json", status)
+
+    def _how_it_ended(self):
+        """What is known of an emulator that has ended: with status 0 when its host reset itself, as after a triple fault."""
+        status = self._process.poll() if self._process else None
+        if status is None:
+            return "its emulator has ended"
+        return f"its emulator has ended {f'with status {status}' if status >= 0 else f'by signal {-status}'}"
 
     def _buried(self, what, is_boot=False, is_sudden=False):
         """Kills a host that crashed or hung, and returns the exception to raise.
@@ -304,7 +309,7 @@ class Host:
             console = f"{self._processors()}\n{console}" if was_running else console
         self.kill()
         is_hiccup = is_boot or is_silent or re.search(HICCUP_PATTERN, console) is not None
-        end = "killed" if was_running else "its emulator has ended"
+        end = "killed" if was_running else self._how_it_ended()
         return LabDied(f"lab '{self.name}' {what}: {end}"
                        f"{' (a known hiccup of the emulation)' if is_hiccup else ''}\n{console}",
                        is_hiccup)

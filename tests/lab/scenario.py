@@ -308,7 +308,8 @@ class Runner:
             else:
                 self.stop_host()
         self.say(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped; "
-                 f"{self.boots} boots, {self.retried} retried after a hiccup of the emulator, {self.unsteady} unsteady, {self.knocks} knocks")
+                 f"{self.boots} boots, {self.retried} retried after a hiccup of the emulator, {self.unsteady} unsteady, "
+                 f"{self.knocks} knocks")
         return self.failed == 0
 
 
