@@ -129,6 +129,7 @@ def test_beside_libvirt_and_attached(lab):
     guest.socket = "/run/elsewhere/bare.qmp"
     guest.opt_in()
     with contextlib.ExitStack() as at_end:
+        at_end.callback(lab.run, "rm -rf /run/elsewhere")
         at_end.callback(guest.stop)
         at_end.enter_context(test_loop.agent(lab))
         lab.wait_until(lambda: row_of(lab, "managed"), 60, "libvirt's domain")
@@ -150,7 +151,6 @@ def test_beside_libvirt_and_attached(lab):
         lab.wait_until(lambda: set(guest.threads().values()) == {everywhere(lab)}, 30, "the pins to be given back")
         lab.sh(f"homenode detach {guest.socket}")
         lab.wait_until(lambda: row_of(lab, "bare") is None, 30, "the guest to be let go")
-        lab.run("rm -rf /run/elsewhere")
 
 
 def test_backend_contract(lab):

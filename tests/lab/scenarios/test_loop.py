@@ -63,6 +63,16 @@ def agent(lab):
         stop_agent(lab)
 
 
+@contextlib.contextmanager
+def balancing_off(lab):
+    """Without the kernel's own balancing, which moves memory too."""
+    lab.sh("sysctl -qw kernel.numa_balancing=0")
+    try:
+        yield
+    finally:
+        lab.run("sysctl -qw kernel.numa_balancing=1")
+
+
 def pins(lab, name):
     """Everything libvirt says about where it may run."""
     return lab.sh(f"virsh vcpupin {name}; virsh emulatorpin {name}; virsh numatune {name}")
@@ -75,24 +85,23 @@ def is_home(lab, guest, node):
 
 
 def test_rebalance_there_and_back_and_nobody_else(lab):
-    lab.sh("sysctl -qw kernel.numa_balancing=0")  # else the kernel moves the other one's memory
-    managed = start(lab, "managed", "mode='auto'")
-    other = start(lab, "other", "")
-    other_pins, other_ram = pins(lab, "other"), other.ram_bytes_per_node()
-    with agent(lab):
-        for node in (1, 0, 1):
-            lab.sh(f"homenode rebalance managed --node {node} --wait", timeout_s=120)
-            assert is_home(lab, managed, node), (node, managed.ram_bytes_per_node(), managed.vcpus())
-        assert pins(lab, "other") == other_pins
-        assert other.ram_bytes_per_node() == other_ram
-        # The read-only connection shows it too, once the next statistics are due.
-        lab.wait_until(
-            lambda: re.search(r"<stats [^>]*\bhome=['\"]1['\"]",
-                              lab.run(f"virsh -r metadata managed --uri {STATS}").out), 60,
-            "statistics that tell the home")
-        # virsh ends with status 0 whether there is an element or not.
-        assert "<stats" not in lab.run(f"virsh -r metadata other --uri {STATS}").out
-        lab.sh("sysctl -qw kernel.numa_balancing=1")
+    with balancing_off(lab):
+        managed = start(lab, "managed", "mode='auto'")
+        other = start(lab, "other", "")
+        other_pins, other_ram = pins(lab, "other"), other.ram_bytes_per_node()
+        with agent(lab):
+            for node in (1, 0, 1):
+                lab.sh(f"homenode rebalance managed --node {node} --wait", timeout_s=120)
+                assert is_home(lab, managed, node), (node, managed.ram_bytes_per_node(), managed.vcpus())
+            assert pins(lab, "other") == other_pins
+            assert other.ram_bytes_per_node() == other_ram
+            # The read-only connection shows it too, once the next statistics are due.
+            lab.wait_until(
+                lambda: re.search(r"<stats [^>]*\bhome=['\"]1['\"]",
+                                  lab.run(f"virsh -r metadata managed --uri {STATS}").out), 60,
+                "statistics that tell the home")
+            # virsh ends with status 0 whether there is an element or not.
+            assert "<stats" not in lab.run(f"virsh -r metadata other --uri {STATS}").out
 
 
 def test_release_opt_out_and_stop_restore(lab):
@@ -165,20 +174,19 @@ def refused(lab, command, *words):
 
 
 def test_bad_input_changes_nothing(lab):
-    lab.sh("sysctl -qw kernel.numa_balancing=0")  # else the kernel moves its memory
-    guest = start(lab, "managed", "mode='sometimes'")
-    before, ram = pins(lab, "managed"), guest.ram_bytes_per_node()
-    refused(lab, "homenode list", "homenoded")
-    with agent(lab):
-        refused(lab, "homenode rebalance nobody --node 1", "nobody")
-        refused(lab, "homenode rebalance managed --node 7", "7", "0", "1")
-        row = lab.sh("homenode explain managed")
-        assert "sometimes" in row, row
-        lab.sh("homenode explain managed --json")
-        lab.sh("sleep 6")
-        assert pins(lab, "managed") == before
-        assert guest.ram_bytes_per_node() == ram
-        result = lab.run("setpriv --reuid=65534 --regid=65534 --clear-groups homenode rebalance managed --node 1")
-        assert result.status != 0, "an unprivileged user moved a guest"
-        lab.sh("setpriv --reuid=65534 --regid=65534 --clear-groups homenode list")
-        lab.sh("sysctl -qw kernel.numa_balancing=1")
+    with balancing_off(lab):
+        guest = start(lab, "managed", "mode='sometimes'")
+        before, ram = pins(lab, "managed"), guest.ram_bytes_per_node()
+        refused(lab, "homenode list", "homenoded")
+        with agent(lab):
+            refused(lab, "homenode rebalance nobody --node 1", "nobody")
+            refused(lab, "homenode rebalance managed --node 7", "7", "0", "1")
+            row = lab.sh("homenode explain managed")
+            assert "sometimes" in row, row
+            lab.sh("homenode explain managed --json")
+            lab.sh("sleep 6")
+            assert pins(lab, "managed") == before
+            assert guest.ram_bytes_per_node() == ram
+            result = lab.run("setpriv --reuid=65534 --regid=65534 --clear-groups homenode rebalance managed --node 1")
+            assert result.status != 0, "an unprivileged user moved a guest"
+            lab.sh("setpriv --reuid=65534 --regid=65534 --clear-groups homenode list")
