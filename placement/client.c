@@ -141,6 +141,12 @@ void hn_split_keep_undivided(HnSplit *split, uint32_t n_nodes)
     }
 }
 
+void hn_client_keep_private(HnClient *client, uint32_t private_permille)
+{
+    client->private_permille = private_permille;
+    client->sibling_permille = 1000 - private_permille;
+}
+
 void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes)
 {
     split->n_clients = n_clients;
@@ -151,7 +157,7 @@ void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes)
         split->clients[c].movable_bytes = &split->client_bytes[(size_t)c * n_nodes * 2];
         split->clients[c].immovable_bytes = split->clients[c].movable_bytes + n_nodes;
         split->clients[c].guest_cell = -1;
-        split->clients[c].private_permille = 1000;
+        hn_client_keep_private(&split->clients[c], 1000);
     }
 }
 
@@ -168,8 +174,7 @@ static void split_by_cells(HnSplit *split, uint32_t n_nodes)
         client->claim_bytes = domain->cells[c].memory_bytes;
         /* The guest knows its cells and keeps its threads near their memory, mostly (AutoNUMA runs
          * in guests too); 900 leaves a pull between neighbouring cells. */
-        client->private_permille = 900;
-        client->sibling_permille = 100;
+        hn_client_keep_private(client, 900);
         if (has_detail)
             add_cell_memory(domain, n_nodes, client);
     }
@@ -437,10 +442,8 @@ static bool split_by_cores(HnSplit *split, const HnHost *host, const HnPolicy *p
     for (uint32_t c = 0; c < split->n_clients; c++) {
         /* Cut along its homes: it was given them because its parts kept to themselves at least so
          * much, and nothing has said otherwise since. */
-        if (!split->is_split_by_touch) {
-            split->clients[c].private_permille = PRIVATE_PERMILLE;
-            split->clients[c].sibling_permille = 1000 - PRIVATE_PERMILLE;
-        }
+        if (!split->is_split_by_touch)
+            hn_client_keep_private(&split->clients[c], PRIVATE_PERMILLE);
         is_apart &= split->clients[c].private_permille >= PRIVATE_PERMILLE;
     }
     if (!is_apart)

@@ -32,7 +32,8 @@ typedef struct {
         *share_permille;       /* [n_nodes] where its unpinned vCPUs run; NULL if home_now is set */
     uint64_t shared_touches;   /* of chunks that several parts touch: weights among siblings */
     uint32_t private_permille; /* share of its touches that fall in its own part (1000: not wide) */
-    uint32_t sibling_permille; /* share that falls in other parts; the rest is on what is shared, and counts where that lies */
+    uint32_t sibling_permille; /* share that falls in other parts; the rest is on what is shared,
+                                  and counts where that lies */
 } HnClient;
 
 /* A domain, split. */
@@ -74,6 +75,8 @@ bool hn_split_is_outside(const HnSplit *split, uint32_t client);
 bool hn_split_has_outsider(const HnSplit *split);
 /* The node a set of CPUs lies within, HN_NODE_NONE if there is none; `guess` is looked at first. */
 int32_t hn_split_confining_node(const HnHost *host, const HnCpuset *affinity, int32_t guess);
+/* So much of its touches falls in its own part, and the rest in its siblings'. */
+void hn_client_keep_private(HnClient *client, uint32_t private_permille);
 /* Gives the split that many empty clients; for the functions that fill them. */
 void hn_split_allocate(HnSplit *split, uint32_t n_clients, uint32_t n_nodes);
 

@@ -362,10 +362,10 @@ bool hn_wide_split(HnSplit *split, const HnHost *host, const HnPolicy *policy, H
         HnClient *client = &split->clients[p];
         uint64_t all = touches.all[p];
         /* Nothing known: anywhere. */
-        client->private_permille = all ? (uint32_t)(touches.own[p] * 1000 / all) : 1000 / n_parts;
-        client->sibling_permille =
-            all ? (uint32_t)((all - touches.own[p] - touches.common[p]) * 1000 / all)
-                : 1000 - client->private_permille;
+        hn_client_keep_private(client, all ? (uint32_t)(touches.own[p] * 1000 / all) : 1000 / n_parts);
+        if (all)
+            client->sibling_permille =
+                (uint32_t)((all - touches.own[p] - touches.common[p]) * 1000 / all);
         client->shared_touches = touches.shared[p];
     }
     divide_memory(split, host->n_nodes);
