@@ -11,9 +11,6 @@
 #define MS 1000000ull
 #define SEC (1000 * MS)
 #define ALL_MIB (WORLD_PAGES * FAKE_PAGE)
-#define UNPINNED "0:- 1:- 2:- 3:- emulator:- io1:- nodeset:-"
-#define ON_NODE_1 "0:2-3 1:2-3 2:2-3 3:2-3 emulator:2-3 io1:2-3 nodeset:-"
-#define ALL_CPUS "0:0-7 1:0-7 2:0-7 3:0-7 emulator:0-7 io1:0-7 nodeset:-"
 
 typedef struct {
     HnOutcome outcome;

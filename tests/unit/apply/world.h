@@ -46,6 +46,9 @@ HnAction *world_add_action(HnPlan *plan, HnActionKind kind, uint32_t step, HnNod
 
 /* What is in force, in one line: "0:0-1 1:- 2:- 3:- emulator:- io1:- nodeset:-" */
 char *world_pins(World *world);
+#define UNPINNED "0:- 1:- 2:- 3:- emulator:- io1:- nodeset:-"
+#define ON_NODE_1 "0:2-3 1:2-3 2:2-3 3:2-3 emulator:2-3 io1:2-3 nodeset:-"
+#define ALL_CPUS "0:0-7 1:0-7 2:0-7 3:0-7 emulator:0-7 io1:0-7 nodeset:-"
 HnCpuset world_set(const char *text);
 /* As the admin would, by virsh. */
 void world_admin_pins(World *world, uint32_t vcpu, const char *cpus);
