@@ -173,7 +173,7 @@ def command_line(emulator, image, topology, run_dir, options):
         "-display", "none", "-no-reboot",
         "-machine", "q35,sata=off,smbus=off,vmport=off" + (",hmat=on" if topology.has_hmat else ""),
         "-accel", f"tcg,thread=multi,tb-size={options.tb_size_mib}",
-        "-cpu", "max,-erms,-fsrm",
+        "-cpu", "max,-erms,-fsrm,-la57",
         *topology.qemu_args(),
         "-kernel", os.path.join(image, "vmlinuz"),
         "-append", " ".join([KERNEL_ARGS, *options.kernel_args]),
