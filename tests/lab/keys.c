@@ -5,9 +5,9 @@
  * Theory of operation. The kernel patches its own text when a static key changes: a VM exists or none does, a task has
  * perf events or none has. Emulation in threads gets that wrong now and then. The emulator discards what it has
  * translated of the old text first and writes afterwards; another processor that translates it anew in between keeps
- * what was there, for good. Then it runs into an int3 that is no longer meant ("Oops: int3" in __schedule), or, without
- * a word, it never again tells KVM that a vCPU's thread was switched: that vCPU then runs with another processor's
- * state, and takes guests or the whole host with it. So what guests and homenode come and go with is held here from
+ * what was there, for good. Then it runs into an int3 that is no longer meant ("Oops: int3" in __schedule: seen), or it
+ * would never again tell KVM that a vCPU's thread was switched, and the vCPU would run with another processor's state,
+ * which fits guests and hosts that ended without a word (inferred; docs/lab.md, Traps). So what guests and homenode come and go with is held here from
  * the boot on, when little runs, and its keys stay as they are:
  *
  *   preempt_notifier_key   in __schedule                  a VM that never runs
